@@ -1,0 +1,130 @@
+"""Fine-tune OFA to caption in a style, evaluate it, caption pictures with it.
+
+    python finetune.py --conf conf/flickrstyle.json --set train.lr=2e-5    train, then evaluate
+    python finetune.py eval --conf work_dir/flickrstyle/config.json        evaluate again
+    python finetune.py caption --model work_dir/demo/output --image a.jpg --all-styles
+    python finetune.py --conf conf/demo.json                               the tiny CPU form
+
+The last line on standard output is the result: one JSON object, or one caption per line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.config import FLAG_KEYS, RunConfig, load_config
+
+COMMANDS = ("train", "eval", "caption")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        Exit code: 0, or 2 for a fault of the input, told in one message on standard error.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = given.pop(0) if given and given[0] in COMMANDS else "train"
+    options = make_parser(command).parse_args(given)
+    try:
+        return {"train": run_train, "eval": run_eval, "caption": run_caption}[command](options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """Options of one command."""
+    usage = "finetune.py [train | eval | caption] [options]"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=usage
+    )
+    if command == "caption":
+        parser.add_argument("--model", required=True, metavar="FOLDER", help="model folder, e.g. work_dir/demo/output")
+        parser.add_argument("--image", required=True, nargs="+", type=Path, metavar="FILE", help="pictures to caption")
+        style = parser.add_mutually_exclusive_group()
+        style.add_argument("--style", help="style of the captions; the neutral one if not given")
+        style.add_argument("--all-styles", action="store_true", help="one caption in every style")
+        return parser
+    parser.add_argument(
+        "--conf", required=True, type=Path, metavar="FILE", help="configuration, or a run's config.json"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. train.lr=2e-5"
+    )
+    if command == "eval":
+        parser.add_argument("--split", choices=("val", "test"), help="rows to evaluate on; eval.split if not given")
+    flags = parser.add_argument_group("flags of the original project", "each stands for a key of the configuration")
+    for flag, key in FLAG_KEYS.items():
+        if flag == "freeze_resnet":
+            flags.add_argument(f"--{flag}", action="store_true", default=None, help=f"adds resnet to {key}")
+        else:
+            flags.add_argument(f"--{flag}", metavar="VALUE", help=key)
+    return parser
+
+
+def read_config(options: argparse.Namespace, *, leave_out: Sequence[str] = ()) -> RunConfig:
+    """The configuration that options describe; checks it before anything heavy is imported."""
+    flags = {flag: getattr(options, flag) for flag in FLAG_KEYS if flag not in leave_out}
+    return load_config(options.conf, options.set, flags)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """Train and evaluate."""
+    config = read_config(options)
+    start_console()
+    from trainers.pipeline import rank, train
+
+    results = train(config, [Path(sys.executable).name, *sys.argv], options.conf)
+    if rank() == 0:
+        print_json(results)
+    return 0
+
+
+def run_eval(options: argparse.Namespace) -> int:
+    """Evaluate a trained model."""
+    if options.split:
+        options.set.append(f"eval.split={options.split}")
+    config = read_config(options, leave_out=("checkpoint",))
+    start_console()
+    from trainers.pipeline import evaluate
+
+    print_json(evaluate(config, options.checkpoint))
+    return 0
+
+
+def run_caption(options: argparse.Namespace) -> int:
+    """Print captions: the caption alone for one picture and style, else with what it belongs to."""
+    start_console()
+    from trainers.pipeline import caption_images
+
+    rows = caption_images(options.model, options.image, options.style, all_styles=options.all_styles)
+    for path, style, caption in rows:
+        labels = ([str(path)] if len(options.image) > 1 else []) + ([style] if options.all_styles else [])
+        print("\t".join([*labels, caption]))
+    return 0
+
+
+def start_console() -> None:
+    """Log to standard error, and keep the libraries quiet there."""
+    import os
+
+    from utils.logging import setup_logging
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    setup_logging(None, int(os.environ.get("RANK", "0")))
+
+
+def print_json(results: object) -> None:
+    """One JSON object on the last line of standard output."""
+    from utils.io import encode_json
+
+    print(encode_json(results).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

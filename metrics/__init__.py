@@ -1,0 +1,1 @@
+"""Captions to numbers: no model, no configuration."""

@@ -1,0 +1,141 @@
+"""Generation: what OFA needs beside ``transformers.GenerationMixin`` to decode fast and as fairseq does.
+
+Beam search itself is the library's. With ``early_stopping=True`` it takes EOS only from the first K of 2K candidates,
+normalises by the length with EOS and stops at K finished captions, which is what the reference does; pad and the
+last position need rules of their own. The encoder and its keys and values are never repeated for beams or samples.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.generation import GenerationMixin, GenerationMode
+
+if TYPE_CHECKING:
+    from models.ofa.modeling_ofa import DecoderPositions
+
+DEFAULT_MAX_LENGTH = 18
+"""BOS, 16 caption tokens and EOS: what ModelScope's captioning pipeline decodes (``max_len_b`` 16)."""
+
+
+class OFACache(EncoderDecoderCache):
+    """Decoder state between steps: self-attention per beam, everything of the image once per image.
+
+    Args:
+        capacity: Most decoder positions that will be asked for; the position biases are computed once for all.
+
+    Attributes:
+        cross_key_values: Layer index to keys and values of the encoder, each (B, H, S, D). B counts images, so beam
+            reordering leaves them alone.
+        positions: Biases of all ``capacity`` positions, filled in by the first step.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(DynamicCache(), DynamicCache())
+        self.capacity = capacity
+        self.cross_key_values: dict[int, tuple[Tensor, Tensor]] = {}
+        self.positions: DecoderPositions | None = None
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keep the self-attention of the chosen beams; ``beam_idx`` has shape (B * K,)."""
+        self.self_attention_cache.reorder_cache(beam_idx)
+
+
+class CaptionRules(LogitsProcessor):
+    """Never choose padding; at the last position choose EOS and keep its score.
+
+    ``transformers`` forces EOS with log-probability 0, which would make a cut caption look better than a finished
+    one. Here EOS keeps what the model gave it, as in fairseq.
+
+    Args:
+        pad_token_id: Banned.
+        eos_token_id: Forced when ``max_length`` is reached; None forces nothing.
+        max_length: Tokens of the whole sequence, BOS and EOS included.
+    """
+
+    def __init__(self, pad_token_id: int, eos_token_id: int | None, max_length: int) -> None:
+        self.pad_token_id, self.eos_token_id, self.max_length = pad_token_id, eos_token_id, max_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores (N, V) for the token after ``input_ids`` (N, T)."""
+        scores = scores.clone()
+        scores[:, self.pad_token_id] = -torch.inf
+        if self.eos_token_id is not None and input_ids.shape[1] >= self.max_length - 1:
+            kept = scores[:, self.eos_token_id].clone()
+            scores.fill_(-torch.inf)
+            scores[:, self.eos_token_id] = kept
+        return scores
+
+
+class OFAGenerationMixin(GenerationMixin):
+    """``generate`` for OFA: shared encoder rows, biases once per call, reference rules for EOS and padding."""
+
+    def _default_generation_config(self) -> GenerationConfig:
+        return GenerationConfig(
+            bos_token_id=self.config.bos_token_id,
+            eos_token_id=self.config.eos_token_id,
+            pad_token_id=self.config.pad_token_id,
+            decoder_start_token_id=self.config.decoder_start_token_id,
+            forced_eos_token_id=self.config.forced_eos_token_id,
+            max_length=DEFAULT_MAX_LENGTH,
+            min_length=2,
+            no_repeat_ngram_size=3,
+        )
+
+    def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any) -> Any:
+        if (kwargs.get("num_beams") or 1) > 1:
+            kwargs.setdefault("early_stopping", True)
+        return super()._prepare_generation_config(generation_config, **kwargs)
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, is_encoder_decoder: bool = True, input_ids: Tensor | None = None, **kwargs: Any
+    ) -> tuple[Tensor | None, dict[str, Any]]:
+        if input_ids is not None:
+            input_ids = input_ids.repeat_interleave(expand_size, dim=0)
+        return input_ids, kwargs
+
+    def _prepare_cache_for_generation(
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: GenerationMode,
+        batch_size: int,
+        max_cache_length: int,
+    ) -> None:
+        cache = model_kwargs.get("past_key_values")
+        if cache is not None and not isinstance(cache, OFACache):
+            raise ValueError(f"past_key_values is a {type(cache).__name__}; OFA generates with an OFACache or none")
+        if cache is None and generation_config.use_cache:
+            model_kwargs["past_key_values"] = OFACache(capacity=max_cache_length + 1)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: OFACache | None = None,
+        encoder_outputs: Any = None,
+        use_cache: bool = True,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """Inputs of one decoding step; ``input_ids`` are the decoder's (N, T)."""
+        if next_sequence_length is not None:
+            input_ids = input_ids[:, -next_sequence_length:]
+        return {
+            "decoder_input_ids": input_ids,
+            "encoder_outputs": encoder_outputs,
+            "past_key_values": past_key_values,
+            "use_cache": use_cache,
+            "caption_logits": True,
+        }
+
+    def _get_logits_processor(self, generation_config: GenerationConfig, **kwargs: Any) -> LogitsProcessorList:
+        forced_eos = generation_config.forced_eos_token_id
+        generation_config.forced_eos_token_id = None  # the library would overwrite its log-probability with 0
+        processors = super()._get_logits_processor(generation_config, **kwargs)
+        generation_config.forced_eos_token_id = forced_eos
+        processors.insert(0, CaptionRules(self.config.pad_token_id, forced_eos, generation_config.max_length))
+        return processors

@@ -1,0 +1,66 @@
+"""OFA's tokenizer: a byte-level BPE, then ``<code_k>`` and ``<bin_k>``, then style tokens of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import RobertaTokenizer
+
+from models.ofa.configuration_ofa import BIN_TOKENS, CODE_TOKENS
+from utils.io import write_json
+
+VOCABULARY_FILES = ("vocab.json", "merges.txt")
+
+
+class OFATokenizer(RobertaTokenizer):
+    """Byte-level BPE of a folder with ``vocab.json`` and ``merges.txt``.
+
+    Args:
+        num_codes: ``<code_k>`` tokens behind the BPE; 8,192 in every published checkpoint.
+        num_bins: ``<bin_k>`` tokens behind them; 1,000 in every published checkpoint.
+        style_tokens: Tokens of ours behind those.
+        **kwargs: As for ``RobertaTokenizer``.
+    """
+
+    # Without "tokenizer.json": the two published files are the truth, and a stale third one would win over them.
+    vocab_files_names = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
+
+    def __init__(
+        self,
+        *args: Any,
+        num_codes: int = CODE_TOKENS,
+        num_bins: int = BIN_TOKENS,
+        style_tokens: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.num_codes, self.num_bins = num_codes, num_bins
+        self.text_vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=False)
+        self.style_tokens: list[str] = []
+        self.add_tokens([f"<code_{k}>" for k in range(num_codes)] + [f"<bin_{k}>" for k in range(num_bins)])
+        self.add_style_tokens(style_tokens)
+
+    def add_style_tokens(self, tokens: Sequence[str]) -> None:
+        """Append vocabulary entries for styles, in order; those already there keep their ids."""
+        fresh = [token for token in tokens if token not in self.style_tokens]
+        self.add_tokens(fresh)
+        self.style_tokens += fresh
+
+    def encode_text(self, text: str, max_length: int | None = None) -> list[int]:
+        """Token ids of a text without BOS and EOS, the first ``max_length`` of them."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids[:max_length]
+
+    def decode_caption(self, token_ids: Sequence[int]) -> str:
+        """Text of generated ids between BOS and the first EOS, outer space stripped."""
+        ids = list(token_ids)
+        start = 1 if ids and ids[0] == self.bos_token_id else 0
+        end = ids.index(self.eos_token_id) if self.eos_token_id in ids else len(ids)
+        return self.decode(ids[start:end], skip_special_tokens=True).strip()
+
+    def save_folder(self, folder: Path) -> None:
+        """Write ``vocab.json``, ``merges.txt`` and what is appended to them into a model folder."""
+        self._tokenizer.model.save(str(folder))
+        appended = {"num_codes": self.num_codes, "num_bins": self.num_bins, "style_tokens": self.style_tokens}
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "OFATokenizer", **appended})

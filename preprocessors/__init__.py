@@ -1,0 +1,1 @@
+"""Files to model inputs: readers, style registry, prompts, pictures, collation."""

@@ -1,0 +1,143 @@
+"""Pictures to pixels, as ModelScope's captioning preprocessor makes them but without torchvision."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm  # type: ignore[import-untyped]
+
+from preprocessors.examples import CaptionExample, DroppedRow
+
+MeanStd = Literal["half", "imagenet"]
+
+MEAN_STD: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+BAD_PICTURE = "unreadable picture"
+# What Pillow's decoders raise on files that are damaged, cut short, no pictures at all, or absurdly large.
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def load_image(path: Path) -> Image.Image:
+    """Decode a picture as RGB.
+
+    The orientation tag of EXIF is not applied and transparency is dropped, as in the reference preprocessor.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no picture, or is damaged or cut short.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: picture not found. Check the path and data.images.") from error
+    except DECODE_ERRORS as error:
+        raise ValueError(
+            f"{path}: the picture cannot be read ({error}). Replace the file, or leave such rows out with "
+            f"data.on_bad_image=skip."
+        ) from error
+
+
+class ImageTransform:
+    """Resize to a fixed size, scale to [0, 1], subtract the mean and divide by the deviation.
+
+    The aspect ratio is not kept: bicubic with antialiasing to exactly the size asked for, as
+    ``torchvision.transforms.Resize((s, s))`` does on Pillow images.
+
+    Args:
+        size: Side of the square in pixels, or (height, width).
+        mean_std: ``half`` (0.5 each, what the published captioning checkpoints were trained with) or ``imagenet``.
+        random_crop_from: For training, resize to this many pixels a side and crop ``size`` at random; None is off.
+
+    Raises:
+        ValueError: If ``mean_std`` is unknown or the crop would be larger than the picture it is cut from.
+    """
+
+    def __init__(
+        self, size: int | tuple[int, int], mean_std: MeanStd = "half", random_crop_from: int | None = None
+    ) -> None:
+        if mean_std not in MEAN_STD:
+            raise ValueError(f"image.mean_std={mean_std!r}: must be one of {', '.join(MEAN_STD)}.")
+        self.height, self.width = (size, size) if isinstance(size, int) else size
+        if random_crop_from is not None and random_crop_from < max(self.height, self.width):
+            raise ValueError(
+                f"image.max_size={random_crop_from}: must be at least image.size={max(self.height, self.width)}."
+            )
+        self.mean_std = mean_std
+        mean, std = MEAN_STD[mean_std]
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.random_crop_from = random_crop_from
+
+    def __call__(self, image: Image.Image, generator: random.Random | None = None) -> Tensor:
+        """Turn a picture into pixels.
+
+        Args:
+            image: An RGB picture of any size.
+            generator: Draws the crop; without one, or without ``random_crop_from``, nothing is cropped.
+
+        Returns:
+            float32 of shape (3, H, W); with ``half`` in [-1, 1].
+        """
+        if generator is None or self.random_crop_from is None:
+            resized = image.resize((self.width, self.height), Image.Resampling.BICUBIC)
+        else:
+            side = self.random_crop_from
+            top, left = generator.randint(0, side - self.height), generator.randint(0, side - self.width)
+            whole = image.resize((side, side), Image.Resampling.BICUBIC)
+            resized = whole.crop((left, top, left + self.width, top + self.height))
+        pixels = torch.from_numpy(np.array(resized)).float().div_(255)  # (H, W, 3)
+        return pixels.sub_(self.mean).div_(self.std).permute(2, 0, 1)
+
+
+def verify_images(
+    examples: Sequence[CaptionExample], on_bad_image: Literal["error", "skip"]
+) -> tuple[list[CaptionExample], list[DroppedRow]]:
+    """Decode every picture once, so that damaged ones are left out before training starts.
+
+    Args:
+        examples: Examples whose pictures exist.
+        on_bad_image: With ``error`` nothing is decoded here: training stops at the first damaged picture anyway.
+
+    Returns:
+        The examples whose pictures can be read, and one dropped row for each of the others.
+
+    Raises:
+        ValueError: If no picture can be read.
+    """
+    if on_bad_image == "error":
+        return list(examples), []
+    problems: dict[Path, str] = {}
+    for path in tqdm(dict.fromkeys(example.image_path for example in examples), desc="pictures", disable=None):
+        try:
+            load_image(path)
+        except (FileNotFoundError, ValueError) as error:
+            problems[path] = str(error)
+    dropped = [
+        DroppedRow(example.source, example.row, BAD_PICTURE, problems[example.image_path])
+        for example in examples
+        if example.image_path in problems
+    ]
+    kept = [example for example in examples if example.image_path not in problems]
+    if examples and not kept:
+        raise ValueError(f"not one of {len(problems)} pictures can be read; the first: {dropped[0].detail}")
+    return kept, dropped

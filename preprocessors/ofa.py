@@ -1,0 +1,156 @@
+"""The OFA style preprocessor: an example to prompt ids, pixels and target ids."""
+
+from __future__ import annotations
+
+import random
+import string
+from typing import Protocol, TypedDict
+
+from torch import Tensor
+
+from preprocessors.examples import CaptionExample
+from preprocessors.images import ImageTransform, load_image
+from preprocessors.styles import StyleRegistry
+
+DEFAULT_PROMPT = " what does the image describe? write a {} reply."
+STYLE_SLOT = "{}"
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class TextTokenizer(Protocol):
+    """What the preprocessor needs of a tokenizer."""
+
+    bos_token_id: int
+    eos_token_id: int
+    pad_token_id: int
+
+    def encode_text(self, text: str, max_length: int | None = None) -> list[int]:
+        """Ids of a text without special tokens, cut after ``max_length`` ids."""
+
+
+class EncodedExample(TypedDict):
+    """One example as the model takes it; ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W)."""
+
+    example_id: str
+    style: str
+    input_ids: list[int]
+    patch_image: Tensor
+    patch_mask: bool
+    labels: list[int]
+
+
+def clean_caption(caption: str, max_words: int | None = None) -> str:
+    """OFA's punctuation rule for captions that are trained on.
+
+    Every character of ``string.punctuation`` is removed, case is kept, and white space becomes single spaces.
+
+    Args:
+        caption: Human caption.
+        max_words: Number of words to keep; None keeps all.
+    """
+    return " ".join(caption.translate(_WITHOUT_PUNCTUATION).split()[:max_words])
+
+
+class OFAStylePreprocessor:
+    """Makes model inputs from examples; what it draws depends on (seed, epoch, row) alone.
+
+    Args:
+        tokenizer: Tokenizer of the model, see :class:`TextTokenizer`.
+        registry: Styles of the model.
+        image_transform: Picture to pixels.
+        prompt: Source text; ``{}`` is where the style goes. A prompt without it captions without style.
+        max_source_length: Ids kept of a prompt, and of a target.
+        max_target_length: Words kept of a caption.
+        style_dropout: Probability, in training, of replacing the style by the neutral one.
+        seed: Seed of crops, style dropout and the choice of captions.
+
+    Raises:
+        ValueError: If ``prompt`` has more than one ``{}``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        registry: StyleRegistry,
+        *,
+        image_transform: ImageTransform,
+        prompt: str = DEFAULT_PROMPT,
+        max_source_length: int = 256,
+        max_target_length: int = 256,
+        style_dropout: float = 0.0,
+        seed: int = 7,
+    ) -> None:
+        if prompt.count(STYLE_SLOT) > 1:
+            raise ValueError(f"style.prompt={prompt!r}: has more than one {STYLE_SLOT!r}; the style goes in one place.")
+        self.tokenizer = tokenizer
+        self.registry = registry
+        self.image_transform = image_transform
+        self.prompt = prompt
+        self.max_source_length = max_source_length
+        self.max_target_length = max_target_length
+        self.style_dropout = style_dropout
+        self.seed = seed
+        self._prompt_ids: dict[str, list[int]] = {}
+
+    def prompt_text(self, style: str | None) -> str:
+        """The prompt with the style in it; None is the neutral style."""
+        name = self.registry.neutral if style is None else style
+        return self.prompt.replace(STYLE_SLOT, self.registry.token_of(name))
+
+    def prompt_ids(self, style: str | None) -> list[int]:
+        """Source ids for a style: BOS, the prompt, EOS.
+
+        Args:
+            style: Name or alias of a style; None is the neutral style.
+
+        Raises:
+            ValueError: If the style is unknown.
+        """
+        name = self.registry.neutral if style is None else self.registry.resolve(style)
+        if name not in self._prompt_ids:
+            text_ids = self.tokenizer.encode_text(self.prompt_text(name), max_length=self.max_source_length)
+            self._prompt_ids[name] = [self.tokenizer.bos_token_id, *text_ids, self.tokenizer.eos_token_id]
+        return list(self._prompt_ids[name])
+
+    def target_ids(self, caption: str) -> list[int]:
+        """Target ids of a caption: the text after :func:`clean_caption`, then EOS; EOS alone if nothing is left."""
+        text = clean_caption(caption, self.max_target_length)
+        return [*self.tokenizer.encode_text(text, max_length=self.max_source_length), self.tokenizer.eos_token_id]
+
+    def encode(
+        self, example: CaptionExample, *, epoch: int = 0, row: int = 0, training: bool = False
+    ) -> EncodedExample:
+        """Make the model inputs of one example.
+
+        In training the captions of an example take turns: each epoch goes on to the next, from a start drawn for the
+        row, and crops and style dropout are drawn for (seed, epoch, row). Otherwise it is always the first caption,
+        the whole picture and the example's own style.
+
+        Args:
+            example: The example.
+            epoch: Epoch, from 0.
+            row: Place of the example in its data set.
+            training: Whether to draw.
+
+        Raises:
+            FileNotFoundError: If the picture is missing.
+            ValueError: If the picture cannot be read or the style is unknown; both name the annotation row.
+        """
+        style, caption, generator = self.registry.resolve(example.style, where=example.where), example.captions[0], None
+        if training:
+            generator = random.Random(f"{self.seed}/{epoch}/{row}")
+            style = self.registry.neutral if generator.random() < self.style_dropout else style
+            start = random.Random(f"{self.seed}/{row}").randrange(len(example.captions))
+            caption = example.captions[(start + epoch) % len(example.captions)]
+        try:
+            image = load_image(example.image_path)
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"{example.where}: {error}") from error
+        return EncodedExample(
+            example_id=example.example_id,
+            style=style,
+            input_ids=self.prompt_ids(style),
+            patch_image=self.image_transform(image, generator),
+            patch_mask=True,
+            labels=self.target_ids(caption),
+        )

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Sets up with the development tools, then lints, type-checks and tests: no network, GPU or Java needed after set-up.
+#   bash scripts/test.sh                      the default tests
+#   bash scripts/test.sh -m slow              the slow ones; arguments go to pytest
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+bash scripts/setup.sh --dev
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+.venv/bin/python -m pytest "$@"

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+from preprocessors.examples import CaptionExample, make_example_id, merge_examples
+
+
+def test_make_example_id_same_image_two_styles_gives_two_keys():
+    assert make_example_id("a.jpg", "Sweet") == "a.jpg#Sweet"
+    assert make_example_id("a.jpg", "Calm") != make_example_id("a.jpg", "Sweet")
+
+
+def test_caption_example_without_source_names_itself_by_its_id():
+    example = CaptionExample("a.jpg#Sweet", Path("photos/a.jpg"), "Sweet", ("hi",))
+    assert example.image_name == "a.jpg"
+    assert example.where == "a.jpg#Sweet"
+
+
+def test_merge_examples_same_id_appends_captions_in_order_of_first_appearance():
+    def example(image: str, caption: str, row: int) -> CaptionExample:
+        return CaptionExample(f"{image}#calm", Path(image), "calm", (caption,), "f.jsonl", row)
+
+    merged = merge_examples([example("b", "1", 1), example("a", "2", 2), example("b", "3", 3), example("b", "1", 4)])
+    assert [(item.example_id, item.captions, item.row) for item in merged] == [
+        ("b#calm", ("1", "3", "1"), 1),
+        ("a#calm", ("2",), 2),
+    ]

@@ -1,0 +1,1 @@
+"""Losses, the Trainer subclass, evaluation and reports."""

@@ -1,0 +1,109 @@
+"""What watches training: numbers into the run folder, a line for people, a progress bar, the epoch for the data."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from utils.io import append_jsonl
+
+logger = logging.getLogger(__name__)
+
+RENAMED = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate": "train/lr"}
+
+
+def to_metrics(logs: dict[str, Any]) -> dict[str, float]:
+    """Trainer's log entry under the names of ``metrics.jsonl``: ``train/...`` and ``val/...``; others are dropped."""
+    named = {RENAMED.get(key, f"val/{key.removeprefix('eval_')}"): value for key, value in logs.items() if _known(key)}
+    return {key: value for key, value in named.items() if isinstance(value, int | float)}
+
+
+def _known(key: str) -> bool:
+    return key in RENAMED or key.startswith("eval_")
+
+
+class RunRecorder(TrainerCallback):
+    """Appends every log entry to ``metrics.jsonl`` and says it in the log.
+
+    Args:
+        metrics_file: JSON Lines; each row has ``global_step`` and ``epoch``.
+    """
+
+    def __init__(self, metrics_file: Path) -> None:
+        self.metrics_file = metrics_file
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Record on rank 0."""
+        metrics = to_metrics(logs or {})
+        if not metrics or not state.is_world_process_zero:
+            return
+        epoch = round(state.epoch or 0.0, 4)
+        append_jsonl(self.metrics_file, {"global_step": state.global_step, "epoch": epoch} | metrics)
+        numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
+        logger.info("step %d/%d, epoch %.2f: %s", state.global_step, state.max_steps, epoch, numbers)
+
+
+class StopOnNan(TrainerCallback):
+    """Ends training with advice when the loss is no number: every later step would only save broken weights."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Raise on a loss that is not finite."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"step {state.global_step}: the training loss is {loss}. Lower train.lr, lengthen train.warmup, or use "
+                "train.precision=fp32; the last checkpoint is untouched."
+            )
+
+
+class ProgressBar(TrainerCallback):
+    """One bar over the optimizer steps, on the terminal of rank 0."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Open the bar where a resumed run stands."""
+        if state.is_world_process_zero:
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """One step on."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Show the newest loss."""
+        if self.bar is not None and logs and "loss" in logs:
+            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()

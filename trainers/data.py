@@ -1,0 +1,68 @@
+"""From a configuration to examples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from preprocessors.drawn_scenes import write_drawn_scenes
+from preprocessors.examples import CaptionExample
+from preprocessors.images import verify_images
+from preprocessors.readers import ReadResult, read_examples
+from utils.config import RunConfig
+
+DRAWN_SCENES_FOLDER = Path("work_dir/drawn_scenes")
+
+
+def prepare_data(config: RunConfig) -> None:
+    """Make what a configuration can make itself: the drawn scenes. Of several processes only one may call it."""
+    if config.data.format == "drawn_scenes":
+        count = {} if config.data.num_images is None else {"num_train": config.data.num_images}
+        write_drawn_scenes(config.data.annotations or DRAWN_SCENES_FOLDER, **count)
+
+
+def read_split(config: RunConfig, split_name: str, styles: Sequence[str] | None = None) -> ReadResult:
+    """Examples of one split.
+
+    Args:
+        config: Says where and how.
+        split_name: ``train``, ``val`` or ``test``.
+        styles: Keep these styles only; None keeps what ``data.styles`` keeps.
+
+    Returns:
+        Examples, dropped rows and the split's name. With ``data.on_bad_image=skip`` every picture is opened once.
+    """
+    data, format_name = config.data, config.data.format
+    annotations, images = data.annotations, data.images
+    if format_name == "drawn_scenes":
+        format_name, annotations = "jsonl", annotations or DRAWN_SCENES_FOLDER
+        images = annotations / "images"
+    result = read_examples(
+        format_name,
+        annotations=annotations,
+        images=images,
+        split_name=split_name,
+        image_suffix=data.image_suffix,
+        files={"train": data.train, "val": data.val, "test": data.test},
+        split=data.split,
+        styles=styles or data.styles,
+        on_bad_image=data.on_bad_image,
+    )
+    if data.on_bad_image == "error":
+        return result
+    examples, dropped = verify_images(result.examples, "skip")
+    return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
+
+
+def styles_of(examples: Iterable[CaptionExample]) -> list[str]:
+    """Distinct styles, sorted without regard to case: a style's id must not depend on the order of the rows."""
+    return sorted({example.style.strip() for example in examples}, key=str.casefold)
+
+
+def hash_examples(examples: Iterable[CaptionExample]) -> str:
+    """SHA-256 (hex) over ids, styles and captions, in order; pictures are named, not read."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update("\x1f".join((example.example_id, example.style, *example.captions, "\x1e")).encode())
+    return digest.hexdigest()

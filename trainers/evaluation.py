@@ -1,0 +1,130 @@
+"""Captions of a split to results JSON, captions file and report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from metrics.coco_format import write_caption_results
+from metrics.results import evaluate_captions
+from preprocessors.examples import CaptionExample
+from trainers.captioning import Captioner
+from trainers.report import ReportRow, write_report
+from utils.config import RunConfig
+from utils.io import read_jsonl, write_json
+from utils.runs import Run, describe_environment
+
+logger = logging.getLogger(__name__)
+
+
+def captions_by_style(examples: Sequence[CaptionExample]) -> dict[str, list[str]]:
+    """All human captions under their style."""
+    grouped: dict[str, list[str]] = {}
+    for example in examples:
+        grouped.setdefault(example.style, []).extend(example.captions)
+    return grouped
+
+
+def score_examples(
+    examples: Sequence[CaptionExample],
+    hypotheses: dict[str, str],
+    *,
+    train_examples: Sequence[CaptionExample] | None,
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """Results of captions, keyed by (image, style).
+
+    Args:
+        examples: With references.
+        hypotheses: Caption by example id.
+        train_examples: Candidates for the constant baseline; None leaves it out.
+        provenance: Where the captions come from.
+    """
+    return evaluate_captions(
+        {example.example_id: example.captions for example in examples},
+        hypotheses,
+        {example.example_id: example.style for example in examples},
+        train_captions=None if train_examples is None else captions_by_style(train_examples),
+        provenance=provenance,
+    )
+
+
+def describe_provenance(
+    config: RunConfig, captioner: Captioner, *, model: str, split: str, split_id: str, data_hash: str, dropped: int
+) -> dict[str, Any]:
+    """What a reader of the numbers needs to make them again."""
+    return {
+        "model": model,
+        "styles": captioner.preprocessor.registry.hash,
+        "split": split,
+        "split_id": split_id,
+        "data_sha256": data_hash,
+        "dropped_rows": dropped,
+        "decoding": asdict(captioner.decoding),
+        "prompt": captioner.preprocessor.prompt,
+        "seed": config.train.seed,
+        "environment": describe_environment(),
+    }
+
+
+def write_evaluation(
+    run: Run, split: str, results: dict[str, Any], examples: Sequence[CaptionExample], hypotheses: dict[str, str]
+) -> None:
+    """Write ``eval/<split>.captions.json``, then ``eval/<split>.json``."""
+    rows = [
+        {
+            "image_id": example.image_name,
+            "caption": hypotheses[example.example_id],
+            "style": example.style,
+            "example_id": example.example_id,
+        }
+        for example in examples
+    ]
+    write_caption_results(run.eval / f"{split}.captions.json", rows)
+    write_json(run.eval / f"{split}.json", results)
+
+
+def write_run_report(
+    run: Run,
+    config: RunConfig,
+    captioner: Captioner,
+    results: dict[str, Any],
+    examples: Sequence[CaptionExample],
+    hypotheses: dict[str, str],
+) -> None:
+    """Write ``report.html``: numbers, the first pictures in every style, loss curves, configuration."""
+    by_image: dict[Path, list[CaptionExample]] = {}
+    for example in examples:
+        by_image.setdefault(example.image_path, []).append(example)
+    stride = max(1, len(by_image) // max(1, config.eval.report_images))
+    shown = list(by_image.values())[::stride][: config.eval.report_images]
+    rows = [
+        ReportRow(example.example_id, example.image_path, example.style, hypotheses[example.example_id], references)
+        for group in shown
+        for example in group
+        for references in [example.captions[:3]]
+    ]
+    write_report(
+        run.report,
+        title=run.root.name,
+        results=results,
+        rows=rows,
+        losses=read_losses(run.metrics),
+        config=config.to_json_dict(),
+        settings=asdict(captioner.decoding),
+    )
+    logger.info("report: %s", run.report)
+
+
+def read_losses(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Loss curves of a run: ``train`` and ``val`` points (step, nats per token). After a resume the newest row of a step counts."""
+    curves: dict[str, dict[int, float]] = {"train": {}, "val": {}}
+    if metrics_file.is_file():
+        for _, row in read_jsonl(metrics_file):
+            for name, points in curves.items():
+                if f"{name}/loss" in row:
+                    points[row["global_step"]] = row[f"{name}/loss"]
+    return {name: sorted(points.items()) for name, points in curves.items()}

@@ -1,0 +1,81 @@
+"""Losses over logits: pure functions, no tokenizer, no decoding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100
+
+
+class CrossEntropy(NamedTuple):
+    """Sums over the counted tokens of a batch; divide by a token count to get a mean.
+
+    Attributes:
+        loss: Label-smoothed cross-entropy, nats, with gradient.
+        nll: Negative log-likelihood, nats, detached.
+        tokens: Tokens that count, int64.
+    """
+
+    loss: Tensor
+    nll: Tensor
+    tokens: Tensor
+
+
+def label_smoothed_cross_entropy(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, drop_worst: float = 0.0
+) -> CrossEntropy:
+    """Cross-entropy with OFA's label smoothing.
+
+    Per token: ``(1 - eps - eps_i) * nll + eps_i * sum_v(-log p_v)`` with ``eps_i = eps / (V - 1)``. Both terms follow
+    from the logits' log-sum-exp, so the (N, V) log-probabilities are never stored.
+
+    Args:
+        logits: (B, T, V).
+        labels: (B, T), ``-100`` where nothing counts.
+        label_smoothing: eps, in [0, 1).
+        drop_worst: Share of the tokens to leave out, those with the highest loss; in [0, 1).
+
+    Returns:
+        Sums over the tokens that are kept. Golden ``xe_ls0.1_drop_worst0.25`` is their mean.
+
+    Source:
+        ``label_smoothed_nll_loss`` of OFA (criterions/label_smoothed_cross_entropy.py).
+    """
+    counted = labels.ne(IGNORE_INDEX)
+    kept_logits, targets = logits[counted].float(), labels[counted]  # (N, V), (N,)
+    log_normalizer = kept_logits.logsumexp(-1)
+    nll = log_normalizer - kept_logits.gather(1, targets[:, None]).squeeze(1)
+    vocabulary = kept_logits.shape[-1]
+    spread = label_smoothing / (vocabulary - 1)
+    loss = nll
+    if label_smoothing:
+        all_nll = vocabulary * log_normalizer - kept_logits.sum(-1)
+        loss = (1.0 - label_smoothing - spread) * nll + spread * all_nll
+    if drop_worst:
+        loss, kept = torch.topk(loss, k=int(len(loss) * (1.0 - drop_worst)), largest=False)
+        nll = nll[kept]
+    return CrossEntropy(loss.sum(), nll.detach().sum(), torch.tensor(len(loss), device=loss.device))
+
+
+def r_drop(logits: Tensor, labels: Tensor) -> Tensor:
+    """Symmetric KL divergence between two dropout views of the same batch, summed over tokens.
+
+    Args:
+        logits: (2 B, T, V): the batch, then the batch again under other dropout masks.
+        labels: (2 B, T), ``-100`` where nothing counts; both halves alike.
+
+    Returns:
+        ``sum_t (KL(p_t || q_t) + KL(q_t || p_t)) / 2`` in nats; divide by the tokens of one view.
+
+    Source:
+        Liang et al. 2021, arXiv:2106.14448. ModelScope's port adds the undivided sum to a mean, so that its weight
+        grows with the batch; here both are sums over tokens.
+    """
+    half = logits.shape[0] // 2
+    counted = labels[:half].ne(IGNORE_INDEX)
+    p = logits[:half][counted].float().log_softmax(-1)
+    q = logits[half:][counted].float().log_softmax(-1)
+    return ((p.exp() - q.exp()) * (p - q)).sum() / 2

@@ -1,0 +1,204 @@
+"""Captioners for a run: opened from a folder or the hub, or new with a BPE of the training captions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from models.ofa import (
+    PRESETS,
+    OFAConfig,
+    OFAForConditionalGeneration,
+    OFATokenizer,
+    load_ofa,
+    save_ofa,
+    write_configuration,
+)
+from preprocessors.bpe import train_bpe
+from preprocessors.examples import CaptionExample
+from preprocessors.images import ImageTransform
+from preprocessors.ofa import STYLE_SLOT, OFAStylePreprocessor
+from preprocessors.styles import FILE_NAME as STYLES_FILE
+from preprocessors.styles import StyleRegistry
+from trainers.data import styles_of
+from utils.config import RunConfig
+from utils.hub import resolve_model_folder
+from utils.io import read_json
+
+logger = logging.getLogger(__name__)
+
+
+class StyledModel(NamedTuple):
+    """A captioner with the vocabulary and the styles that belong to it.
+
+    Attributes:
+        model: In evaluation mode.
+        tokenizer: With style tokens, if the styles are injected as tokens.
+        registry: Styles.
+        settings: ``model`` section of the ``configuration.json`` it was opened from; empty for others' folders.
+    """
+
+    model: OFAForConditionalGeneration
+    tokenizer: OFATokenizer
+    registry: StyleRegistry
+    settings: dict[str, Any]
+
+
+def new_registry(config: RunConfig, examples: Sequence[CaptionExample]) -> StyleRegistry:
+    """Registry over the styles of the training examples."""
+    return StyleRegistry(styles_of(examples), inject=config.style.inject, neutral=config.style.neutral)
+
+
+def set_up_model(config: RunConfig, train_examples: Sequence[CaptionExample]) -> StyledModel:
+    """The captioner that a training run starts from.
+
+    Args:
+        config: ``model.name`` or ``model.preset``, and the style settings.
+        train_examples: Give the styles and, for a new model, the BPE.
+
+    Raises:
+        ValueError: If the model's own styles differ from those of the data, or an override is no field of OFAConfig.
+    """
+    registry = new_registry(config, train_examples)
+    if config.model.preset is not None:
+        return _new_model(config, registry, train_examples)
+    styled = open_styled_model(config.model.name, revision=config.model.revision, registry=registry)
+    registry.check_same(styled.registry, str(config.model.name))
+    return styled
+
+
+def open_styled_model(
+    name: str | os.PathLike[str], *, revision: str | None = None, registry: StyleRegistry | None = None
+) -> StyledModel:
+    """Open a captioner.
+
+    Args:
+        name: Folder or hub id.
+        revision: Of the hub model.
+        registry: Styles for a folder that has no ``styles.json``, such as a published checkpoint.
+
+    Raises:
+        FileNotFoundError: If there is neither ``styles.json`` nor ``registry``.
+    """
+    folder = resolve_model_folder(os.fspath(name), revision)
+    model, tokenizer = load_ofa(folder)
+    if registry is None or (folder / STYLES_FILE).is_file():
+        registry = StyleRegistry.load(folder)
+    add_style_tokens(model, tokenizer, registry)
+    description = folder / "configuration.json"
+    settings = read_json(description).get("model", {}) if description.is_file() else {}
+    # A folder of others may name sizes and prompts too, but only ours says how a style enters the prompt.
+    return StyledModel(model, tokenizer, registry, settings if "style_prompt" in settings else {})
+
+
+def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer, registry: StyleRegistry) -> None:
+    """Give every style token a row of the embedding, in place; new rows start as the mean of the name's sub-words."""
+    fresh = [
+        name
+        for name in registry.names
+        if registry.style_tokens() and registry.token_of(name) not in tokenizer.style_tokens
+    ]
+    if not fresh:
+        return
+    tokenizer.add_style_tokens([registry.token_of(name) for name in fresh])
+    text_vocab_size = model.config.text_vocab_size
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.text_vocab_size = text_vocab_size
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for name in fresh:
+            sub_words = tokenizer.encode_text(f" {name.lower()}")
+            weight[tokenizer.convert_tokens_to_ids(registry.token_of(name))] = weight[sub_words].mean(0)
+
+
+def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]) -> StyledModel:
+    fields = PRESETS[config.model.preset] | config.model.overrides
+    unknown = sorted(set(fields) - set(OFAConfig.__dataclass_fields__))
+    if unknown:
+        raise ValueError(f"model.overrides.{unknown[0]}: no field of OFAConfig; see models/ofa/configuration_ofa.py")
+    num_codes = len(registry) if registry.inject == "code" else 0
+    captions = [caption for example in train_examples for caption in example.captions]
+    prompts = [config.style.prompt.replace(STYLE_SLOT, registry.token_of(name)) for name in registry.names]
+    with tempfile.TemporaryDirectory() as scratch:
+        train_bpe(captions, Path(scratch), config.model.bpe_size, extra_texts=prompts)
+        tokenizer = OFATokenizer.from_pretrained(scratch, num_codes=num_codes, num_bins=0)
+    torch.manual_seed(config.train.seed)
+    sizes = {"vocab_size": len(tokenizer), "text_vocab_size": tokenizer.text_vocab_size}
+    model = OFAForConditionalGeneration(OFAConfig(**fields | sizes)).eval()
+    add_style_tokens(model, tokenizer, registry)
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    logger.info("new %s model: %.2f M parameters, vocabulary of %d", config.model.preset, millions, len(tokenizer))
+    return StyledModel(model, tokenizer, registry, {})
+
+
+def model_settings(config: RunConfig, registry: StyleRegistry) -> dict[str, Any]:
+    """What a captioner must be used with: the ``model`` section of its ``configuration.json``.
+
+    ModelScope reads all but ``style_prompt`` and ``length_penalty``; its ``prompt`` is the one for the neutral style.
+    """
+    decode = config.decode
+    return {
+        "patch_image_size": config.image.size,
+        "max_image_size": config.image.max_size or config.image.size,
+        "imagenet_default_mean_and_std": config.image.mean_std == "imagenet",
+        "prompt": config.style.prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
+        "style_prompt": config.style.prompt,
+        "beam_search": {
+            "beam_size": decode.num_beams,
+            "max_len_b": decode.max_length,
+            "min_len": decode.min_length,
+            "no_repeat_ngram_size": decode.no_repeat_ngram_size,
+        },
+        "length_penalty": decode.length_penalty,
+    }
+
+
+def build_preprocessor(
+    styled: StyledModel, *, style_dropout: float = 0.0, random_crop_from: int | None = None, seed: int = 0
+) -> OFAStylePreprocessor:
+    """The preprocessor that a captioner's settings ask for; the arguments matter to training alone."""
+    transform = ImageTransform(
+        styled.settings["patch_image_size"],
+        mean_std="imagenet" if styled.settings["imagenet_default_mean_and_std"] else "half",
+        random_crop_from=random_crop_from,
+    )
+    return OFAStylePreprocessor(
+        styled.tokenizer,
+        styled.registry,
+        image_transform=transform,
+        prompt=styled.settings["style_prompt"],
+        style_dropout=style_dropout,
+        seed=seed,
+    )
+
+
+def save_companions(folder: Path, styled: StyledModel) -> None:
+    """Write what makes a folder with weights a captioner: vocabulary, styles, settings."""
+    styled.tokenizer.save_folder(folder)
+    styled.registry.save(folder)
+    write_configuration(folder, styled.settings)
+
+
+def save_styled_model(folder: Path, styled: StyledModel) -> None:
+    """Write the final model: aside first, then in place of an older one, which goes only after that.
+
+    Args:
+        folder: ModelScope's layout plus ``styles.json``.
+        styled: ``settings`` go into ``configuration.json``.
+    """
+    aside, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    save_ofa(aside, styled.model, styled.tokenizer, configuration=styled.settings)
+    styled.registry.save(aside)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    aside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,217 @@
+"""The commands behind ``finetune.py``: train, evaluate, caption."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.trainer_utils import get_last_checkpoint
+
+from preprocessors.examples import CaptionExample, make_example_id
+from preprocessors.readers import ReadResult
+from preprocessors.styles import resolve_styles
+from trainers.captioning import Captioner, Decoding
+from trainers.data import hash_examples, prepare_data, read_split
+from trainers.evaluation import describe_provenance, score_examples, write_evaluation, write_run_report
+from trainers.model_setup import (
+    StyledModel,
+    build_preprocessor,
+    model_settings,
+    new_registry,
+    open_styled_model,
+    save_styled_model,
+    set_up_model,
+)
+from trainers.training import build_trainer, training_arguments
+from utils.config import RunConfig
+from utils.io import write_json
+from utils.logging import setup_logging
+from utils.runs import Run, open_run
+
+logger = logging.getLogger(__name__)
+
+CAPTION_BATCH = 16
+
+
+def rank() -> int:
+    """Number of this process under ``torchrun``, 0 alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[str, Any]:
+    """Train, save the final model, evaluate it.
+
+    Everything that can be wrong with configuration, data or model is found before the run folder is made.
+
+    Args:
+        config: Resolved configuration.
+        command: The command line, for the record.
+        conf_file: The configuration file, for the record.
+
+    Returns:
+        The results of the evaluation; empty on ranks above 0.
+    """
+    args = training_arguments(config)
+    with args.main_process_first(desc="data"):
+        if rank() == 0:
+            prepare_data(config)
+    train_split = read_split(config, "train")
+    styled = set_up_model(config, train_split.examples)
+    check_image_size(config, styled)
+    train_examples = resolve_styles(train_split.examples, styled.registry)
+    eval_split = read_eval_split(config, styled)
+    run = Run(config.work_dir)
+    with args.main_process_first(desc="run folder"):
+        if rank() == 0:
+            data = {"train_sha256": hash_examples(train_examples), "eval_sha256": hash_examples(eval_split.examples)}
+            data |= {"split": train_split.split_id}
+            run = open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
+            record_dropped(run, [train_split, eval_split])
+    setup_logging(run.log, rank())
+    styled = styled._replace(settings=model_settings(config, styled.registry))
+    preprocessor = build_preprocessor(
+        styled,
+        style_dropout=config.style.dropout,
+        random_crop_from=config.image.max_size if config.image.random_crop else None,
+        seed=config.train.seed,
+    )
+    captioner = Captioner(styled.model, styled.tokenizer, preprocessor, Decoding(**config.decode.model_dump()))
+    trainer = build_trainer(config, run, args, styled, captioner, train_examples, eval_split.examples)
+    trainer.train(resume_from_checkpoint=last_checkpoint(run))
+    if rank() == 0:
+        save_styled_model(run.output, styled)
+        logger.info("model: %s", run.output)
+    return evaluate_split(config, run, captioner, eval_split, train_examples, model=str(run.output))
+
+
+def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
+    """Evaluate a trained model on ``eval.split``.
+
+    Args:
+        config: Of the run; results go into its folder.
+        checkpoint: Model folder or hub id; None takes the run's own ``output``.
+
+    Returns:
+        The results.
+
+    Raises:
+        FileNotFoundError: If there is no model yet.
+    """
+    run = Run(config.work_dir)
+    if checkpoint is None and not run.output.is_dir():
+        raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
+    prepare_data(config)
+    train_split = read_split(config, "train")
+    name = checkpoint or str(run.output)
+    styled = open_styled_model(name, registry=new_registry(config, train_split.examples))
+    styled = styled._replace(settings=styled.settings or model_settings(config, styled.registry))
+    decoding = Decoding(**config.decode.model_dump())
+    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), decoding)
+    eval_split = read_eval_split(config, styled)
+    train_examples = resolve_styles(train_split.examples, styled.registry)
+    setup_logging(run.log)
+    return evaluate_split(config, run, captioner, eval_split, train_examples, model=name)
+
+
+def evaluate_split(
+    config: RunConfig,
+    run: Run,
+    captioner: Captioner,
+    split: ReadResult,
+    train_examples: Sequence[CaptionExample],
+    *,
+    model: str,
+) -> dict[str, Any]:
+    """Caption a split, score it, write results, captions and report (rank 0), and return the results."""
+    hypotheses = captioner.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
+    if rank() > 0:
+        return {}
+    provenance = describe_provenance(
+        config,
+        captioner,
+        model=model,
+        split=config.eval.split,
+        split_id=split.split_id,
+        data_hash=hash_examples(split.examples),
+        dropped=len(split.dropped),
+    )
+    results = score_examples(split.examples, hypotheses, train_examples=train_examples, provenance=provenance)
+    write_evaluation(run, config.eval.split, results, split.examples, hypotheses)
+    write_run_report(run, config, captioner, results, split.examples, hypotheses)
+    return results
+
+
+def caption_images(
+    model: str, images: Sequence[Path], style: str | None, *, all_styles: bool
+) -> list[tuple[Path, str, str]]:
+    """Caption pictures with a trained model, decoding as its folder says.
+
+    Args:
+        model: Model folder.
+        images: Picture files.
+        style: Style name; None is the neutral style.
+        all_styles: One caption in every style instead.
+
+    Returns:
+        (picture, style, caption), picture by picture.
+    """
+    styled = open_styled_model(model)
+    wanted = styled.registry.names if all_styles else [styled.registry.resolve(style or styled.registry.neutral)]
+    if not styled.settings:
+        raise ValueError(f"{model}: configuration.json does not say how styles enter the prompt; use a trained folder")
+    beam = styled.settings["beam_search"]
+    decoding = Decoding(
+        num_beams=beam["beam_size"],
+        max_length=beam["max_len_b"],
+        min_length=beam["min_len"],
+        no_repeat_ngram_size=beam["no_repeat_ngram_size"],
+        length_penalty=styled.settings["length_penalty"],
+    )
+    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), decoding)
+    examples = [
+        CaptionExample(make_example_id(f"{number}", name), path, name, ("",))
+        for number, path in enumerate(images)
+        for name in wanted
+    ]
+    captions = captioner.caption(examples, CAPTION_BATCH)
+    return [(example.image_path, example.style, captions[example.example_id]) for example in examples]
+
+
+def read_eval_split(config: RunConfig, styled: StyledModel) -> ReadResult:
+    """Rows to validate and evaluate on, with canonical styles."""
+    result = read_split(config, config.eval.split, config.eval.styles)
+    return ReadResult(resolve_styles(result.examples, styled.registry), result.dropped, result.split_id)
+
+
+def check_image_size(config: RunConfig, styled: StyledModel) -> None:
+    """Refuse pictures that do not fit the model's position table.
+
+    Raises:
+        ValueError: Naming both sizes.
+    """
+    ofa = styled.model.config
+    patches, rest = divmod(config.image.size, ofa.patch_size)
+    if rest or patches > ofa.image_bucket_size:
+        most = ofa.image_bucket_size * ofa.patch_size
+        raise ValueError(
+            f"image.size={config.image.size}: the model takes multiples of {ofa.patch_size} up to {most} pixels"
+        )
+
+
+def record_dropped(run: Run, splits: Sequence[ReadResult]) -> None:
+    """List the rows that were left out by policy in ``dropped_rows.json``."""
+    rows = [row._asdict() for split in splits for row in split.dropped]
+    if rows:
+        write_json(run.root / "dropped_rows.json", rows)
+
+
+def last_checkpoint(run: Run) -> str | None:
+    """Newest checkpoint of an interrupted run, or None."""
+    found = get_last_checkpoint(str(run.checkpoints)) if run.checkpoints.is_dir() else None
+    if found:
+        logger.info("resuming from %s", found)
+    return found

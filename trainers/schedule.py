@@ -1,0 +1,70 @@
+"""Learning-rate schedule and the order of training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler
+
+
+def polynomial_factor(step: int, total_steps: int, warmup_steps: int, end_ratio: float) -> float:
+    """Factor of the peak learning rate at a step: linear rise, then linear decay to ``end_ratio``.
+
+    Args:
+        step: Optimizer steps done, from 0.
+        total_steps: Steps of the whole run.
+        warmup_steps: Steps of the rise; the peak is reached after the last of them.
+        end_ratio: Final over peak learning rate; reached at ``total_steps`` and kept.
+
+    Returns:
+        Factor, non-negative.
+
+    Source:
+        OFA's ``polynomial_decay`` scheduler with power 1.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+    return 1.0 + (end_ratio - 1.0) * done
+
+
+def polynomial_decay(optimizer: Optimizer, total_steps: int, warmup: float, lr: float, lr_end: float) -> LambdaLR:
+    """Scheduler over :func:`polynomial_factor`.
+
+    Args:
+        optimizer: With peak learning rate ``lr`` in every group.
+        total_steps: Optimizer steps of the run.
+        warmup: Share of the steps for the rise, in [0, 1).
+        lr: Peak learning rate.
+        lr_end: Learning rate at the end; may lie above ``lr``.
+    """
+    warmup_steps = round(warmup * total_steps)
+    return LambdaLR(optimizer, lambda step: polynomial_factor(step, total_steps, warmup_steps, lr_end / lr))
+
+
+class EpochSampler(Sampler[int]):
+    """Random order of the rows that depends on (seed, epoch) alone, so that a resumed run sees the same one.
+
+    Args:
+        data: What is sampled from.
+        seed: Of the run.
+    """
+
+    def __init__(self, data: Sized, seed: int) -> None:
+        self.data, self.seed, self.epoch = data, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[int]:
+        """Row numbers, each once."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter(torch.randperm(len(self.data), generator=generator).tolist())

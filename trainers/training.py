@@ -1,0 +1,115 @@
+"""From a configuration to a trainer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from transformers import TrainingArguments
+
+from metrics.coco import score_captions
+from metrics.text import normalize_caption
+from preprocessors.dataset import CaptionDataset
+from preprocessors.examples import CaptionExample
+from trainers.callbacks import ProgressBar, RunRecorder, StopOnNan
+from trainers.captioning import Captioner
+from trainers.freezing import freeze_parts
+from trainers.model_setup import StyledModel, save_companions
+from trainers.style_trainer import Objective, StyleCaptionTrainer, Validation
+from utils.config import RunConfig
+from utils.runs import Run
+
+LOGGING_STEPS = 10
+
+
+def training_arguments(config: RunConfig) -> TrainingArguments:
+    """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
+    train, checkpoint = config.train, config.checkpoint
+    bf16 = train.precision == "bf16" or (
+        train.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    )
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(config.work_dir / "tensorboard"))
+    return TrainingArguments(
+        output_dir=str(config.work_dir / "checkpoints"),
+        num_train_epochs=train.epochs,
+        per_device_train_batch_size=train.batch_size,
+        per_device_eval_batch_size=config.eval.batch_size,
+        gradient_accumulation_steps=train.accumulation_steps,
+        learning_rate=train.lr,
+        weight_decay=train.weight_decay,
+        max_grad_norm=train.clip,
+        optim="adamw_torch_fused",
+        bf16=bf16,
+        fp16=train.precision == "fp16",
+        seed=train.seed,
+        data_seed=train.seed,
+        dataloader_num_workers=train.num_workers,
+        eval_strategy="steps",
+        save_strategy="steps",
+        logging_steps=LOGGING_STEPS,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_total_limit=checkpoint.keep,
+        load_best_model_at_end=True,
+        metric_for_best_model=f"eval_{checkpoint.select}",
+        greater_is_better=checkpoint.select != "loss",
+        report_to=["tensorboard"],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
+    )
+
+
+def build_trainer(
+    config: RunConfig,
+    run: Run,
+    args: TrainingArguments,
+    styled: StyledModel,
+    captioner: Captioner,
+    train_examples: Sequence[CaptionExample],
+    eval_examples: Sequence[CaptionExample],
+) -> StyleCaptionTrainer:
+    """The trainer of a run, with its validation and its observers."""
+    train = config.train
+    freeze_parts(styled.model, train.freeze)
+    rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
+    steps_per_epoch = -(-len(train_examples) // rows_per_step)
+    args.eval_steps = args.save_steps = max(1, round(config.checkpoint.every_epochs * steps_per_epoch))
+    validation = Validation(
+        captioner,
+        config.eval.samples,
+        run.samples,
+        config.eval.batch_size,
+        score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
+    )
+
+    callbacks = [RunRecorder(run.metrics), StopOnNan()]
+    if sys.stderr.isatty():
+        callbacks.append(ProgressBar())
+    return StyleCaptionTrainer(
+        styled.model,
+        args,
+        train_dataset=CaptionDataset(train_examples, captioner.preprocessor, training=True),
+        eval_dataset=CaptionDataset(eval_examples, captioner.preprocessor, training=False),
+        collator=captioner.collate,
+        objective=Objective(train.label_smoothing, train.drop_worst, train.rdrop),
+        warmup=train.warmup,
+        lr_end=train.lr_end,
+        validation=validation,
+        save_companions=lambda folder: save_companions(folder, styled),
+        callbacks=callbacks,
+    )
+
+
+def make_cider_score(examples: Sequence[CaptionExample]) -> Callable[[dict[str, str]], float]:
+    """CIDEr of captions against these examples, for choosing a checkpoint."""
+    references = {e.example_id: [normalize_caption(caption) for caption in e.captions] for e in examples}
+
+    def score(captions: dict[str, str]) -> float:
+        hypotheses = {key: normalize_caption(caption) for key, caption in captions.items()}
+        return float(score_captions(references, hypotheses).overall["CIDEr"] or 0.0)
+
+    return score

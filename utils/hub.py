@@ -1,0 +1,47 @@
+"""Finds a model's folder, on disk or on the ModelScope hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def resolve_model_folder(name: str, revision: str | None = None) -> Path:
+    """The local folder of a model; downloads it from the ModelScope hub if ``name`` is an id there.
+
+    An existing folder is taken as it is, also if it looks like a hub id.
+
+    Args:
+        name: A folder, or a hub id such as ``damo/ofa_pretrain_tiny_en``.
+        revision: Revision on the hub; None = the newest. A folder has none.
+
+    Raises:
+        FileNotFoundError: If ``name`` is written as a path and there is no such folder, or it is a file.
+        ValueError: If the hub does not give the model; names the id, the cause and the remedy.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise FileNotFoundError(f"model {name}: is a file; give the folder that holds it ({folder.parent})")
+    if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
+        raise FileNotFoundError(f"model {name}: no such folder; check the path, or give a hub id (owner/name)")
+    return _download(name, revision)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    wanted = f"model {name}" + (f", revision {revision}" if revision else "")
+    try:
+        # Imported here: only hub models need it.
+        from modelscope import snapshot_download
+
+        folder = Path(snapshot_download(name, revision=revision))
+    except Exception as error:
+        # The hub client raises whatever its HTTP library does; to the user all of it means "no model".
+        cause = f"{type(error).__name__}: {error}".strip(": ")
+        raise ValueError(
+            f"{wanted}: there is no such folder, and the ModelScope hub did not give it ({cause}); "
+            f"check the name and the network, or download the model by hand and give its folder"
+        ) from error
+    if not folder.is_dir():
+        raise ValueError(f"{wanted}: the ModelScope hub client returned {folder}, which is no folder; download by hand")
+    return folder

@@ -1,0 +1,126 @@
+"""JSON, JSON Lines and text files: reads name the file and position of a fault, writes are whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+UTF8_BOM = b"\xef\xbb\xbf"
+
+
+def read_json(path: Path | str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: A UTF-8 file; a leading byte order mark is allowed.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is a folder.
+        ValueError: If the file cannot be read or is not JSON; names file, line and column.
+    """
+    data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from error
+
+
+def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
+    """The rows of a JSON Lines file, blank lines skipped.
+
+    The file is opened at the first row that is asked for, so faults appear then.
+
+    Yields:
+        The number of the line in the file, from 1, and its content.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is a folder.
+        ValueError: If the file cannot be read or a line is not JSON; names file, line and column.
+    """
+    data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
+    # Only "\n" ends a row: str.splitlines would also cut at characters such as U+2028, which JSON strings may hold.
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg})") from error
+
+
+def encode_json(obj: Any, *, indent: bool = False) -> bytes:
+    """JSON as UTF-8 bytes without a final newline.
+
+    Numpy scalars and arrays become numbers and lists, paths become strings, NaN and infinities become null.
+
+    Raises:
+        TypeError: If something in ``obj`` has no JSON form.
+    """
+    options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if indent else 0)
+    return orjson.dumps(obj, default=_encode_other, option=options)
+
+
+def write_json(path: Path | str, obj: Any, *, indent: bool = True) -> None:
+    """Writes a JSON file at once: readers see the old file or the new one, never a part. Makes the folder."""
+    _write_bytes(Path(path), encode_json(obj, indent=indent) + b"\n")
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes a UTF-8 text file at once, as ``write_json`` does."""
+    _write_bytes(Path(path), text.encode())
+
+
+def append_jsonl(path: Path | str, obj: Any) -> None:
+    """Adds one row to a JSON Lines file, in one write. Makes the file and its folder.
+
+    If the file does not end with a newline, because a program was killed while writing or the file was made by hand,
+    the row starts on a line of its own.
+    """
+    path = Path(path)
+    row = encode_json(obj) + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                row = b"\n" + row
+        file.write(row)
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise FileNotFoundError(f"{path}: is a folder; a file is needed here")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file; check the path (it is relative to {Path.cwd()})") from error
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic only within one file system.
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _encode_other(obj: Any) -> Any:
+    if isinstance(obj, Path):
+        return str(obj)
+    # Tensors, and arrays that orjson does not take itself, such as those that are not contiguous.
+    if hasattr(obj, "tolist"):
+        return obj.tolist()
+    raise TypeError(f"{type(obj).__name__} has no JSON form")
