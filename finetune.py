@@ -49,9 +49,7 @@ def make_parser(command: str) -> argparse.ArgumentParser:
         style.add_argument("--style", help="style of the captions; the neutral one if not given")
         style.add_argument("--all-styles", action="store_true", help="one caption in every style")
         return parser
-    parser.add_argument(
-        "--conf", required=True, type=Path, metavar="FILE", help="configuration, or a run's config.json"
-    )
+    parser.add_argument("--conf", required=True, type=Path, metavar="FILE", help="configuration file")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. train.lr=2e-5"
     )

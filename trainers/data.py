@@ -9,7 +9,7 @@ from pathlib import Path
 from preprocessors.drawn_scenes import write_drawn_scenes
 from preprocessors.examples import CaptionExample
 from preprocessors.images import verify_images
-from preprocessors.readers import ReadResult, read_examples
+from preprocessors.readers import ReadResult, SplitName, read_examples
 from utils.config import RunConfig
 
 DRAWN_SCENES_FOLDER = Path("work_dir/drawn_scenes")
@@ -22,7 +22,7 @@ def prepare_data(config: RunConfig) -> None:
         write_drawn_scenes(config.data.annotations or DRAWN_SCENES_FOLDER, **count)
 
 
-def read_split(config: RunConfig, split_name: str, styles: Sequence[str] | None = None) -> ReadResult:
+def read_split(config: RunConfig, split_name: SplitName, styles: Sequence[str] | None = None) -> ReadResult:
     """Examples of one split.
 
     Args:
@@ -33,15 +33,12 @@ def read_split(config: RunConfig, split_name: str, styles: Sequence[str] | None 
     Returns:
         Examples, dropped rows and the split's name. With ``data.on_bad_image=skip`` every picture is opened once.
     """
-    data, format_name = config.data, config.data.format
-    annotations, images = data.annotations, data.images
-    if format_name == "drawn_scenes":
-        format_name, annotations = "jsonl", annotations or DRAWN_SCENES_FOLDER
-        images = annotations / "images"
+    data = config.data
+    annotations = data.annotations or DRAWN_SCENES_FOLDER
     result = read_examples(
-        format_name,
+        "jsonl" if data.format == "drawn_scenes" else data.format,
         annotations=annotations,
-        images=images,
+        images=data.images or annotations / "images",
         split_name=split_name,
         image_suffix=data.image_suffix,
         files={"train": data.train, "val": data.val, "test": data.test},

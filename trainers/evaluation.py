@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from metrics.coco_format import write_caption_results
+from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions
 from preprocessors.examples import CaptionExample
 from trainers.captioning import Captioner
@@ -75,12 +75,12 @@ def write_evaluation(
 ) -> None:
     """Write ``eval/<split>.captions.json``, then ``eval/<split>.json``."""
     rows = [
-        {
-            "image_id": example.image_name,
-            "caption": hypotheses[example.example_id],
-            "style": example.style,
-            "example_id": example.example_id,
-        }
+        CaptionResult(
+            image_id=example.image_name,
+            caption=hypotheses[example.example_id],
+            style=example.style,
+            example_id=example.example_id,
+        )
         for example in examples
     ]
     write_caption_results(run.eval / f"{split}.captions.json", rows)
@@ -120,7 +120,10 @@ def write_run_report(
 
 
 def read_losses(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
-    """Loss curves of a run: ``train`` and ``val`` points (step, nats per token). After a resume the newest row of a step counts."""
+    """Loss curves of a run: ``train`` and ``val`` points (step, nats per token).
+
+    A resumed run writes some steps twice; the newest row counts.
+    """
     curves: dict[str, dict[int, float]] = {"train": {}, "val": {}}
     if metrics_file.is_file():
         for _, row in read_jsonl(metrics_file):

@@ -67,10 +67,10 @@ def set_up_model(config: RunConfig, train_examples: Sequence[CaptionExample]) ->
         ValueError: If the model's own styles differ from those of the data, or an override is no field of OFAConfig.
     """
     registry = new_registry(config, train_examples)
-    if config.model.preset is not None:
+    if config.model.name is None:
         return _new_model(config, registry, train_examples)
     styled = open_styled_model(config.model.name, revision=config.model.revision, registry=registry)
-    registry.check_same(styled.registry, str(config.model.name))
+    registry.check_same(styled.registry, config.model.name)
     return styled
 
 
@@ -119,7 +119,7 @@ def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer
 
 
 def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]) -> StyledModel:
-    fields = PRESETS[config.model.preset] | config.model.overrides
+    fields = PRESETS[config.model.preset or ""] | config.model.overrides
     unknown = sorted(set(fields) - set(OFAConfig.__dataclass_fields__))
     if unknown:
         raise ValueError(f"model.overrides.{unknown[0]}: no field of OFAConfig; see models/ofa/configuration_ofa.py")

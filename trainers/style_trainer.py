@@ -109,6 +109,9 @@ class StyleCaptionTrainer(Trainer):
         self._sampler = EpochSampler(train_dataset, args.seed)
         self._micro_step = 0
 
+    lr_scheduler: Any
+    control: Any
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
 
@@ -143,10 +146,11 @@ class StyleCaptionTrainer(Trainer):
         Gradients are averaged over the processes, so the sum is scaled up by their number.
         """
         views = 2 if self.objective.rdrop else 1
+        tensors: dict[str, Any] = dict(inputs)
         if views == 2:
-            inputs = {name: torch.cat([tensor, tensor]) for name, tensor in inputs.items()}
-        labels = inputs["labels"]
-        outputs = model(**{name: tensor for name, tensor in inputs.items() if name != "labels"})
+            tensors = {name: torch.cat([tensor, tensor]) for name, tensor in tensors.items()}
+        labels = tensors.pop("labels")
+        outputs = model(**tensors)
         entropy = label_smoothed_cross_entropy(
             outputs.logits, labels, self.objective.label_smoothing, self.objective.drop_worst
         )

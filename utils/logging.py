@@ -6,7 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 OUR_LOGGERS = ("__main__", "finetune", "metrics", "models", "preprocessors", "trainers", "utils")
 

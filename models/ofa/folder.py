@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,9 @@ def save_ofa(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_folder(folder)
-    plain = {key: value for key, value in model.config.to_dict().items() if key not in ("dtype", "torch_dtype")}
-    write_json(folder / "config.json", plain | {"architectures": ["OFAModel"]})
+    fields = json.loads(model.config.to_json_string(use_diff=False))
+    fields.pop("dtype", None)  # older transformers, and so ModelScope, would take it for a type object
+    write_json(folder / "config.json", fields | {"architectures": ["OFAModel"]})
     write_configuration(folder, configuration or {})
     partial = folder / f"{MODELSCOPE_WEIGHTS}.partial"
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
+from transformers.modeling_outputs import Seq2SeqLMOutput
 
 from models.ofa import positions
 from models.ofa.configuration_ofa import OFAConfig
@@ -25,8 +25,8 @@ from models.ofa.resnet import ResNet
 IGNORE_INDEX = -100
 
 
-@dataclass
-class OFAEncoderOutput(ModelOutput):
+@dataclass(frozen=True)
+class OFAEncoderOutput:
     """What the decoder needs of an image and its prompt.
 
     Attributes:
@@ -35,9 +35,9 @@ class OFAEncoderOutput(ModelOutput):
         position_embedding: (1, S, C), normalised, the same for all samples.
     """
 
-    last_hidden_state: Tensor | None = None
-    padding_mask: Tensor | None = None
-    position_embedding: Tensor | None = None
+    last_hidden_state: Tensor
+    padding_mask: Tensor | None
+    position_embedding: Tensor
 
 
 class DecoderPositions(NamedTuple):
@@ -122,7 +122,7 @@ class OFAEncoder(PositionBias):
         self.embed_tokens = embed_tokens
         self.type_embedding = embedding(2, width) if config.add_type_embedding else None
         self.embed_images = ResNet(
-            config.resnet_layers, config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
+            config.resnet_layers or (), config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
         )
         self.image_proj = nn.Linear(self.embed_images.out_channels, width)
         self.patch_layernorm_embedding = nn.LayerNorm(width) if config.patch_layernorm_embedding else None
@@ -293,8 +293,8 @@ class OFADecoder(PositionBias):
             hidden = self.layernorm_embedding(hidden)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         encoder_hidden, mask = encoder_outputs.last_hidden_state, encoder_outputs.padding_mask
-        for layer in self.layers:
-            table = 0 if self.config.share_attn_bias else layer.index
+        for index, layer in enumerate(self.layers):
+            table = 0 if self.config.share_attn_bias else index
             self_bias = biases.self_biases[table][:, :, span, : past + length]
             hidden = layer(hidden, encoder_hidden, self_bias, cross_bias, mask, cache)
         return hidden if self.layer_norm is None else self.layer_norm(hidden)

@@ -45,8 +45,11 @@ def conv_norm(hidden: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """
     if norm.training:
         return norm(conv(hidden))
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    bias = norm.bias - norm.running_mean * scale
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None  # OFA's batch norms all track statistics
+    assert variance is not None
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    bias = norm.bias - mean * scale
     kernel = conv.weight * scale[:, None, None, None]
     return F.conv2d(hidden, kernel.to(hidden.dtype), bias.to(hidden.dtype), conv.stride, conv.padding)
 
