@@ -30,7 +30,7 @@ def label_smoothed_cross_entropy(
     """Cross-entropy with OFA's label smoothing.
 
     Per token: ``(1 - eps - eps_i) * nll + eps_i * sum_v(-log p_v)`` with ``eps_i = eps / (V - 1)``. Both terms follow
-    from the logits' log-sum-exp, so the (N, V) log-probabilities are never stored.
+    from the logits' log-sum-exp, so the (B, T, V) log-probabilities are never stored.
 
     Args:
         logits: (B, T, V).
@@ -44,16 +44,18 @@ def label_smoothed_cross_entropy(
     Source:
         ``label_smoothed_nll_loss`` of OFA (criterions/label_smoothed_cross_entropy.py).
     """
+    logits = logits.float()
     counted = labels.ne(IGNORE_INDEX)
-    kept_logits, targets = logits[counted].float(), labels[counted]  # (N, V), (N,)
-    log_normalizer = kept_logits.logsumexp(-1)
-    nll = log_normalizer - kept_logits.gather(1, targets[:, None]).squeeze(1)
-    vocabulary = kept_logits.shape[-1]
+    log_normalizer = logits.logsumexp(-1)  # (B, T)
+    nll = log_normalizer - logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
+    vocabulary = logits.shape[-1]
     spread = label_smoothing / (vocabulary - 1)
     loss = nll
     if label_smoothing:
-        all_nll = vocabulary * log_normalizer - kept_logits.sum(-1)
+        all_nll = vocabulary * log_normalizer - logits.sum(-1)
         loss = (1.0 - label_smoothing - spread) * nll + spread * all_nll
+    # Selecting per-token losses, not logits: the copy and its backward pass would cost V times as much.
+    loss, nll = loss[counted], nll[counted]  # (N,)
     if drop_worst:
         loss, kept = torch.topk(loss, k=int(len(loss) * (1.0 - drop_worst)), largest=False)
         nll = nll[kept]

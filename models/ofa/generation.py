@@ -7,6 +7,8 @@ last position need rules of their own. The encoder and its keys and values are n
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,29 +47,48 @@ class OFACache(EncoderDecoderCache):
         self.self_attention_cache.reorder_cache(beam_idx)
 
 
+@dataclass(frozen=True)
 class CaptionRules(LogitsProcessor):
-    """Never choose padding; at the last position choose EOS and keep its score.
+    """What the next token may be, in one pass over the scores.
 
-    ``transformers`` forces EOS with log-probability 0, which would make a cut caption look better than a finished
-    one. Here EOS keeps what the model gave it, as in fairseq.
+    The library has a processor for each rule, and each copies the (N, V) scores; together they cost as much as the
+    decoder. At the last position EOS is forced, and keeps what the model gave it, as in fairseq: the library's
+    log-probability of 0 would make a cut caption look better than a finished one.
 
-    Args:
-        pad_token_id: Banned.
-        eos_token_id: Forced when ``max_length`` is reached; None forces nothing.
+    Attributes:
+        pad_token_id: Banned always.
+        eos_token_id: Banned below ``min_length``.
+        min_length: Fewest tokens of the sequence, BOS included, before EOS.
         max_length: Tokens of the whole sequence, BOS and EOS included.
+        force_eos: Whether EOS is forced when ``max_length`` is reached.
+        no_repeat_ngram_size: No n-gram of this length occurs twice in a sequence, BOS included; 0 is off.
+        in_place: Whether the scores may be overwritten.
     """
 
-    def __init__(self, pad_token_id: int, eos_token_id: int | None, max_length: int) -> None:
-        self.pad_token_id, self.eos_token_id, self.max_length = pad_token_id, eos_token_id, max_length
+    pad_token_id: int
+    eos_token_id: int
+    min_length: int
+    max_length: int
+    force_eos: bool
+    no_repeat_ngram_size: int
+    in_place: bool = False
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores (N, V) for the token after ``input_ids`` (N, T)."""
-        scores = scores.clone()
+        scores = scores if self.in_place else scores.clone()
+        length = input_ids.shape[1]
         scores[:, self.pad_token_id] = -torch.inf
-        if self.eos_token_id is not None and input_ids.shape[1] >= self.max_length - 1:
+        if length < self.min_length:
+            scores[:, self.eos_token_id] = -torch.inf
+        if self.force_eos and length >= self.max_length - 1:
             kept = scores[:, self.eos_token_id].clone()
             scores.fill_(-torch.inf)
             scores[:, self.eos_token_id] = kept
+        elif 0 < self.no_repeat_ngram_size <= length:
+            ngrams = input_ids.unfold(1, self.no_repeat_ngram_size, 1)  # (N, windows, n)
+            prefix = input_ids[:, None, length - self.no_repeat_ngram_size + 1 :]
+            rows, windows = (ngrams[..., :-1] == prefix).all(-1).nonzero(as_tuple=True)
+            scores[rows, ngrams[rows, windows, -1]] = -torch.inf
         return scores
 
 
@@ -133,9 +154,17 @@ class OFAGenerationMixin(GenerationMixin):
         }
 
     def _get_logits_processor(self, generation_config: GenerationConfig, **kwargs: Any) -> LogitsProcessorList:
-        forced_eos = generation_config.forced_eos_token_id
-        generation_config.forced_eos_token_id = None  # the library would overwrite its log-probability with 0
-        processors = super()._get_logits_processor(generation_config, **kwargs)
-        generation_config.forced_eos_token_id = forced_eos
-        processors.insert(0, CaptionRules(self.config.pad_token_id, forced_eos, generation_config.max_length))
+        rules = CaptionRules(
+            pad_token_id=self.config.pad_token_id,
+            eos_token_id=self.config.eos_token_id,
+            min_length=generation_config.min_length or 0,
+            max_length=generation_config.max_length,
+            force_eos=generation_config.forced_eos_token_id is not None,
+            no_repeat_ngram_size=generation_config.no_repeat_ngram_size or 0,
+            in_place=not generation_config.output_logits,  # in greedy search they are the same tensor
+        )
+        others = copy.copy(generation_config)
+        others.forced_eos_token_id, others.min_length, others.no_repeat_ngram_size = None, 0, 0
+        processors = super()._get_logits_processor(others, **kwargs)
+        processors.insert(0, rules)
         return processors

@@ -52,9 +52,18 @@ class DecoderPositions(NamedTuple):
     cross_bias: Tensor
 
 
-def embedding(rows: int, width: int) -> nn.Embedding:
-    """Position or type table; its values come from ``_init_weights``."""
-    return nn.Embedding(rows, width)
+def embed(token_ids: Tensor, table: nn.Embedding, tied: bool) -> Tensor:
+    """Look tokens up: (B, T) to (B, T, C).
+
+    Where the output projection shares the table its gradient is dense anyway, and the few rows looked up are added
+    to it; a dense gradient of its own would cost 60 MB and as much zeroing per lookup at the published vocabulary.
+
+    Args:
+        token_ids: (B, T).
+        table: The embedding.
+        tied: Whether the output projection has the same weight.
+    """
+    return F.embedding(token_ids, table.weight, table.padding_idx, sparse=tied)
 
 
 class PositionBias(nn.Module):
@@ -70,17 +79,17 @@ class PositionBias(nn.Module):
         self.scale = (config.d_model / heads * config.attn_scale_factor) ** -0.5
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         width, bucket = config.d_model, config.image_bucket_size
-        self.embed_positions = embedding(config.max_position_embeddings + 2, width)
-        self.embed_image_positions = embedding(bucket**2 + 1, width)
+        self.embed_positions = nn.Embedding(config.max_position_embeddings + 2, width)
+        self.embed_image_positions = nn.Embedding(bucket**2 + 1, width)
         self.pos_ln = nn.LayerNorm(width)
         self.image_pos_ln = nn.LayerNorm(width)
         self.layernorm_embedding = nn.LayerNorm(width) if config.layernorm_embedding else None
         tables = 1 if config.share_attn_bias else layers
         self.token_rel_pos_table_list = nn.ModuleList(
-            [embedding(2 * config.token_bucket_size - 1, heads) for _ in range(tables)]
+            [nn.Embedding(2 * config.token_bucket_size - 1, heads) for _ in range(tables)]
         )
         self.image_rel_pos_table_list = nn.ModuleList(
-            [embedding(positions.image_relative_positions(bucket), heads) for _ in range(tables)]
+            [nn.Embedding(positions.image_relative_positions(bucket), heads) for _ in range(tables)]
         )
         self.register_buffer(
             "token_rp_bucket", positions.token_buckets(config.token_bucket_size, config.max_position_embeddings)
@@ -120,7 +129,7 @@ class OFAEncoder(PositionBias):
         super().__init__(config, config.encoder_attention_heads, config.encoder_layers, image_rp_bucket)
         width = config.d_model
         self.embed_tokens = embed_tokens
-        self.type_embedding = embedding(2, width) if config.add_type_embedding else None
+        self.type_embedding = nn.Embedding(2, width) if config.add_type_embedding else None
         self.embed_images = ResNet(
             config.resnet_layers or (), config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
         )
@@ -134,7 +143,7 @@ class OFAEncoder(PositionBias):
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Token, type and norm of a prompt: (B, T) to (B, T, C)."""
-        hidden = self.embed_scale * self.embed_tokens(input_ids)
+        hidden = self.embed_scale * embed(input_ids, self.embed_tokens, self.config.share_decoder_input_output_embed)
         return self._finish_embedding(hidden, 0, self.layernorm_embedding)
 
     def embed_patches(self, features: Tensor) -> Tensor:
@@ -288,7 +297,8 @@ class OFADecoder(PositionBias):
             biases = cache.positions
         span = slice(past, past + length)
         cross_bias = biases.cross_bias[:, :, span]
-        hidden = self.embed_scale * self.embed_tokens(decoder_input_ids)
+        tied = self.config.share_decoder_input_output_embed
+        hidden = self.embed_scale * embed(decoder_input_ids, self.embed_tokens, tied)
         if self.layernorm_embedding is not None:
             hidden = self.layernorm_embedding(hidden)
         hidden = F.dropout(hidden, self.config.dropout, self.training)

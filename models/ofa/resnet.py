@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
         branch = F.relu(conv_norm(branch, self.conv2, self.bn2), inplace=True)
         branch = conv_norm(branch, self.conv3, self.bn3)
         branch = drop_path(branch, self.drop_path_rate, self.training)
-        return F.relu(identity + branch, inplace=True)
+        return F.relu(branch.add_(identity), inplace=True)
 
 
 class ResNet(nn.Module):
