@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
 
 
 def make_parser(command: str) -> argparse.ArgumentParser:
@@ -110,10 +113,12 @@ def start_console() -> None:
     """Log to standard error, and keep the libraries quiet there."""
     import os
 
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
     from utils.logging import setup_logging
 
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    disable_progress_bar()
+    set_verbosity_error()
     setup_logging(None, int(os.environ.get("RANK", "0")))
 
 

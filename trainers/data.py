@@ -31,7 +31,7 @@ def read_split(config: RunConfig, split_name: SplitName, styles: Sequence[str] |
         styles: Keep these styles only; None keeps what ``data.styles`` keeps.
 
     Returns:
-        Examples, dropped rows and the split's name. With ``data.on_bad_image=skip`` every picture is opened once.
+        Examples, dropped rows and the split's name. Every picture is opened once.
     """
     data = config.data
     annotations = data.annotations or DRAWN_SCENES_FOLDER
@@ -46,9 +46,7 @@ def read_split(config: RunConfig, split_name: SplitName, styles: Sequence[str] |
         styles=styles or data.styles,
         on_bad_image=data.on_bad_image,
     )
-    if data.on_bad_image == "error":
-        return result
-    examples, dropped = verify_images(result.examples, "skip")
+    examples, dropped = verify_images(result.examples, data.on_bad_image)
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 

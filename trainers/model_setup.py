@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import shutil
@@ -120,9 +121,11 @@ def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer
 
 def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]) -> StyledModel:
     fields = PRESETS[config.model.preset or ""] | config.model.overrides
-    unknown = sorted(set(fields) - set(OFAConfig.__dataclass_fields__))
-    if unknown:
-        raise ValueError(f"model.overrides.{unknown[0]}: no field of OFAConfig; see models/ofa/configuration_ofa.py")
+    known = OFAConfig.__dataclass_fields__
+    for name in config.model.overrides:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"model.overrides.{name}: no field of OFAConfig; did you mean {nearest}?")
     num_codes = len(registry) if registry.inject == "code" else 0
     captions = [caption for example in train_examples for caption in example.captions]
     prompts = [config.style.prompt.replace(STYLE_SLOT, registry.token_of(name)) for name in registry.names]

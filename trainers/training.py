@@ -21,16 +21,15 @@ from trainers.style_trainer import Objective, StyleCaptionTrainer, Validation
 from utils.config import RunConfig
 from utils.runs import Run
 
-LOGGING_STEPS = 10
-
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
+    accelerated = torch.accelerator.is_available()
     bf16 = train.precision == "bf16" or (
         train.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     )
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(config.work_dir / "tensorboard"))
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(config.work_dir / "tensorboard")
     return TrainingArguments(
         output_dir=str(config.work_dir / "checkpoints"),
         num_train_epochs=train.epochs,
@@ -43,12 +42,13 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         optim="adamw_torch_fused",
         bf16=bf16,
         fp16=train.precision == "fp16",
+        use_cpu=not accelerated,  # said aloud, or several processes on CPUs would not find each other
+        dataloader_pin_memory=accelerated,
         seed=train.seed,
         data_seed=train.seed,
         dataloader_num_workers=train.num_workers,
         eval_strategy="steps",
         save_strategy="steps",
-        logging_steps=LOGGING_STEPS,
         logging_first_step=True,
         logging_nan_inf_filter=False,
         save_total_limit=checkpoint.keep,
@@ -77,6 +77,7 @@ def build_trainer(
     freeze_parts(styled.model, train.freeze)
     rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
     steps_per_epoch = -(-len(train_examples) // rows_per_step)
+    args.logging_steps = max(1, min(50, steps_per_epoch // 10))
     args.eval_steps = args.save_steps = max(1, round(config.checkpoint.every_epochs * steps_per_epoch))
     validation = Validation(
         captioner,

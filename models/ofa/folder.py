@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,12 @@ def load_weights(folder: Path) -> OFAForConditionalGeneration:
         model, info = OFAForConditionalGeneration.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
         )
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to execute the file, which is never the remedy.
+        raise ValueError(
+            f"{folder}: the model cannot be opened: its weights are damaged, or hold objects other than tensors. "
+            "Copy them again from where the model came from."
+        ) from error
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f"{folder}: the model cannot be opened: {error}") from error
     faults = [f"parameter {key} is missing" for key in sorted(info["missing_keys"])]

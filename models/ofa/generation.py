@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.generation import GenerationMixin, GenerationMode
 
 if TYPE_CHECKING:
-    from models.ofa.modeling_ofa import DecoderPositions
+    from models.ofa.decoder import DecoderPositions
 
 DEFAULT_MAX_LENGTH = 18
 """BOS, 16 caption tokens and EOS: what ModelScope's captioning pipeline decodes (``max_len_b`` 16)."""

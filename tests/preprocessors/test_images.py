@@ -107,6 +107,8 @@ def test_verify_images_skip_drops_each_row_of_a_truncated_picture(pictures: Path
         ("rows.jsonl", 4, "unreadable picture"),
     ]
     assert "c.png" in dropped[0].detail
-    assert verify_images(examples, "error") == (examples, [])
+    with pytest.raises(ValueError, match=r"rows\.jsonl, row 2: .*c\.png: the picture cannot be read .*1 of 3 pictures"):
+        verify_images(examples, "error")
+    assert verify_images(examples[::2], "error") == (examples[::2], [])
     with pytest.raises(ValueError, match=r"not one of 1 pictures can be read; the first: .*c\.png"):
         verify_images(examples[1:2], "skip")

@@ -148,7 +148,11 @@ def test_nearest_keys_every_single_deletion_leads_back_to_its_key():
         ("data", {"format": "jsonl", "images": "a"}, "data.annotations: required with every data.format but drawn"),
         ("data", {"format": "jsonl", "annotations": "a"}, "data.images: required with every data.format but drawn"),
         ("data", {"format": "drawn_scenes", "train": "a"}, 'data.train="a": only used with data.format personality'),
-        ("data", {"format": "drawn_scenes", "split": "hash"}, 'data.split="hash": only used with data.format flickr'),
+        (
+            "data",
+            {"format": "drawn_scenes", "split": "flickr8k"},
+            'data.split="flickr8k": flickr8k divides data.format',
+        ),
         (
             "data",
             {"format": "jsonl", "annotations": "a", "images": "b", "num_images": 3},

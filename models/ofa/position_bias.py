@@ -1,0 +1,73 @@
+"""What encoder and decoder share: position biases and the look-up of tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.ofa import positions
+from models.ofa.configuration_ofa import OFAConfig
+
+
+def embed(token_ids: Tensor, table: nn.Embedding, tied: bool) -> Tensor:
+    """Look tokens up: (B, T) to (B, T, C).
+
+    Where the output projection shares the table its gradient is dense anyway, and the few rows looked up are added
+    to it; a dense gradient of its own would cost 60 MB and as much zeroing per lookup at the published vocabulary.
+
+    Args:
+        token_ids: (B, T).
+        table: The embedding.
+        tied: Whether the output projection has the same weight.
+    """
+    return F.embedding(token_ids, table.weight, table.padding_idx, sparse=tied)
+
+
+class PositionBias(nn.Module):
+    """What encoder and decoder share: norms of positions and relative tables. A base class, not a layer."""
+
+    token_rp_bucket: Tensor
+    image_rp_bucket: Tensor
+
+    def __init__(self, config: OFAConfig, heads: int, layers: int, image_rp_bucket: Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.heads = heads
+        self.scale = (config.d_model / heads * config.attn_scale_factor) ** -0.5
+        self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+        width, bucket = config.d_model, config.image_bucket_size
+        self.embed_positions = nn.Embedding(config.max_position_embeddings + 2, width)
+        self.embed_image_positions = nn.Embedding(bucket**2 + 1, width)
+        self.pos_ln = nn.LayerNorm(width)
+        self.image_pos_ln = nn.LayerNorm(width)
+        self.layernorm_embedding = nn.LayerNorm(width) if config.layernorm_embedding else None
+        tables = 1 if config.share_attn_bias else layers
+        self.token_rel_pos_table_list = nn.ModuleList(
+            [nn.Embedding(2 * config.token_bucket_size - 1, heads) for _ in range(tables)]
+        )
+        self.image_rel_pos_table_list = nn.ModuleList(
+            [nn.Embedding(positions.image_relative_positions(bucket), heads) for _ in range(tables)]
+        )
+        self.register_buffer(
+            "token_rp_bucket", positions.token_buckets(config.token_bucket_size, config.max_position_embeddings)
+        )
+        self.register_buffer("image_rp_bucket", image_rp_bucket)
+
+    def position_product(self, q_linear: nn.Linear, k_linear: nn.Linear, query: Tensor, key: Tensor) -> Tensor:
+        """Bias (1, H, T, S) of absolute positions (1, T, C) and (1, S, C)."""
+        q = q_linear(query).unflatten(-1, (self.heads, -1)).transpose(1, 2) * self.scale
+        k = k_linear(key).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return q @ k.transpose(-1, -2)
+
+    def check_length(self, length: int, what: str) -> None:
+        """Refuse texts that the position tables do not cover."""
+        if length > self.config.max_position_embeddings:
+            limit = self.config.max_position_embeddings
+            raise ValueError(f"the {what} has {length} tokens; max_position_embeddings={limit} is the most")
+
+    def token_relative_bias(self, table: int, length: int) -> Tensor:
+        """Bias (H, T, T) between text tokens."""
+        rows = self.token_rp_bucket[:length, :length]
+        return self.token_rel_pos_table_list[table](rows).permute(2, 0, 1)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from trainers.freezing import UNUSED_BY_CAPTIONING, freeze_parts
+from trainers.model_setup import set_up_model
+from trainers.pipeline import train
+from utils.config import RunConfig, load_config
+from utils.io import read_jsonl
+
+HERE = Path(__file__).resolve().parent
+SAME_DRAWS = {"freeze": ["batch_norm"], "warmup": 0.0, "lr": 0.5}
+
+
+def _load(document: dict[str, Any], path: Path) -> RunConfig:
+    path.write_text(json.dumps(document))
+    return load_config(path)
+
+
+def _variant(document: dict[str, Any], tmp_path: Path, name: str, **changes: Any) -> Path:
+    """The document with other training settings, no dropout and frozen batch statistics, as a file."""
+    overrides = document["model"]["overrides"] | {"dropout": 0.0}
+    train_group = document["train"] | SAME_DRAWS | changes
+    changed = document | {"model": document["model"] | {"overrides": overrides}, "train": train_group}
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(changed | {"work_dir": str(tmp_path / name)}))
+    return path
+
+
+def _one_step(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    spec = importlib.util.spec_from_file_location("one_step", HERE / "one_step.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.one_step(load_config(path))
+
+
+def _assert_same(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == others.keys()
+    assert max(tensor.abs().max().item() for tensor in ours.values()) > 1e-3  # something was compared
+    for name, tensor in ours.items():
+        # Relative to the tensor: single entries are sums that cancel almost to nothing.
+        assert (others[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-7, name
+
+
+def test_accumulated_steps_and_two_ranks_give_the_update_of_one_batch(tiny_document, tmp_path):
+    """1 x 8, 4 accumulation steps of 2, and 2 ranks of 4; captions differ in length, so a mean of means would fail."""
+    whole = _one_step(_variant(tiny_document, tmp_path, "whole", batch_size=8))
+    accumulated = _one_step(_variant(tiny_document, tmp_path, "parts", batch_size=2, accumulation_steps=4))
+    _assert_same(whole["gradients"], accumulated["gradients"])
+    _assert_same(whole["change"], accumulated["change"])
+
+    conf = _variant(tiny_document, tmp_path, "ranks", batch_size=4)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(HERE / "one_step.py"), str(conf), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=HERE.parents[1])
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name, gradient in ranks[0]["gradients"].items():
+        assert torch.equal(gradient, ranks[1]["gradients"][name]), name
+    _assert_same(whole["gradients"], ranks[0]["gradients"])
+    _assert_same(whole["change"], ranks[0]["change"])
+
+
+def test_resumed_run_equals_an_uninterrupted_one(tiny_document, tmp_path):
+    """From a checkpoint in the middle of an epoch, with dropout, style dropout and random crops on."""
+    tiny_document["style"] = {"dropout": 0.3}
+    tiny_document["image"] = {"size": 32, "max_size": 40, "random_crop": True}
+    tiny_document["checkpoint"] = {"every_epochs": 0.5, "keep": 9}
+    config = _load(tiny_document, tmp_path / "conf.json")
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    full = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
+    steps = sorted(int(path.name.split("-")[1]) for path in (config.work_dir / "checkpoints").iterdir())
+    assert steps == [3, 6, 9, 12]
+
+    for step in steps[1:]:  # as if the run had been killed after step 3, half way through its first epoch
+        folder = config.work_dir / f"checkpoints/checkpoint-{step}"
+        folder.rename(tmp_path / folder.name)
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    resumed = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
+    for name, tensor in full.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path):
+    config = _load(tiny_document, tmp_path / "conf.json")
+    results = train(config, ["finetune.py", "--conf", "conf.json"], tmp_path / "conf.json")
+    run = config.work_dir
+    written = {path.name for path in run.iterdir()}
+    assert written >= {"config.json", "command.txt", "environment.json", "source", "log.txt", "metrics.jsonl"}
+    assert written >= {"samples.jsonl", "checkpoints", "output", "eval", "report.html", "tensorboard"}
+    files = {path.name for path in (run / "output").iterdir()}
+    assert files == {
+        "config.json",
+        "configuration.json",
+        "merges.txt",
+        "pytorch_model.bin",
+        "styles.json",
+        "tokenizer_config.json",
+        "vocab.json",
+    }
+    assert json.loads((run / "eval/val.json").read_bytes()) == json.loads(json.dumps(results))
+    captions = json.loads((run / "eval/val.captions.json").read_bytes())
+    assert len({row["example_id"] for row in captions}) == results["n"] == 3 * 4
+    rows = [row for _, row in read_jsonl(run / "metrics.jsonl")]
+    assert [row["global_step"] for row in rows if "val/loss" in row] == [6, 12]
+    samples = [row for _, row in read_jsonl(run / "samples.jsonl")]
+    assert [row["global_step"] for row in samples] == [6, 6, 12, 12]
+    assert samples[0]["example_id"] == samples[2]["example_id"]
+    assert samples[0]["decoding"]["num_beams"] == 2
+    assert results["provenance"]["split_id"] == "jsonl/val.jsonl"
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses[-1] < losses[0]
+
+
+def test_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tiny_document, tmp_path):
+    values = []
+    for size in (2, 5):
+        tiny_document["eval"]["batch_size"] = size
+        tiny_document["work_dir"] = str(tmp_path / f"run{size}")
+        tiny_document["train"]["epochs"] = 1
+        config = _load(tiny_document, tmp_path / "conf.json")
+        train(config, ["finetune.py"], tmp_path / "conf.json")
+        rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
+        values.append(next(row["val/nll"] for row in rows if "val/nll" in row))
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "prefix"), [(["resnet"], "encoder.embed_images"), (["embeddings"], "encoder.embed_tokens")]
+)
+def test_frozen_part_keeps_its_weights_and_others_change(tiny_document, tmp_path, parts, prefix):
+    tiny_document["train"] |= {"freeze": parts, "epochs": 1}
+    config = _load(tiny_document, tmp_path / "conf.json")
+    from trainers.data import read_split
+
+    start = set_up_model(config, read_split(config, "train").examples).model.state_dict()
+    start = {name: tensor.clone() for name, tensor in start.items()}
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    end = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
+    unused = tuple(f"decoder.{name}" for name in UNUSED_BY_CAPTIONING)
+    tied = ("decoder.embed_tokens", "decoder.output_projection") if prefix == "encoder.embed_tokens" else ()
+    for name, tensor in end.items():
+        still = name.startswith((prefix, *unused, *tied)) or name.endswith(("rp_bucket", "image_position_idx"))
+        if name.endswith(("k_proj.bias", "pos_k_linear.bias")):
+            continue  # their gradient is zero but for rounding
+        assert torch.equal(tensor, start[name]) == still, name
+
+
+def test_freeze_parts_unknown_part_is_refused(tiny_document, tmp_path):
+    from models.ofa import PRESETS, OFAConfig, OFAForConditionalGeneration
+
+    model = OFAForConditionalGeneration(OFAConfig(**PRESETS["nano"] | {"vocab_size": 50}))
+    with pytest.raises(ValueError, match="unknown part 'decoder'; known: resnet, batch_norm, embeddings"):
+        freeze_parts(model, ["decoder"])
+
+
+def test_select_cider_scores_every_validation(tiny_document, tmp_path):
+    tiny_document["checkpoint"] = {"select": "CIDEr"}
+    tiny_document["train"]["epochs"] = 1
+    config = _load(tiny_document, tmp_path / "conf.json")
+    results = train(config, ["finetune.py"], tmp_path / "conf.json")
+    rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
+    scores = [row["val/CIDEr"] for row in rows if "val/CIDEr" in row]
+    assert scores == [pytest.approx(results["overall"]["CIDEr"])]
+
+
+@pytest.mark.parametrize("inject", ["code", "token"])
+def test_style_injected_as_code_or_token_trains_and_reopens(tiny_document, tmp_path, inject):
+    from trainers.model_setup import open_styled_model
+
+    tiny_document["style"] = {"inject": inject}
+    tiny_document["train"]["epochs"] = 1
+    config = _load(tiny_document, tmp_path / "conf.json")
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    styled = open_styled_model(config.work_dir / "output")
+    token = styled.registry.token_of("pirate")
+    assert token == {"code": "<code_1>", "token": "<style_1>"}[inject]
+    assert len(styled.tokenizer.encode_text(token)) == 1
+    assert styled.model.config.vocab_size == len(styled.tokenizer) == styled.tokenizer.text_vocab_size + 4
+
+
+def test_rdrop_and_drop_worst_train_to_finite_loss(tiny_document, tmp_path):
+    tiny_document["train"] |= {"rdrop": 0.5, "drop_worst": 0.2, "epochs": 1}
+    config = _load(tiny_document, tmp_path / "conf.json")
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
+    assert 0 < rows[-1]["val/loss"] < 10
