@@ -81,6 +81,8 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         self._tied_weights_keys = {"decoder.embed_tokens.weight": "encoder.embed_tokens.weight"}
         if config.share_decoder_input_output_embed:
             self._tied_weights_keys["decoder.output_projection.weight"] = "encoder.embed_tokens.weight"
+        # Trainer compares what a checkpoint lacks with this list, and would warn of every tied weight.
+        self._keys_to_ignore_on_save = [*self._keys_to_ignore_on_save, *self._tied_weights_keys]
         shared = nn.Embedding(config.vocab_size, config.d_model, config.pad_token_id)
         buckets = positions.image_buckets(config.image_bucket_size)
         self.encoder = OFAEncoder(config, shared, buckets)
