@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        hint = "; the same command goes on from the last checkpoint" if command == "train" else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         return 130
 
 
@@ -91,9 +92,11 @@ def run_eval(options: argparse.Namespace) -> int:
         options.set.append(f"eval.split={options.split}")
     config = read_config(options, leave_out=("checkpoint",))
     start_console()
-    from trainers.pipeline import evaluate
+    from trainers.pipeline import evaluate, rank
 
-    print_json(evaluate(config, options.checkpoint))
+    results = evaluate(config, options.checkpoint)
+    if rank() == 0:
+        print_json(results)
     return 0
 
 

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 Format = Literal["flickrstyle", "flickrstyle_release", "personality_captions", "jsonl"]
 SplitName = Literal["train", "val", "test"]
 SplitRule = Literal["flickr8k", "hash"]
-BadImagePolicy = Literal["error", "skip"]
+BadImagePolicy = Literal["error", "skip", "ignore"]
 
 JOINED_FILE = "captions.json"
 FILE_SUFFIX = {"personality_captions": ".json", "jsonl": ".jsonl"}
@@ -94,7 +94,8 @@ def read_examples(
         split: How a file that holds every split is divided: ``flickr8k`` by Flickr8k's own lists (FlickrStyle only,
             and its default), ``hash`` by :func:`hash_split`.
         styles: Keep these only, compared without case; None keeps all.
-        on_bad_image: Whether a missing picture is an ``error`` or its row is left out (``skip``) and counted.
+        on_bad_image: Whether a missing picture is an ``error``, its row is left out (``skip``) and counted, or nobody
+            looks (``ignore``: the captions alone are wanted).
 
     Returns:
         One example per (image, style) in the order of the file, the rows left out, and the split's name.
@@ -107,8 +108,9 @@ def read_examples(
     in_split = list(_rows_of_split(_open_rows(format, source, image_suffix), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
     rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)
-    rows, without_picture = _check_pictures(rows, Path(images), on_bad_image)
-    dropped += without_picture
+    if on_bad_image != "ignore":
+        rows, without_picture = _check_pictures(rows, Path(images), on_bad_image)
+        dropped += without_picture
     if not rows:
         raise ValueError(f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}.")
     if dropped:
@@ -191,7 +193,7 @@ def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path
     absent = [style for key, style in wanted.items() if key not in present]
     if absent:
         raise ValueError(
-            f"{path}: data.styles names {', '.join(map(repr, absent))}, which no row has. "
+            f"{path}: data.styles or eval.styles names {', '.join(map(repr, absent))}, which no row has. "
             f"Its styles: {', '.join(sorted(present.values())[:10])}{', ...' if len(present) > 10 else ''}."
         )
     selected = (

@@ -229,6 +229,76 @@ def test_model_folder_without_vocabulary_is_refused(trained, scenes, tmp_path, c
     assert f"{folder} is not a complete model folder: missing merges.txt" in error
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pytorch_model.bin", b""),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
+        ("vocab.json", b"{}"),
+        ("merges.txt", b"#version: 0.2\nfoo bar\n"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"model_type": "bert"}'),
+        ("tokenizer_config.json", b"[]"),
+        ("configuration.json", b'{"model": {"style_prompt": "x {}"}}'),
+        ("styles.json", b"{}"),
+    ],
+)
+def test_damaged_file_of_a_model_folder_is_refused_naming_the_folder(trained, scenes, tmp_path, capsys, name, content):
+    folder = Path(shutil.copytree(trained["run"] / "output", tmp_path / "model"))
+    (folder / name).write_bytes(content)
+    picture = str(scenes / "images/val_0000.png")
+    error = _fails(capsys, "caption", "--model", str(folder), "--image", picture)
+    assert error.startswith(f"error: {folder}")
+    assert len(error.splitlines()) == 1
+
+
+def test_interrupted_finished_run_is_only_evaluated_again(trained, capsys):
+    before = (trained["run"] / "metrics.jsonl").read_bytes()
+    assert finetune.main(["--conf", str(trained["conf"])]) == 0
+    assert json.loads(capsys.readouterr().out)["overall"] == json.loads(trained["stdout"])["overall"]
+    assert (trained["run"] / "metrics.jsonl").read_bytes() == before
+
+
+def test_changed_captions_are_refused_in_a_run_on_others(broken_scenes, tiny_document, tmp_path, capsys):
+    tiny_document["train"]["epochs"] = 1
+    conf = _write(tmp_path, tiny_document)
+    assert finetune.main(["--conf", conf]) == 0
+    capsys.readouterr()
+    text = (broken_scenes / "train.jsonl").read_text().replace("arr matey", "yo ho", 1)
+    (broken_scenes / "train.jsonl").write_text(text)
+    assert "holds a run on other training captions" in _fails(capsys, "--conf", conf)
+
+
+def test_test_split_is_evaluated_but_never_validated_on(broken_scenes, tiny_document, tmp_path, capsys):
+    rows = (broken_scenes / "val.jsonl").read_text().splitlines()
+    (broken_scenes / "val.jsonl").write_text("\n".join(rows[:4]))
+    (broken_scenes / "test.jsonl").write_text("\n".join(rows[4:]))
+    tiny_document["train"]["epochs"] = 1
+    assert finetune.main(["--conf", _write(tmp_path, tiny_document), "--set", "eval.split=test"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert (results["n"], results["provenance"]["split_id"]) == (8, "jsonl/test.jsonl")
+    samples = (Path(tiny_document["work_dir"]) / "samples.jsonl").read_text()
+    assert "val_0000.png" in samples
+    assert "val_0001.png" not in samples
+
+
+def test_eval_needs_no_training_pictures(trained, scenes, tmp_path, capsys):
+    folder = Path(shutil.copytree(scenes, tmp_path / "scenes"))
+    for picture in (folder / "images").glob("train_*"):
+        picture.unlink()
+    arguments = ["eval", "--conf", str(trained["conf"]), "--set", f"data.images={folder / 'images'}"]
+    assert finetune.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["baseline_constant"]
+
+
+def test_styles_that_differ_in_case_alone_are_one_style(broken_scenes, tiny_document, tmp_path, capsys):
+    text = (broken_scenes / "train.jsonl").read_text().replace('"pirate"', '"Pirate"', 2)
+    (broken_scenes / "train.jsonl").write_text(text)
+    tiny_document["train"]["epochs"] = 1
+    assert finetune.main(["--conf", _write(tmp_path, tiny_document)]) == 0
+    assert set(json.loads(capsys.readouterr().out)["per_style"]) == {"Pirate", "neutral", "robot", "romantic"}
+
+
 def test_model_with_a_missing_key_is_refused_before_training(trained, tiny_document, tmp_path, capsys):
     folder = Path(shutil.copytree(trained["run"] / "output", tmp_path / "model"))
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
@@ -261,7 +331,28 @@ def test_picture_size_that_does_not_fit_the_model_is_refused(tiny_document, tmp_
 
 def test_unknown_override_of_the_model_is_refused(tiny_document, tmp_path, capsys):
     error = _fails(capsys, "--conf", _write(tmp_path, tiny_document), "--set", "model.overrides.d_modell=8")
-    assert "model.overrides.d_modell: no field of OFAConfig; did you mean d_model?" in error
+    assert "model.overrides.d_modell: cannot be set; did you mean d_model?" in error
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("decode.max_length=200", "decode.max_length=200: the model has positions for 126"),
+        (f"style.prompt={'very ' * 140} {{}}", "style.prompt: "),
+        ("model.overrides.activation_function=foo", "activation_function='foo'"),
+        ("model.overrides.dropout=2", "dropout=2 (must be in [0, 1))"),
+        ("model.overrides.d_model=wide", "model.overrides: "),
+        ("model.overrides.vocab_size=99", "model.overrides.vocab_size: cannot be set"),
+        ("train.precision=fp16", "train.precision=fp16: needs a GPU"),
+    ],
+)
+def test_setting_that_the_model_cannot_take_is_refused_before_the_run(
+    tiny_document, tmp_path, capsys, setting, message
+):
+    if "fp16" in setting and torch.accelerator.is_available():
+        pytest.skip("fp16 is fine here: there is an accelerator")
+    assert message in _fails(capsys, "--conf", _write(tmp_path, tiny_document), "--set", setting)
+    assert not Path(tiny_document["work_dir"]).exists()
 
 
 def test_eval_before_training_is_refused(tiny_document, tmp_path, capsys):

@@ -56,7 +56,7 @@ class RunRecorder(TrainerCallback):
 
 
 class StopOnNan(TrainerCallback):
-    """Ends training with advice when the loss is no number: every later step would only save broken weights."""
+    """Ends training with advice when a loss is no number: every later step would only make broken weights."""
 
     def on_log(
         self,
@@ -66,13 +66,14 @@ class StopOnNan(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Raise on a loss that is not finite."""
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise ValueError(
-                f"step {state.global_step}: the training loss is {loss}. Lower train.lr, lengthen train.warmup, or use "
-                "train.precision=fp32; the last checkpoint is untouched."
-            )
+        """Raise on a loss that is not finite; validation comes before its checkpoint, so nothing broken is saved."""
+        for name, kind in (("loss", "training"), ("eval_loss", "validation")):
+            loss = (logs or {}).get(name, 0.0)
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"step {state.global_step}: the {kind} loss is {loss}. Start again in another work_dir with a lower "
+                    "train.lr, a longer train.warmup, or train.precision=fp32."
+                )
 
 
 class ProgressBar(TrainerCallback):

@@ -10,6 +10,7 @@ from preprocessors.drawn_scenes import write_drawn_scenes
 from preprocessors.examples import CaptionExample
 from preprocessors.images import verify_images
 from preprocessors.readers import ReadResult, SplitName, read_examples
+from preprocessors.styles import fold_name
 from utils.config import RunConfig
 
 DRAWN_SCENES_FOLDER = Path("work_dir/drawn_scenes")
@@ -22,16 +23,19 @@ def prepare_data(config: RunConfig) -> None:
         write_drawn_scenes(config.data.annotations or DRAWN_SCENES_FOLDER, **count)
 
 
-def read_split(config: RunConfig, split_name: SplitName, styles: Sequence[str] | None = None) -> ReadResult:
+def read_split(
+    config: RunConfig, split_name: SplitName, styles: Sequence[str] | None = None, *, check_pictures: bool = True
+) -> ReadResult:
     """Examples of one split.
 
     Args:
         config: Says where and how.
         split_name: ``train``, ``val`` or ``test``.
         styles: Keep these styles only; None keeps what ``data.styles`` keeps.
+        check_pictures: Off where the captions alone are needed.
 
     Returns:
-        Examples, dropped rows and the split's name. Every picture is opened once.
+        Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
     """
     data = config.data
     annotations = data.annotations or DRAWN_SCENES_FOLDER
@@ -44,15 +48,23 @@ def read_split(config: RunConfig, split_name: SplitName, styles: Sequence[str] |
         files={"train": data.train, "val": data.val, "test": data.test},
         split=data.split,
         styles=styles or data.styles,
-        on_bad_image=data.on_bad_image,
+        on_bad_image=data.on_bad_image if check_pictures else "ignore",
     )
+    if not check_pictures:
+        return result
     examples, dropped = verify_images(result.examples, data.on_bad_image)
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 
 def styles_of(examples: Iterable[CaptionExample]) -> list[str]:
-    """Distinct styles, sorted without regard to case: a style's id must not depend on the order of the rows."""
-    return sorted({example.style.strip() for example in examples}, key=str.casefold)
+    """Distinct styles, sorted without regard to case: a style's id must not depend on the order of the rows.
+
+    Of spellings that differ in case alone, the first one counts.
+    """
+    spellings: dict[str, str] = {}
+    for example in examples:
+        spellings.setdefault(fold_name(example.style), example.style.strip())
+    return [spellings[key] for key in sorted(spellings)]
 
 
 def hash_examples(examples: Iterable[CaptionExample]) -> str:

@@ -24,6 +24,11 @@ class CrossEntropy(NamedTuple):
     tokens: Tensor
 
 
+def count_kept(tokens: int, drop_worst: float) -> int:
+    """Tokens that stay when the worst are dropped: the share rounded down, but one at least."""
+    return max(1, int(tokens * (1.0 - drop_worst)))
+
+
 def label_smoothed_cross_entropy(
     logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, drop_worst: float = 0.0
 ) -> CrossEntropy:
@@ -57,7 +62,7 @@ def label_smoothed_cross_entropy(
     # Selecting per-token losses, not logits: the copy and its backward pass would cost V times as much.
     loss, nll = loss[counted], nll[counted]  # (N,)
     if drop_worst:
-        loss, kept = torch.topk(loss, k=int(len(loss) * (1.0 - drop_worst)), largest=False)
+        loss, kept = torch.topk(loss, k=count_kept(len(loss), drop_worst), largest=False)
         nll = nll[kept]
     return CrossEntropy(loss.sum(), nll.detach().sum(), torch.tensor(len(loss), device=loss.device))
 

@@ -35,6 +35,9 @@ from utils.io import read_json
 
 logger = logging.getLogger(__name__)
 
+MAX_TOKENS = 256
+"""Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
+
 
 class StyledModel(NamedTuple):
     """A captioner with the vocabulary and the styles that belong to it.
@@ -93,10 +96,25 @@ def open_styled_model(
     if registry is None or (folder / STYLES_FILE).is_file():
         registry = StyleRegistry.load(folder)
     add_style_tokens(model, tokenizer, registry)
-    description = folder / "configuration.json"
-    settings = read_json(description).get("model", {}) if description.is_file() else {}
-    # A folder of others may name sizes and prompts too, but only ours says how a style enters the prompt.
-    return StyledModel(model, tokenizer, registry, settings if "style_prompt" in settings else {})
+    return StyledModel(model, tokenizer, registry, read_settings(folder))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of a folder of ours; empty for others', which may name sizes but not how a style enters the prompt.
+
+    Raises:
+        ValueError: If ``configuration.json`` is damaged.
+    """
+    path = folder / "configuration.json"
+    description = read_json(path) if path.is_file() else {}
+    settings = description.get("model") if isinstance(description, dict) else None
+    if not isinstance(settings, dict) or "style_prompt" not in settings:
+        return {}
+    needed = {"patch_image_size", "imagenet_default_mean_and_std", "beam_search", "length_penalty"}
+    missing = sorted(needed - set(settings))
+    if missing:
+        raise ValueError(f"{path}: model.{missing[0]} is missing; copy the file again from the training run")
+    return settings
 
 
 def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer, registry: StyleRegistry) -> None:
@@ -109,9 +127,7 @@ def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer
     if not fresh:
         return
     tokenizer.add_style_tokens([registry.token_of(name) for name in fresh])
-    text_vocab_size = model.config.text_vocab_size
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    model.config.text_vocab_size = text_vocab_size
     weight = model.get_input_embeddings().weight
     with torch.no_grad():
         for name in fresh:
@@ -120,12 +136,6 @@ def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer
 
 
 def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]) -> StyledModel:
-    fields = PRESETS[config.model.preset or ""] | config.model.overrides
-    known = OFAConfig.__dataclass_fields__
-    for name in config.model.overrides:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise ValueError(f"model.overrides.{name}: no field of OFAConfig; did you mean {nearest}?")
     num_codes = len(registry) if registry.inject == "code" else 0
     captions = [caption for example in train_examples for caption in example.captions]
     prompts = [config.style.prompt.replace(STYLE_SLOT, registry.token_of(name)) for name in registry.names]
@@ -133,12 +143,25 @@ def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Seque
         train_bpe(captions, Path(scratch), config.model.bpe_size, extra_texts=prompts)
         tokenizer = OFATokenizer.from_pretrained(scratch, num_codes=num_codes, num_bins=0)
     torch.manual_seed(config.train.seed)
-    sizes = {"vocab_size": len(tokenizer), "text_vocab_size": tokenizer.text_vocab_size}
-    model = OFAForConditionalGeneration(OFAConfig(**fields | sizes)).eval()
+    model = OFAForConditionalGeneration(_new_ofa_config(config, tokenizer)).eval()
     add_style_tokens(model, tokenizer, registry)
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     logger.info("new %s model: %.2f M parameters, vocabulary of %d", config.model.preset, millions, len(tokenizer))
     return StyledModel(model, tokenizer, registry, {})
+
+
+def _new_ofa_config(config: RunConfig, tokenizer: OFATokenizer) -> OFAConfig:
+    overrides = config.model.overrides
+    known = set(OFAConfig.__dataclass_fields__) - {"vocab_size", "text_vocab_size"}  # those follow from the captions
+    for name in overrides:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ValueError(f"model.overrides.{name}: cannot be set; did you mean {nearest}?")
+    sizes = {"vocab_size": len(tokenizer), "text_vocab_size": tokenizer.text_vocab_size}
+    try:
+        return OFAConfig(**PRESETS[config.model.preset or ""] | overrides | sizes)
+    except TypeError as error:
+        raise ValueError(f"model.overrides: {' '.join(str(error).split())}") from error
 
 
 def model_settings(config: RunConfig, registry: StyleRegistry) -> dict[str, Any]:
@@ -177,6 +200,7 @@ def build_preprocessor(
         styled.registry,
         image_transform=transform,
         prompt=styled.settings["style_prompt"],
+        max_source_length=min(MAX_TOKENS, styled.model.config.max_position_embeddings - 2),
         style_dropout=style_dropout,
         seed=seed,
     )

@@ -6,9 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
 from preprocessors.examples import CaptionExample, make_example_id
@@ -28,7 +31,7 @@ from trainers.model_setup import (
 )
 from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig
-from utils.io import write_json
+from utils.io import read_json, write_json
 from utils.logging import setup_logging
 from utils.runs import Run, open_run
 
@@ -45,7 +48,8 @@ def rank() -> int:
 def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[str, Any]:
     """Train, save the final model, evaluate it.
 
-    Everything that can be wrong with configuration, data or model is found before the run folder is made.
+    Everything that can be wrong with configuration, data or model is found before the run folder is made. A run that
+    was interrupted goes on; one that has its final model is only evaluated again.
 
     Args:
         config: Resolved configuration.
@@ -61,42 +65,40 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
             prepare_data(config)
     train_split = read_split(config, "train")
     styled = set_up_model(config, train_split.examples)
-    check_image_size(config, styled)
-    train_examples = resolve_styles(train_split.examples, styled.registry)
-    eval_split = read_eval_split(config, styled)
+    styled = styled._replace(settings=model_settings(config, styled.registry))
+    captioner = build_captioner(config, styled)
+    check_fits(config, captioner)
+    train_split = with_model_styles(train_split, styled)
+    val_split = with_model_styles(read_split(config, "val", config.eval.styles), styled)
+    eval_split = val_split if config.eval.split == "val" else read_eval_split(config, styled)
     run = Run(config.work_dir)
     with args.main_process_first(desc="run folder"):
         if rank() == 0:
-            data = {"train_sha256": hash_examples(train_examples), "eval_sha256": hash_examples(eval_split.examples)}
-            data |= {"split": train_split.split_id}
-            run = open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
-            record_dropped(run, [train_split, eval_split])
+            enter_run(run, config, command, conf_file, {"train": train_split, "val": val_split, "eval": eval_split})
     setup_logging(run.log, rank())
-    styled = styled._replace(settings=model_settings(config, styled.registry))
-    preprocessor = build_preprocessor(
-        styled,
-        style_dropout=config.style.dropout,
-        random_crop_from=config.image.max_size if config.image.random_crop else None,
-        seed=config.train.seed,
-    )
-    captioner = Captioner(styled.model, styled.tokenizer, preprocessor, Decoding(**config.decode.model_dump()))
-    trainer = build_trainer(config, run, args, styled, captioner, train_examples, eval_split.examples)
-    trainer.train(resume_from_checkpoint=last_checkpoint(run))
-    if rank() == 0:
-        save_styled_model(run.output, styled)
-        logger.info("model: %s", run.output)
-    return evaluate_split(config, run, captioner, eval_split, train_examples, model=str(run.output))
+    if run.output.is_dir():
+        logger.info("%s is trained already; evaluating it", run.output)
+        captioner = build_captioner(config, open_styled_model(run.output))
+    else:
+        trainer = build_trainer(config, run, args, styled, captioner, train_split.examples, val_split.examples)
+        trainer.train(resume_from_checkpoint=last_checkpoint(run))
+        # Evaluate what is saved: accelerate leaves the forward pass under autocast.
+        trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+        if rank() == 0:
+            save_styled_model(run.output, styled)
+            logger.info("model: %s", run.output)
+    return evaluate_split(config, run, captioner, eval_split, train_split.examples, model=str(run.output))
 
 
 def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
-    """Evaluate a trained model on ``eval.split``.
+    """Evaluate a trained model on ``eval.split``; under ``torchrun`` the processes share the work.
 
     Args:
         config: Of the run; results go into its folder.
         checkpoint: Model folder or hub id; None takes the run's own ``output``.
 
     Returns:
-        The results.
+        The results; empty on ranks above 0.
 
     Raises:
         FileNotFoundError: If there is no model yet.
@@ -104,17 +106,55 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     run = Run(config.work_dir)
     if checkpoint is None and not run.output.is_dir():
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
-    prepare_data(config)
-    train_split = read_split(config, "train")
+    processes = PartialState(cpu=not torch.accelerator.is_available())
+    with processes.main_process_first():
+        if rank() == 0:
+            prepare_data(config)
+    train_split = read_split(config, "train", check_pictures=False)
     name = checkpoint or str(run.output)
     styled = open_styled_model(name, registry=new_registry(config, train_split.examples))
     styled = styled._replace(settings=styled.settings or model_settings(config, styled.registry))
-    decoding = Decoding(**config.decode.model_dump())
-    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), decoding)
+    styled.model.to(processes.device)
+    captioner = build_captioner(config, styled)
+    check_fits(config, captioner)
     eval_split = read_eval_split(config, styled)
-    train_examples = resolve_styles(train_split.examples, styled.registry)
-    setup_logging(run.log)
-    return evaluate_split(config, run, captioner, eval_split, train_examples, model=name)
+    train_split = with_model_styles(train_split, styled)
+    setup_logging(run.log, rank())
+    return evaluate_split(config, run, captioner, eval_split, train_split.examples, model=name)
+
+
+def build_captioner(config: RunConfig, styled: StyledModel) -> Captioner:
+    """The captioner of a run: the model's own picture size and prompt, the run's decoding and training draws."""
+    preprocessor = build_preprocessor(
+        styled,
+        style_dropout=config.style.dropout,
+        random_crop_from=config.image.max_size if config.image.random_crop else None,
+        seed=config.train.seed,
+    )
+    return Captioner(styled.model, styled.tokenizer, preprocessor, Decoding(**config.decode.model_dump()))
+
+
+def enter_run(
+    run: Run, config: RunConfig, command: Sequence[str], conf_file: Path, splits: dict[str, ReadResult]
+) -> None:
+    """Make or reopen the run folder and record what goes into the run.
+
+    Raises:
+        ValueError: If the folder's run was made with other settings or other data.
+    """
+    data = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
+    data |= {"split": splits["train"].split_id}
+    record = run.root / "environment.json"
+    before = read_json(record).get("data", data) if record.is_file() else data
+    if before.get("train_sha256") != data["train_sha256"]:
+        raise ValueError(
+            f"{run.root}: holds a run on other training captions ({config.data.annotations} has changed since); "
+            "give another work_dir, or restore the captions to go on with that run"
+        )
+    open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
+    rows = [row._asdict() for name, split in splits.items() if name != "eval" for row in split.dropped]
+    if rows:
+        write_json(run.root / "dropped_rows.json", rows)
 
 
 def evaluate_split(
@@ -171,9 +211,10 @@ def caption_images(
         no_repeat_ngram_size=beam["no_repeat_ngram_size"],
         length_penalty=styled.settings["length_penalty"],
     )
+    styled.model.to(PartialState(cpu=not torch.accelerator.is_available()).device)
     captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), decoding)
     examples = [
-        CaptionExample(make_example_id(f"{number}", name), path, name, ("",))
+        CaptionExample(make_example_id(f"{path}, number {number}", name), path, name, ("",))
         for number, path in enumerate(images)
         for name in wanted
     ]
@@ -181,32 +222,35 @@ def caption_images(
     return [(example.image_path, example.style, captions[example.example_id]) for example in examples]
 
 
+def with_model_styles(split: ReadResult, styled: StyledModel) -> ReadResult:
+    """The split with styles written as the model's registry writes them."""
+    return replace(split, examples=resolve_styles(split.examples, styled.registry))
+
+
 def read_eval_split(config: RunConfig, styled: StyledModel) -> ReadResult:
-    """Rows to validate and evaluate on, with canonical styles."""
-    result = read_split(config, config.eval.split, config.eval.styles)
-    return ReadResult(resolve_styles(result.examples, styled.registry), result.dropped, result.split_id)
+    """Rows to evaluate on."""
+    return with_model_styles(read_split(config, config.eval.split, config.eval.styles), styled)
 
 
-def check_image_size(config: RunConfig, styled: StyledModel) -> None:
-    """Refuse pictures that do not fit the model's position table.
+def check_fits(config: RunConfig, captioner: Captioner) -> None:
+    """Refuse pictures, prompts and decoding lengths that the model's position tables do not cover.
 
     Raises:
-        ValueError: Naming both sizes.
+        ValueError: Naming the setting and the most it can be.
     """
-    ofa = styled.model.config
-    patches, rest = divmod(config.image.size, ofa.patch_size)
+    ofa, preprocessor = captioner.model.config, captioner.preprocessor
+    size = preprocessor.image_transform.height
+    patches, rest = divmod(size, ofa.patch_size)
     if rest or patches > ofa.image_bucket_size:
         most = ofa.image_bucket_size * ofa.patch_size
-        raise ValueError(
-            f"image.size={config.image.size}: the model takes multiples of {ofa.patch_size} up to {most} pixels"
-        )
-
-
-def record_dropped(run: Run, splits: Sequence[ReadResult]) -> None:
-    """List the rows that were left out by policy in ``dropped_rows.json``."""
-    rows = [row._asdict() for split in splits for row in split.dropped]
-    if rows:
-        write_json(run.root / "dropped_rows.json", rows)
+        raise ValueError(f"image.size={size}: the model takes multiples of {ofa.patch_size} up to {most} pixels")
+    positions = ofa.max_position_embeddings
+    if config.decode.max_length + 2 > positions:
+        raise ValueError(f"decode.max_length={config.decode.max_length}: the model has positions for {positions - 2}")
+    for style in preprocessor.registry.names:
+        tokens = len(captioner.tokenizer.encode_text(preprocessor.prompt_text(style)))
+        if tokens + 2 > positions:
+            raise ValueError(f"style.prompt: {tokens} tokens with the style {style!r}; at most {positions - 2} fit")
 
 
 def last_checkpoint(run: Run) -> str | None:

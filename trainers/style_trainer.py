@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,11 +19,9 @@ from models.ofa import OFAForConditionalGeneration
 from preprocessors.collator import CaptionBatch, CaptionCollator
 from preprocessors.dataset import CaptionDataset
 from trainers.captioning import Captioner
-from trainers.losses import IGNORE_INDEX, label_smoothed_cross_entropy, r_drop
+from trainers.losses import IGNORE_INDEX, count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.schedule import EpochSampler, polynomial_decay
 from utils.io import append_jsonl
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,8 +123,8 @@ class StyleCaptionTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list[CaptionBatch], device: torch.device) -> Tensor:
         """Tokens of the whole optimizer step that the loss counts, over all processes."""
-        kept = 1.0 - self.objective.drop_worst
-        tokens = sum(int(int(batch["labels"].ne(IGNORE_INDEX).sum()) * kept) for batch in batch_samples)
+        counted = (int(batch["labels"].ne(IGNORE_INDEX).sum()) for batch in batch_samples)
+        tokens = sum(count_kept(count, self.objective.drop_worst) for count in counted)
         total = torch.tensor(tokens, device=device)
         return self.accelerator.reduce(total, "sum") if self.args.world_size > 1 else total
 
@@ -220,9 +217,13 @@ class StyleCaptionTrainer(Trainer):
                 dist.all_reduce(buffer)
                 buffer /= self.args.world_size
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._average_batch_norm()
+        super()._save_checkpoint(model, trial)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
-        if self.save_companions is not None and self.args.should_save:
+        if self.save_companions is not None:
             self.save_companions(Path(output_dir or self.args.output_dir))
 
 

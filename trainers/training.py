@@ -26,9 +26,17 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
     accelerated = torch.accelerator.is_available()
+    if train.precision == "fp16" and not accelerated:
+        raise ValueError("train.precision=fp16: needs a GPU, and there is none; use fp32 or auto")
     bf16 = train.precision == "bf16" or (
         train.precision == "auto" and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     )
+    if torch.cuda.device_count() > 1 and "RANK" not in os.environ:
+        count = torch.cuda.device_count()
+        raise ValueError(
+            f"{count} GPUs are visible and one process was started: start with `torchrun --nproc_per_node {count} "
+            "finetune.py ...`, or choose one GPU with CUDA_VISIBLE_DEVICES=0"
+        )
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(config.work_dir / "tensorboard")
     return TrainingArguments(
         output_dir=str(config.work_dir / "checkpoints"),

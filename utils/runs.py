@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("metrics", "models", "preprocessors", "trainers", "utils")
 SOURCE_SUFFIXES = (".py", ".j2")
 RECORDED_DISTRIBUTIONS = ("torch", "transformers", "modelscope", "pycocoevalcap")
-MAY_CHANGE = ("work_dir", "eval", "decode", "checkpoint")
+MAY_CHANGE = ("work_dir", "eval", "decode", "checkpoint", "train.num_workers")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _check_same_run(run: Run, config: RunConfig) -> None:
     changes = [
         f"  {key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key) and key.partition(".")[0] not in MAY_CHANGE
+        if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & set(MAY_CHANGE)
     ]
     if changes:
         raise ValueError(

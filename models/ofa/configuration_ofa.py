@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
 CODE_TOKENS = 8192
 """``<code_k>`` entries behind the BPE of every published checkpoint (Wang et al. 2022, arXiv:2202.03052)."""
@@ -131,16 +132,35 @@ class OFAConfig(PreTrainedConfig):
             faults.append("use_image_feature=false (a captioner needs its picture)")
         if not self.exclude_mlp or self.temperature_init_value is not None:
             faults.append("exclude_mlp=false or temperature_init_value (contrastive heads are not part of a captioner)")
+        if not self.tie_word_embeddings:
+            faults.append(
+                "tie_word_embeddings=false (for an output projection of its own: share_decoder_input_output_embed)"
+            )
+        if self.activation_function not in ACT2FN:
+            faults.append(f"activation_function={self.activation_function!r} (known: gelu, relu, silu, ...)")
+        faults += self._find_out_of_range()
         if self.resnet_layers is None:
             faults.append(f"resnet_type={self.resnet_type!r} (known: {', '.join(RESNET_LAYERS)})")
         if self.resnet_stem_stride not in (2, 4):
             faults.append(f"resnet_stem_stride={self.resnet_stem_stride} (2 or 4)")
         for side in ("encoder", "decoder"):
             heads = getattr(self, f"{side}_attention_heads")
-            if self.d_model % heads:
+            if heads > 0 and self.d_model % heads:
                 faults.append(f"{side}_attention_heads={heads} does not divide d_model={self.d_model}")
         if faults:
             raise ValueError("OFAConfig: not supported: " + "; ".join(faults))
+
+    def _find_out_of_range(self) -> list[str]:
+        sizes = ["vocab_size", "d_model", "max_position_embeddings", "token_bucket_size", "image_bucket_size"]
+        sizes += [
+            f"{side}_{name}" for side in ("encoder", "decoder") for name in ("layers", "ffn_dim", "attention_heads")
+        ]
+        rates = ["dropout", "attention_dropout", "activation_dropout", "resnet_drop_path_rate"]
+        rates += ["encoder_drop_path_rate", "decoder_drop_path_rate"]
+        faults = [f"{name}={getattr(self, name)} (must be positive)" for name in sizes if getattr(self, name) < 1]
+        return faults + [
+            f"{name}={getattr(self, name)} (must be in [0, 1))" for name in rates if not 0 <= getattr(self, name) < 1
+        ]
 
     @property
     def patch_size(self) -> int:

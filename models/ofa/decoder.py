@@ -13,7 +13,7 @@ from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.generation import OFACache
 from models.ofa.layers import OFADecoderLayer
-from models.ofa.position_bias import PositionBias, embed
+from models.ofa.position_bias import PositionBias
 
 
 class DecoderPositions(NamedTuple):
@@ -94,8 +94,7 @@ class OFADecoder(PositionBias):
             biases = cache.positions
         span = slice(past, past + length)
         cross_bias = biases.cross_bias[:, :, span]
-        tied = self.config.share_decoder_input_output_embed
-        hidden = self.embed_scale * embed(decoder_input_ids, self.embed_tokens, tied)
+        hidden = self.embed(decoder_input_ids)
         if self.layernorm_embedding is not None:
             hidden = self.layernorm_embedding(hidden)
         hidden = F.dropout(hidden, self.config.dropout, self.training)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.ofa import positions
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.layers import OFAEncoderLayer
-from models.ofa.position_bias import PositionBias, embed
+from models.ofa.position_bias import PositionBias
 from models.ofa.resnet import ResNet
 
 
@@ -60,8 +60,7 @@ class OFAEncoder(PositionBias):
 
     def embed_text(self, input_ids: Tensor) -> Tensor:
         """Token, type and norm of a prompt: (B, T) to (B, T, C)."""
-        hidden = self.embed_scale * embed(input_ids, self.embed_tokens, self.config.share_decoder_input_output_embed)
-        return self._finish_embedding(hidden, 0, self.layernorm_embedding)
+        return self._finish_embedding(self.embed(input_ids), 0, self.layernorm_embedding)
 
     def embed_patches(self, features: Tensor) -> Tensor:
         """Project ResNet features (B, F, h, w) to image tokens (B, h * w, C), row by row."""
@@ -128,7 +127,7 @@ class OFAEncoder(PositionBias):
             image_ids, image_positions = self.image_positions(*image_features.shape[-2:])
             hidden = torch.cat([self.embed_patches(image_features), hidden], dim=1)
             embedded_positions = torch.cat([self.image_pos_ln(image_positions), embedded_positions], dim=1)
-            absent = torch.zeros_like(padding[:, :1]) if patch_masks is None else ~patch_masks[:, None]
+            absent = torch.zeros_like(padding[:, :1]) if patch_masks is None else ~patch_masks.bool()[:, None]
             padding = torch.cat([absent.expand(-1, len(image_ids)), padding], dim=1)
         mask = padding if padding.any() else None
         if mask is not None:

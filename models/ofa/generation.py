@@ -108,9 +108,13 @@ class OFAGenerationMixin(GenerationMixin):
         )
 
     def _prepare_generation_config(self, generation_config: GenerationConfig | None, **kwargs: Any) -> Any:
-        if (kwargs.get("num_beams") or 1) > 1:
+        given = generation_config or self.generation_config
+        if (kwargs.get("num_beams") or given.num_beams or 1) > 1 and given.early_stopping is None:
             kwargs.setdefault("early_stopping", True)
-        return super()._prepare_generation_config(generation_config, **kwargs)
+        merged, model_kwargs = super()._prepare_generation_config(generation_config, **kwargs)
+        if merged.output_attentions or merged.output_hidden_states:
+            raise ValueError("output_attentions and output_hidden_states: OFA's fused attention keeps neither")
+        return merged, model_kwargs
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = True, input_ids: Tensor | None = None, **kwargs: Any

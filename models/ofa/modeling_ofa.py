@@ -90,6 +90,11 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         self.post_init()
         self.generation_config = self._default_generation_config()
 
+    @property
+    def projection_is_tied(self) -> bool:
+        """Whether the output projection and the embedding are one parameter."""
+        return self.decoder.output_projection.weight is self.encoder.embed_tokens.weight
+
     def get_input_embeddings(self) -> nn.Embedding:
         """The embedding of prompts and captions, (V, C)."""
         return self.encoder.embed_tokens
@@ -138,6 +143,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             ``logits`` (N, T, V), ``loss`` (mean cross-entropy per counted token, nats; None without labels),
             ``encoder_last_hidden_state`` (B, S, C) and ``past_key_values``.
         """
+        self.encoder.sparse_rows = self.decoder.sparse_rows = self.projection_is_tied
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, patch_images, patch_masks)
         if labels is not None:

@@ -11,25 +11,18 @@ from models.ofa import positions
 from models.ofa.configuration_ofa import OFAConfig
 
 
-def embed(token_ids: Tensor, table: nn.Embedding, tied: bool) -> Tensor:
-    """Look tokens up: (B, T) to (B, T, C).
-
-    Where the output projection shares the table its gradient is dense anyway, and the few rows looked up are added
-    to it; a dense gradient of its own would cost 60 MB and as much zeroing per lookup at the published vocabulary.
-
-    Args:
-        token_ids: (B, T).
-        table: The embedding.
-        tied: Whether the output projection has the same weight.
-    """
-    return F.embedding(token_ids, table.weight, table.padding_idx, sparse=tied)
-
-
 class PositionBias(nn.Module):
-    """What encoder and decoder share: norms of positions and relative tables. A base class, not a layer."""
+    """What encoder and decoder share: token look-up, norms of positions, relative tables. A base class, not a layer.
+
+    Attributes:
+        sparse_rows: Whether looking tokens up gives a sparse gradient. The model says so where the output projection
+            has the same weight: its gradient is dense anyway, and the few rows looked up are added to it. A dense
+            gradient of their own would cost 60 MB and as much zeroing per look-up at the published vocabulary.
+    """
 
     token_rp_bucket: Tensor
     image_rp_bucket: Tensor
+    embed_tokens: nn.Embedding
 
     def __init__(self, config: OFAConfig, heads: int, layers: int, image_rp_bucket: Tensor) -> None:
         super().__init__()
@@ -38,6 +31,7 @@ class PositionBias(nn.Module):
         self.scale = (config.d_model / heads * config.attn_scale_factor) ** -0.5
         self.embed_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         width, bucket = config.d_model, config.image_bucket_size
+        self.sparse_rows = False
         self.embed_positions = nn.Embedding(config.max_position_embeddings + 2, width)
         self.embed_image_positions = nn.Embedding(bucket**2 + 1, width)
         self.pos_ln = nn.LayerNorm(width)
@@ -54,6 +48,12 @@ class PositionBias(nn.Module):
             "token_rp_bucket", positions.token_buckets(config.token_bucket_size, config.max_position_embeddings)
         )
         self.register_buffer("image_rp_bucket", image_rp_bucket)
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Look tokens up and scale them: (B, T) to (B, T, C)."""
+        table = self.embed_tokens
+        rows = F.embedding(token_ids, table.weight, table.padding_idx, sparse=self.sparse_rows)
+        return self.embed_scale * rows
 
     def position_product(self, q_linear: nn.Linear, k_linear: nn.Linear, query: Tensor, key: Tensor) -> Tensor:
         """Bias (1, H, T, S) of absolute positions (1, T, C) and (1, S, C)."""

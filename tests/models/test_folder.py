@@ -119,7 +119,7 @@ def test_checkpoint_of_another_shape_is_refused_with_both_shapes(copy):
 
 def test_checkpoint_that_is_no_checkpoint_is_refused(copy):
     (copy / "pytorch_model.bin").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match=r"copy: the model cannot be opened"):
+    with pytest.raises(ValueError, match=r"copy: the weights cannot be opened"):
         load_ofa(copy)
 
 
@@ -137,11 +137,20 @@ def test_checkpoint_with_code_in_it_is_not_executed(copy, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_vocabulary_larger_than_the_model_is_refused(copy):
-    vocabulary = json.loads((copy / "vocab.json").read_bytes())
-    vocabulary |= {f"extra{k}": len(vocabulary) + k for k in range(9)}
-    (copy / "vocab.json").write_text(json.dumps(vocabulary))
-    with pytest.raises(ValueError, match=r"vocab.json does not belong to these weights"):
+@pytest.mark.parametrize("change", [9, -3])
+def test_vocabulary_of_another_size_than_the_model_is_refused(copy, change):
+    description = json.loads((copy / "tokenizer_config.json").read_bytes())
+    (copy / "tokenizer_config.json").write_text(json.dumps(description | {"num_codes": 5 + change}))
+    with pytest.raises(ValueError, match=r"tokenizer_config.json does not belong to these weights"):
+        load_ofa(copy)
+
+
+def test_projection_that_should_be_tied_but_differs_is_refused(copy):
+    def untie(state):
+        state["decoder.output_projection.weight"] = state["decoder.output_projection.weight"] + 1
+
+    _edit_weights(copy, untie)
+    with pytest.raises(ValueError, match=r"decoder\.output_projection\.weight differs from the embedding"):
         load_ofa(copy)
 
 

@@ -71,6 +71,10 @@ def test_ofa_option_without_gradients_gives_the_same_logits(name):
         ("exclude_mlp", False),
         ("resnet_type", "resnet200"),
         ("decoder_attention_heads", 5),
+        ("tie_word_embeddings", False),
+        ("activation_function", "nothing"),
+        ("attention_dropout", 1.0),
+        ("d_model", -8),
     ],
 )
 def test_ofa_config_unsupported_option_is_refused_by_name(option, value):

@@ -32,6 +32,13 @@ def test_cross_entropy_drop_worst_keeps_the_lowest_losses():
     assert entropy.tokens.item() == 3
 
 
+def test_cross_entropy_drop_worst_keeps_one_token_at_least():
+    logits = torch.tensor([[[1.0, 2.0], [3.0, 1.0]]])
+    entropy = label_smoothed_cross_entropy(logits, torch.tensor([[0, 0]]), drop_worst=0.99)
+    assert entropy.tokens.item() == 1
+    assert entropy.loss.item() == pytest.approx(math.log(1 + math.exp(-2)))
+
+
 def test_cross_entropy_shifted_logits_give_the_same_loss_and_gradient():
     torch.manual_seed(0)
     labels = torch.tensor([[1, 4, -100], [0, -100, -100]])
