@@ -71,8 +71,8 @@ class StopOnNan(TrainerCallback):
             loss = (logs or {}).get(name, 0.0)
             if not math.isfinite(loss):
                 raise ValueError(
-                    f"step {state.global_step}: the {kind} loss is {loss}. Start again in another work_dir with a lower "
-                    "train.lr, a longer train.warmup, or train.precision=fp32."
+                    f"step {state.global_step}: the {kind} loss is {loss}. Start again in another work_dir with a "
+                    "lower train.lr, a longer train.warmup, or train.precision=fp32."
                 )
 
 

@@ -157,10 +157,9 @@ class OFAConfig(PreTrainedConfig):
         ]
         rates = ["dropout", "attention_dropout", "activation_dropout", "resnet_drop_path_rate"]
         rates += ["encoder_drop_path_rate", "decoder_drop_path_rate"]
-        faults = [f"{name}={getattr(self, name)} (must be positive)" for name in sizes if getattr(self, name) < 1]
-        return faults + [
-            f"{name}={getattr(self, name)} (must be in [0, 1))" for name in rates if not 0 <= getattr(self, name) < 1
-        ]
+        given = {name: getattr(self, name) for name in sizes + rates}
+        faults = [f"{name}={given[name]} (must be positive)" for name in sizes if given[name] < 1]
+        return faults + [f"{name}={given[name]} (must be in [0, 1))" for name in rates if not 0 <= given[name] < 1]
 
     @property
     def patch_size(self) -> int:
