@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(command).parse_args(given)
     try:
         return {"train": run_train, "eval": run_eval, "caption": run_caption}[command](options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

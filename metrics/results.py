@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from metrics.coco import check_same_ids, score_captions
+from metrics.coco import METRIC_NAMES, check_same_ids, score_captions
 from metrics.constant import best_constant_caption
 from metrics.text import normalize_caption
 
@@ -50,16 +50,14 @@ def evaluate_captions(
     reference_texts = {key: [normalize_caption(text) for text in texts] for key, texts in references.items()}
     hypothesis_texts = {key: normalize_caption(text) for key, text in hypotheses.items()}
     scores = score_captions(reference_texts, hypothesis_texts)
+    per_style, wordless = _score_styles(reference_texts, hypothesis_texts, styles)
     results: dict[str, Any] = {
         "overall": scores.overall,
-        "per_style": {
-            style: {**score_captions(_pick(reference_texts, ids), _pick(hypothesis_texts, ids)).overall, "n": len(ids)}
-            for style, ids in _ids_by_style(styles, reference_texts).items()
-        },
+        "per_style": per_style,
         "style": {},
         "diversity": caption_diversity(list(hypothesis_texts.values())),
         "confidence": {},
-        "unavailable": scores.unavailable,
+        "unavailable": scores.unavailable | wordless,
         "n": len(reference_texts),
         "provenance": {
             **provenance,
@@ -70,6 +68,21 @@ def evaluate_captions(
         results["baseline_constant"], missing = _constant_baselines(reference_texts, styles, train_captions)
         results["unavailable"] |= missing
     return results
+
+
+def _score_styles(
+    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str], styles: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Scores by style, and the reasons for styles that have none; one such style must not stop the others."""
+    scored: dict[str, dict[str, Any]] = {}
+    missing: dict[str, str] = {}
+    for style, ids in _ids_by_style(styles, references).items():
+        scored[style] = {**dict.fromkeys(METRIC_NAMES), "n": len(ids)}
+        try:
+            scored[style] |= score_captions(_pick(references, ids), _pick(hypotheses, ids)).overall
+        except ValueError as error:
+            missing[f"per_style/{style}"] = str(error)
+    return scored, missing
 
 
 def caption_diversity(captions: Sequence[str]) -> dict[str, float]:
@@ -119,11 +132,12 @@ def _constant_baselines(
     missing: dict[str, str] = {}
     for style, ids in _ids_by_style(styles, references).items():
         candidates = [normalize_caption(text) for text in train_captions.get(style, ())]
-        if candidates:
+        has_words = any(text for key in ids for text in references[key])
+        if candidates and has_words:
             best = best_constant_caption(_pick(references, ids), candidates)
             baselines[style] = {"caption": best.caption, "CIDEr": best.cider}
         else:
-            missing[f"baseline_constant/{style}"] = "no training captions in this style"
+            missing[f"baseline_constant/{style}"] = "no training captions in this style, or no words in its references"
     constants = {key: baselines[styles[key]]["caption"] for key in references if styles[key] in baselines}
     complete = len(constants) == len(references)
     baselines["overall"] = {"CIDEr": score_captions(references, constants).overall["CIDEr"] if complete else None}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, draws the demo's pictures, trains a nano OFA from scratch on them and evaluates it: minutes on two cores.
 #   bash scripts/demo.sh                           into work_dir/demo
-#   bash scripts/demo.sh --set train.epochs=1      arguments go to finetune.py
+#   bash scripts/demo.sh --set work_dir=work_dir/short --set train.epochs=1      arguments go to finetune.py
 # The last line on stdout is finetune.py's results JSON.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

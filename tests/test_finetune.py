@@ -84,11 +84,19 @@ def test_eval_of_the_run_gives_its_own_results_again(trained, capsys):
 
 def test_eval_with_the_originals_flags_changes_the_decoding(trained, capsys):
     arguments = ["eval", "--conf", str(trained["run"] / "config.json"), "--beam_size", "1", "--max_len", "5"]
-    assert finetune.main([*arguments, "--checkpoint", str(trained["run"] / "output")]) == 0
+    elsewhere = Path(shutil.copytree(trained["run"] / "output", trained["run"].parent / "elsewhere/output"))
+    assert finetune.main([*arguments, "--checkpoint", str(elsewhere)]) == 0
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert results["provenance"]["decoding"] | {"num_beams": 1, "max_length": 5} == results["provenance"]["decoding"]
-    captions = json.loads((trained["run"] / "eval/val.captions.json").read_bytes())
+    captions = json.loads((trained["run"] / "eval/elsewhere-output/val.captions.json").read_bytes())
     assert max(len(row["caption"].split()) for row in captions) <= 5
+    assert json.loads((trained["run"] / "eval/val.json").read_bytes()) != results  # the run keeps its own
+
+
+def test_eval_of_a_model_at_another_picture_size_is_refused(trained, capsys):
+    error = _fails(capsys, "eval", "--conf", str(trained["run"] / "config.json"), "--set", "image.size=64")
+    assert "image.size: 64 is asked for" in error
+    assert "was trained with 32" in error
 
 
 def test_training_goes_on_from_a_model_folder(trained, tmp_path, capsys):
@@ -213,9 +221,23 @@ def test_unknown_style_on_the_command_line_names_the_nearest(trained, scenes, ca
     assert "unknown style 'Robat'; nearest: robot" in error
 
 
+def test_caption_in_a_style_that_was_never_trained_is_refused(trained, broken_scenes, tiny_document, tmp_path, capsys):
+    tiny_document["data"]["styles"] = ["pirate", "robot"]
+    tiny_document["train"]["epochs"] = 1
+    assert finetune.main(["--conf", _write(tmp_path, tiny_document)]) == 0
+    capsys.readouterr()
+    model, picture = f"{tiny_document['work_dir']}/output", str(broken_scenes / "images/val_0000.png")
+    error = _fails(capsys, "caption", "--model", model, "--image", picture)
+    assert "style 'neutral' was never trained; give --style, one of: pirate, robot" in error
+    assert finetune.main(["caption", "--model", model, "--image", picture, "--all-styles"]) == 0
+    assert [row.split("\t")[0] for row in capsys.readouterr().out.splitlines()] == ["pirate", "robot"]
+
+
 def test_caption_of_a_missing_or_broken_picture_is_refused(trained, tmp_path, capsys):
     model = str(trained["run"] / "output")
-    assert "absent.png: picture not found" in _fails(capsys, "caption", "--model", model, "--image", "absent.png")
+    assert "error: absent.png: picture not found; check the path" in _fails(
+        capsys, "caption", "--model", model, "--image", "absent.png"
+    )
     (tmp_path / "note.jpg").write_text("no picture")
     error = _fails(capsys, "caption", "--model", model, "--image", str(tmp_path / "note.jpg"))
     assert "note.jpg: the picture cannot be read" in error
@@ -341,7 +363,9 @@ def test_unknown_override_of_the_model_is_refused(tiny_document, tmp_path, capsy
         (f"style.prompt={'very ' * 140} {{}}", "style.prompt: "),
         ("model.overrides.activation_function=foo", "activation_function='foo'"),
         ("model.overrides.dropout=2", "dropout=2 (must be in [0, 1))"),
-        ("model.overrides.d_model=wide", "model.overrides: "),
+        ("model.overrides.d_model=wide", "model.overrides.d_model='wide': must be of type int"),
+        ("model.overrides.encoder_layers=1.5", "model.overrides.encoder_layers=1.5: must be of type int"),
+        ("model.overrides.pad_token_id=7", "model.overrides.pad_token_id: cannot be set"),
         ("model.overrides.vocab_size=99", "model.overrides.vocab_size: cannot be set"),
         ("train.precision=fp16", "train.precision=fp16: needs a GPU"),
     ],

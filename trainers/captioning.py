@@ -92,7 +92,8 @@ class Captioner:
         """
         distributed = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-        share = examples[rank::processes]
+        # Prompts of one length go together: a batch without padding needs no mask of its own in any layer.
+        share = sorted(examples[rank::processes], key=lambda e: len(self.preprocessor.prompt_ids(e.style)))
         captions: dict[str, str] = {}
         bar = tqdm(total=len(share), desc="captions", unit="img", disable=not progress or rank > 0, leave=False)
         with bar:

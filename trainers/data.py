@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,14 +14,22 @@ from preprocessors.readers import ReadResult, SplitName, read_examples
 from preprocessors.styles import fold_name
 from utils.config import RunConfig
 
-DRAWN_SCENES_FOLDER = Path("work_dir/drawn_scenes")
+logger = logging.getLogger(__name__)
+
+DRAWN_SCENES = Path("work_dir/drawn_scenes")
 
 
 def prepare_data(config: RunConfig) -> None:
     """Make what a configuration can make itself: the drawn scenes. Of several processes only one may call it."""
     if config.data.format == "drawn_scenes":
         count = {} if config.data.num_images is None else {"num_train": config.data.num_images}
-        write_drawn_scenes(config.data.annotations or DRAWN_SCENES_FOLDER, **count)
+        write_drawn_scenes(scenes_folder(config), **count)
+
+
+def scenes_folder(config: RunConfig) -> Path:
+    """Where the drawn scenes lie; a folder per number, so that one run does not replace the pictures of another."""
+    count = "" if config.data.num_images is None else f"_{config.data.num_images}"
+    return config.data.annotations or DRAWN_SCENES.with_name(f"{DRAWN_SCENES.name}{count}")
 
 
 def read_split(
@@ -38,7 +47,7 @@ def read_split(
         Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
     """
     data = config.data
-    annotations = data.annotations or DRAWN_SCENES_FOLDER
+    annotations = data.annotations or scenes_folder(config)
     result = read_examples(
         "jsonl" if data.format == "drawn_scenes" else data.format,
         annotations=annotations,
@@ -53,6 +62,8 @@ def read_split(
     if not check_pictures:
         return result
     examples, dropped = verify_images(result.examples, data.on_bad_image)
+    if dropped:
+        logger.warning("%s: left out %d rows with unreadable pictures", split_name, len(dropped))
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 

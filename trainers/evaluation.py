@@ -10,7 +10,8 @@ from typing import Any
 
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, make_example_id
+from preprocessors.readers import ReadResult
 from trainers.captioning import Captioner
 from trainers.report import ReportRow, write_report
 from utils.config import RunConfig
@@ -71,23 +72,26 @@ def describe_provenance(
 
 
 def write_evaluation(
-    run: Run, split: str, results: dict[str, Any], examples: Sequence[CaptionExample], hypotheses: dict[str, str]
+    folder: Path, name: str, results: dict[str, Any], split: ReadResult, hypotheses: dict[str, str]
 ) -> None:
-    """Write ``eval/<split>.captions.json``, then ``eval/<split>.json``."""
+    """Write ``<name>.captions.json``, the rows left out if any, then the results as ``<name>.json``."""
     rows = [
         CaptionResult(
-            image_id=example.image_name,
+            image_id=example.example_id.removesuffix(make_example_id("", example.style)),
             caption=hypotheses[example.example_id],
             style=example.style,
             example_id=example.example_id,
         )
-        for example in examples
+        for example in split.examples
     ]
-    write_caption_results(run.eval / f"{split}.captions.json", rows)
-    write_json(run.eval / f"{split}.json", results)
+    write_caption_results(folder / f"{name}.captions.json", rows)
+    if split.dropped:
+        write_json(folder / f"{name}.dropped_rows.json", [row._asdict() for row in split.dropped])
+    write_json(folder / f"{name}.json", results)
 
 
 def write_run_report(
+    path: Path,
     run: Run,
     config: RunConfig,
     captioner: Captioner,
@@ -95,7 +99,7 @@ def write_run_report(
     examples: Sequence[CaptionExample],
     hypotheses: dict[str, str],
 ) -> None:
-    """Write ``report.html``: numbers, the first pictures in every style, loss curves, configuration."""
+    """Write the report: numbers, the first pictures in every style, loss curves, configuration."""
     by_image: dict[Path, list[CaptionExample]] = {}
     for example in examples:
         by_image.setdefault(example.image_path, []).append(example)
@@ -108,7 +112,7 @@ def write_run_report(
         for references in [example.captions[:3]]
     ]
     write_report(
-        run.report,
+        path,
         title=run.root.name,
         results=results,
         rows=rows,
@@ -116,18 +120,21 @@ def write_run_report(
         config=config.to_json_dict(),
         settings=asdict(captioner.decoding),
     )
-    logger.info("report: %s", run.report)
+    logger.info("report: %s", path)
 
 
 def read_losses(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
     """Loss curves of a run: ``train`` and ``val`` points (step, nats per token).
 
-    A resumed run writes some steps twice; the newest row counts.
+    A resumed run writes some steps twice; the newest row counts. Losses that were no number, and what follows a line
+    that a killed run left unfinished, are not drawn: a report must not fail over them.
     """
     curves: dict[str, dict[int, float]] = {"train": {}, "val": {}}
-    if metrics_file.is_file():
-        for _, row in read_jsonl(metrics_file):
+    try:
+        for _, row in read_jsonl(metrics_file) if metrics_file.is_file() else ():
             for name, points in curves.items():
-                if f"{name}/loss" in row:
+                if row.get(f"{name}/loss") is not None:
                     points[row["global_step"]] = row[f"{name}/loss"]
+    except ValueError as error:
+        logger.warning("loss curves are cut short: %s", error)
     return {name: sorted(points.items()) for name, points in curves.items()}

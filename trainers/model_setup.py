@@ -35,6 +35,7 @@ from utils.io import read_json
 
 logger = logging.getLogger(__name__)
 
+BEAM_SETTINGS = {"beam_size", "max_len_b", "min_len", "no_repeat_ngram_size"}
 MAX_TOKENS = 256
 """Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
 
@@ -93,10 +94,11 @@ def open_styled_model(
     """
     folder = resolve_model_folder(os.fspath(name), revision)
     model, tokenizer = load_ofa(folder)
-    if registry is None or (folder / STYLES_FILE).is_file():
+    settings = read_settings(folder)
+    if registry is None or settings or (folder / STYLES_FILE).is_file():
         registry = StyleRegistry.load(folder)
     add_style_tokens(model, tokenizer, registry)
-    return StyledModel(model, tokenizer, registry, read_settings(folder))
+    return StyledModel(model, tokenizer, registry, settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -110,8 +112,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     settings = description.get("model") if isinstance(description, dict) else None
     if not isinstance(settings, dict) or "style_prompt" not in settings:
         return {}
-    needed = {"patch_image_size", "imagenet_default_mean_and_std", "beam_search", "length_penalty"}
-    missing = sorted(needed - set(settings))
+    needed = {"patch_image_size", "imagenet_default_mean_and_std", "beam_search", "length_penalty", "trained_styles"}
+    missing = sorted(needed - set(settings)) or sorted(BEAM_SETTINGS - set(settings["beam_search"]))
     if missing:
         raise ValueError(f"{path}: model.{missing[0]} is missing; copy the file again from the training run")
     return settings
@@ -152,11 +154,16 @@ def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Seque
 
 def _new_ofa_config(config: RunConfig, tokenizer: OFATokenizer) -> OFAConfig:
     overrides = config.model.overrides
-    known = set(OFAConfig.__dataclass_fields__) - {"vocab_size", "text_vocab_size"}  # those follow from the captions
-    for name in overrides:
+    # What follows from the captions' BPE is not for the user to set.
+    derived = {name for name in OFAConfig.__dataclass_fields__ if name.endswith(("_token_id", "vocab_size"))}
+    known = set(OFAConfig.__dataclass_fields__) - derived
+    for name, value in overrides.items():
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
             raise ValueError(f"model.overrides.{name}: cannot be set; did you mean {nearest}?")
+        kind = type(getattr(OFAConfig, name, None))
+        if kind in (bool, int, float, str) and not (type(value) is kind or (kind is float and type(value) is int)):
+            raise ValueError(f"model.overrides.{name}={value!r}: must be of type {kind.__name__}")
     sizes = {"vocab_size": len(tokenizer), "text_vocab_size": tokenizer.text_vocab_size}
     try:
         return OFAConfig(**PRESETS[config.model.preset or ""] | overrides | sizes)
@@ -164,18 +171,24 @@ def _new_ofa_config(config: RunConfig, tokenizer: OFATokenizer) -> OFAConfig:
         raise ValueError(f"model.overrides: {' '.join(str(error).split())}") from error
 
 
-def model_settings(config: RunConfig, registry: StyleRegistry) -> dict[str, Any]:
+def model_settings(
+    config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]
+) -> dict[str, Any]:
     """What a captioner must be used with: the ``model`` section of its ``configuration.json``.
 
-    ModelScope reads all but ``style_prompt`` and ``length_penalty``; its ``prompt`` is the one for the neutral style.
+    ModelScope reads the sizes, the ``prompt`` (for the neutral style) and ``beam_search``; the rest is ours.
     """
     decode = config.decode
+    trained = {registry.resolve(style) for style in styles_of(train_examples)}
+    if config.style.dropout:
+        trained.add(registry.neutral)
     return {
         "patch_image_size": config.image.size,
         "max_image_size": config.image.max_size or config.image.size,
         "imagenet_default_mean_and_std": config.image.mean_std == "imagenet",
         "prompt": config.style.prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
         "style_prompt": config.style.prompt,
+        "trained_styles": [name for name in registry.names if name in trained],
         "beam_search": {
             "beam_size": decode.num_beams,
             "max_len_b": decode.max_length,

@@ -15,6 +15,7 @@ from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
 from preprocessors.examples import CaptionExample, make_example_id
+from preprocessors.images import load_image
 from preprocessors.readers import ReadResult
 from preprocessors.styles import resolve_styles
 from trainers.captioning import Captioner, Decoding
@@ -33,7 +34,7 @@ from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig
 from utils.io import read_json, write_json
 from utils.logging import setup_logging
-from utils.runs import Run, open_run
+from utils.runs import Run, check_same_run, open_run
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
             prepare_data(config)
     train_split = read_split(config, "train")
     styled = set_up_model(config, train_split.examples)
-    styled = styled._replace(settings=model_settings(config, styled.registry))
+    styled = styled._replace(settings=model_settings(config, styled.registry, train_split.examples))
     captioner = build_captioner(config, styled)
     check_fits(config, captioner)
     train_split = with_model_styles(train_split, styled)
@@ -78,7 +79,9 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
     setup_logging(run.log, rank())
     if run.output.is_dir():
         logger.info("%s is trained already; evaluating it", run.output)
-        captioner = build_captioner(config, open_styled_model(run.output))
+        trained = open_styled_model(run.output)
+        trained.model.to(args.device)
+        captioner = build_captioner(config, trained)
     else:
         trainer = build_trainer(config, run, args, styled, captioner, train_split.examples, val_split.examples)
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
@@ -113,7 +116,9 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     train_split = read_split(config, "train", check_pictures=False)
     name = checkpoint or str(run.output)
     styled = open_styled_model(name, registry=new_registry(config, train_split.examples))
-    styled = styled._replace(settings=styled.settings or model_settings(config, styled.registry))
+    wanted = model_settings(config, styled.registry, train_split.examples)
+    check_same_use(name, styled.settings, wanted)
+    styled = styled._replace(settings=styled.settings or wanted)
     styled.model.to(processes.device)
     captioner = build_captioner(config, styled)
     check_fits(config, captioner)
@@ -142,17 +147,19 @@ def enter_run(
     Raises:
         ValueError: If the folder's run was made with other settings or other data.
     """
+    if run.config_file.exists():
+        check_same_run(run, config)
     data = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
     data |= {"split": splits["train"].split_id}
     record = run.root / "environment.json"
     before = read_json(record).get("data", data) if record.is_file() else data
     if before.get("train_sha256") != data["train_sha256"]:
         raise ValueError(
-            f"{run.root}: holds a run on other training captions ({config.data.annotations} has changed since); "
-            "give another work_dir, or restore the captions to go on with that run"
+            f"{run.root}: holds a run on other training captions; they have changed since. "
+            "Give another work_dir, or restore the captions to go on with that run"
         )
     open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
-    rows = [row._asdict() for name, split in splits.items() if name != "eval" for row in split.dropped]
+    rows = [row._asdict() for name in ("train", "val") for row in splits[name].dropped]
     if rows:
         write_json(run.root / "dropped_rows.json", rows)
 
@@ -166,7 +173,10 @@ def evaluate_split(
     *,
     model: str,
 ) -> dict[str, Any]:
-    """Caption a split, score it, write results, captions and report (rank 0), and return the results."""
+    """Caption a split, score it, write results, captions and report (rank 0), and return the results.
+
+    The run's own model writes into ``eval/``, any other into a folder of its own below.
+    """
     hypotheses = captioner.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:
         return {}
@@ -180,9 +190,25 @@ def evaluate_split(
         dropped=len(split.dropped),
     )
     results = score_examples(split.examples, hypotheses, train_examples=train_examples, provenance=provenance)
-    write_evaluation(run, config.eval.split, results, split.examples, hypotheses)
-    write_run_report(run, config, captioner, results, split.examples, hypotheses)
+    own = Path(model).resolve() == run.output.resolve()
+    folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
+    write_evaluation(folder, config.eval.split, results, split, hypotheses)
+    report = run.report if own else folder / "report.html"
+    write_run_report(report, run, config, captioner, results, split.examples, hypotheses)
     return results
+
+
+def check_same_use(model: str, settings: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse to evaluate a model otherwise than it was trained; other people's folders say nothing about it.
+
+    Raises:
+        ValueError: Naming the setting, its value and the model's.
+    """
+    names = {"patch_image_size": "image.size", "style_prompt": "style.prompt"}
+    names |= {"imagenet_default_mean_and_std": "image.mean_std=imagenet"}
+    for key, name in names.items():
+        if settings and settings[key] != wanted[key]:
+            raise ValueError(f"{name}: {wanted[key]!r} is asked for, but {model} was trained with {settings[key]!r}")
 
 
 def caption_images(
@@ -199,10 +225,15 @@ def caption_images(
     Returns:
         (picture, style, caption), picture by picture.
     """
+    for path in images:
+        check_picture(path)
     styled = open_styled_model(model)
-    wanted = styled.registry.names if all_styles else [styled.registry.resolve(style or styled.registry.neutral)]
     if not styled.settings:
         raise ValueError(f"{model}: configuration.json does not say how styles enter the prompt; use a trained folder")
+    trained = styled.settings["trained_styles"]
+    wanted = trained if all_styles else [styled.registry.resolve(style or styled.registry.neutral)]
+    if wanted[0] not in trained:
+        raise ValueError(f"{model}: style {wanted[0]!r} was never trained; give --style, one of: {', '.join(trained)}")
     beam = styled.settings["beam_search"]
     decoding = Decoding(
         num_beams=beam["beam_size"],
@@ -220,6 +251,16 @@ def caption_images(
     ]
     captions = captioner.caption(examples, CAPTION_BATCH)
     return [(example.image_path, example.style, captions[example.example_id]) for example in examples]
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a file that is missing or no picture."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: picture not found; check the path")
+    try:
+        load_image(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: the picture cannot be read; it is damaged, or no picture") from error
 
 
 def with_model_styles(split: ReadResult, styled: StyledModel) -> ReadResult:

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from preprocessors.images import DECODE_ERRORS
 from utils.io import write_text
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,9 @@ def _style_table(results: Mapping[str, Any]) -> dict[str, Any]:
             "values": [scores[name] for name in names],
         }
 
-    rows = [row(style, scores, baselines.get(style, {}), scores["n"]) for style, scores in results["per_style"].items()]
+    # A style that could not be scored has its reason in ``unavailable``, which stands below the table.
+    scored = {style: scores for style, scores in results["per_style"].items() if scores["CIDEr"] is not None}
+    rows = [row(style, scores, baselines.get(style, {}), scores["n"]) for style, scores in scored.items()]
     rows.append(row(None, overall, baselines.get("overall", {}), results["n"]))
     return {"names": [LABELS.get(name, name) for name in names], "rows": rows, "has_constant": bool(baselines)}
 
@@ -148,7 +151,7 @@ def _thumbnail(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             small = image.convert("RGB")
-    except (OSError, SyntaxError) as error:  # Pillow reports some broken PNG files as SyntaxError.
+    except DECODE_ERRORS as error:
         logger.warning("%s: left out of the report: %s", path, error)
         return None
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from models.ofa import OFAForConditionalGeneration
 from preprocessors.collator import CaptionBatch, CaptionCollator
 from preprocessors.dataset import CaptionDataset
+from preprocessors.examples import CaptionExample
 from trainers.captioning import Captioner
 from trainers.losses import IGNORE_INDEX, count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.schedule import EpochSampler, polynomial_decay
@@ -196,8 +197,7 @@ class StyleCaptionTrainer(Trainer):
 
     def _caption_samples(self, validation: Validation) -> float | None:
         examples = self.eval_dataset.examples
-        stride = max(1, len(examples) // max(1, validation.samples))
-        shown = examples[::stride][: validation.samples]
+        shown = choose_samples(examples, validation.samples)
         wanted = shown if validation.score is None else examples
         captions = validation.captioner.caption(wanted, validation.batch_size)
         if self.is_world_process_zero():
@@ -225,6 +225,17 @@ class StyleCaptionTrainer(Trainer):
         super()._save(output_dir, state_dict)
         if self.save_companions is not None:
             self.save_companions(Path(output_dir or self.args.output_dir))
+
+
+def choose_samples(examples: Sequence[CaptionExample], count: int) -> list[CaptionExample]:
+    """The same ``count`` examples at every validation: pictures spread over the split, styles taking turns."""
+    by_image: dict[Path, list[CaptionExample]] = {}
+    for example in examples:
+        by_image.setdefault(example.image_path, []).append(example)
+    groups = list(by_image.values())
+    chosen = [groups[number * len(groups) // count] for number in range(count)]
+    picked = (group[number % len(group)] for number, group in enumerate(chosen))
+    return list({example.example_id: example for example in picked}.values())
 
 
 class _EpochForData(TrainerCallback):

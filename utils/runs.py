@@ -22,7 +22,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("metrics", "models", "preprocessors", "trainers", "utils")
 SOURCE_SUFFIXES = (".py", ".j2")
 RECORDED_DISTRIBUTIONS = ("torch", "transformers", "modelscope", "pycocoevalcap")
-MAY_CHANGE = ("work_dir", "eval", "decode", "checkpoint", "train.num_workers")
+MAY_CHANGE = {
+    *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.samples", "eval.report_images"),
+    *("checkpoint.keep", "train.num_workers"),
+}
+"""What cannot change the weights of a run: groups, or single settings."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def open_run(
     """
     run = Run(work_dir)
     if run.config_file.exists():
-        _check_same_run(run, config)
+        check_same_run(run, config)
     try:
         run.root.mkdir(parents=True, exist_ok=True)
         write_json(run.config_file, config.to_json_dict())
@@ -121,7 +125,12 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _check_same_run(run: Run, config: RunConfig) -> None:
+def check_same_run(run: Run, config: RunConfig) -> None:
+    """Refuse a folder that holds a run with other settings.
+
+    Raises:
+        ValueError: Listing the settings that differ.
+    """
     # Through load_config, so that a setting which did not exist when the run began counts as its default.
     try:
         old = dict(_flatten(load_config(run.config_file).to_json_dict()))
@@ -133,7 +142,7 @@ def _check_same_run(run: Run, config: RunConfig) -> None:
     changes = [
         f"  {key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & set(MAY_CHANGE)
+        if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & MAY_CHANGE
     ]
     if changes:
         raise ValueError(

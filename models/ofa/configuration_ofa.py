@@ -152,6 +152,7 @@ class OFAConfig(PreTrainedConfig):
 
     def _find_out_of_range(self) -> list[str]:
         sizes = ["vocab_size", "d_model", "max_position_embeddings", "token_bucket_size", "image_bucket_size"]
+        sizes.append("resnet_width")
         sizes += [
             f"{side}_{name}" for side in ("encoder", "decoder") for name in ("layers", "ffn_dim", "attention_heads")
         ]

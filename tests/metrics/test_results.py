@@ -114,3 +114,15 @@ def test_caption_diversity_without_words_is_zero(captions):
     diversity = caption_diversity(captions)
 
     assert (diversity["distinct_1"], diversity["distinct_2"], diversity["mean_length"]) == (0, 0, 0)
+
+
+def test_evaluate_captions_style_without_a_word_is_null_with_its_reason():
+    references = {"a": ["a dog runs"], "b": ["a cat sits"], "c": ["?!"]}
+    styles = {"a": "plain", "b": "plain", "c": "odd"}
+    results = evaluate_captions(
+        references, dict.fromkeys(references, "a dog"), styles, train_captions={"plain": ["a dog"]}, provenance={}
+    )
+    assert results["per_style"]["odd"]["CIDEr"] is None
+    assert results["per_style"]["odd"]["n"] == 1
+    assert "reference with a word" in results["unavailable"]["per_style/odd"]
+    assert results["per_style"]["plain"]["Bleu_1"] > 0

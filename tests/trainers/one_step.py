@@ -35,7 +35,7 @@ def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     args.save_strategy, args.report_to = "no", []
     split = read_split(config, "train")
     styled = set_up_model(config, split.examples)
-    styled = styled._replace(settings=model_settings(config, styled.registry))
+    styled = styled._replace(settings=model_settings(config, styled.registry, split.examples))
     captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), Decoding())
     examples = resolve_styles(split.examples, styled.registry)
     trainer = build_trainer(config, Run(config.work_dir), args, styled, captioner, examples, examples)

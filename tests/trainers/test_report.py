@@ -174,6 +174,14 @@ def test_write_report_style_without_constant_gets_a_dash(tmp_path, results):
     assert f"Old 2 {results['per_style']['Old']['CIDEr']:.3f} – –" in " ".join(page.text.split())
 
 
+def test_write_report_style_that_could_not_be_scored_is_named_with_its_reason(tmp_path, results):
+    style = next(iter(results["per_style"]))
+    results["per_style"][style] = dict.fromkeys(results["per_style"][style]) | {"n": 1}
+    results["unavailable"][f"per_style/{style}"] = "no reference with a word"
+    report(tmp_path, results, [])
+    assert "no reference with a word" in (tmp_path / "report.html").read_text()
+
+
 def test_write_report_lists_configuration_and_provenance_by_dotted_key(tmp_path, results):
     config = {"train": {"lr": 5e-5, "freeze": []}, "data": {"images": Path("photos"), "styles": ["Sweet"]}}
 

@@ -114,6 +114,7 @@ def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path):
     samples = [row for _, row in read_jsonl(run / "samples.jsonl")]
     assert [row["global_step"] for row in samples] == [6, 6, 12, 12]
     assert samples[0]["example_id"] == samples[2]["example_id"]
+    assert samples[0]["style"] != samples[1]["style"]
     assert samples[0]["decoding"]["num_beams"] == 2
     assert results["provenance"]["split_id"] == "jsonl/val.jsonl"
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
