@@ -132,12 +132,13 @@ def _constant_baselines(
     missing: dict[str, str] = {}
     for style, ids in _ids_by_style(styles, references).items():
         candidates = [normalize_caption(text) for text in train_captions.get(style, ())]
-        has_words = any(text for key in ids for text in references[key])
-        if candidates and has_words:
+        if not candidates:
+            missing[f"baseline_constant/{style}"] = "no training captions in this style"
+        elif not any(text for key in ids for text in references[key]):
+            missing[f"baseline_constant/{style}"] = "no word in any reference of this style"
+        else:
             best = best_constant_caption(_pick(references, ids), candidates)
             baselines[style] = {"caption": best.caption, "CIDEr": best.cider}
-        else:
-            missing[f"baseline_constant/{style}"] = "no training captions in this style, or no words in its references"
     constants = {key: baselines[styles[key]]["caption"] for key in references if styles[key] in baselines}
     complete = len(constants) == len(references)
     baselines["overall"] = {"CIDEr": score_captions(references, constants).overall["CIDEr"] if complete else None}

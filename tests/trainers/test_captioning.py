@@ -14,11 +14,11 @@ from utils.io import write_json
 
 @pytest.fixture
 def captioner_and_examples(tiny_document, tmp_path):
+    tiny_document["model"]["overrides"]["init_std"] = 0.5  # so that captions of an untrained model differ
     write_json(tmp_path / "conf.json", tiny_document)
     config = load_config(tmp_path / "conf.json")
     examples = read_split(config, "val").examples
     styled = set_up_model(config, examples)
-    torch.nn.init.normal_(styled.model.get_input_embeddings().weight, std=1.0)  # so that captions differ
     styled = styled._replace(settings=model_settings(config, styled.registry, examples))
     decoding = Decoding(num_beams=2, max_length=6)
     return Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), decoding), examples
@@ -48,10 +48,12 @@ def test_captioning_leaves_the_model_in_the_mode_it_was_in(captioner_and_example
 
 
 def test_decoding_lengths_count_caption_tokens(captioner_and_examples):
-    captioner, examples = captioner_and_examples
-    captioner.decoding = Decoding(num_beams=1, max_length=3, min_length=3)
-    for caption in captioner.caption(examples, batch_size=6).values():
-        assert len(captioner.tokenizer.encode_text(caption)) <= 3
+    captioner, _ = captioner_and_examples
+    prompt = torch.tensor([captioner.preprocessor.prompt_ids("pirate")])
+    decoding = Decoding(num_beams=1, max_length=3, min_length=3)
+    (token_ids,) = captioner.model.generate(input_ids=prompt, **decoding.generate_arguments()).tolist()
+    assert len(token_ids) == 5
+    assert (token_ids[0], token_ids[-1]) == (captioner.tokenizer.bos_token_id, captioner.tokenizer.eos_token_id)
     arguments = Decoding(num_beams=1, max_length=3, min_length=3).generate_arguments()
     assert (arguments["max_length"], arguments["min_length"]) == (5, 4)
     assert "length_penalty" not in arguments
