@@ -40,8 +40,8 @@ class CaptionExample:
 
     @property
     def image_name(self) -> str:
-        """File name of the picture, without its folder."""
-        return self.image_path.name
+        """The picture as the annotation file names it: the ``example_id`` without its style."""
+        return self.example_id.removesuffix(make_example_id("", self.style))
 
     @property
     def where(self) -> str:

@@ -202,8 +202,7 @@ def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) 
     resolved = []
     for example in examples:
         style = registry.resolve(example.style, where=example.where)
-        image = example.example_id.removesuffix(make_example_id("", example.style))
-        resolved.append(replace(example, example_id=make_example_id(image, style), style=style))
+        resolved.append(replace(example, example_id=make_example_id(example.image_name, style), style=style))
     return merge_examples(resolved)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions
-from preprocessors.examples import CaptionExample, make_example_id
+from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from trainers.captioning import Captioner
 from trainers.report import ReportRow, write_report
@@ -77,7 +77,7 @@ def write_evaluation(
     """Write ``<name>.captions.json``, the rows left out if any, then the results as ``<name>.json``."""
     rows = [
         CaptionResult(
-            image_id=example.example_id.removesuffix(make_example_id("", example.style)),
+            image_id=example.image_name,
             caption=hypotheses[example.example_id],
             style=example.style,
             example_id=example.example_id,

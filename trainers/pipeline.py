@@ -46,6 +46,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def join_processes() -> PartialState:
+    """This process among those of ``torchrun``, or alone; knows its device."""
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[str, Any]:
     """Train, save the final model, evaluate it.
 
@@ -109,7 +114,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     run = Run(config.work_dir)
     if checkpoint is None and not run.output.is_dir():
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
-    processes = PartialState(cpu=not torch.accelerator.is_available())
+    processes = join_processes()
     with processes.main_process_first():
         if rank() == 0:
             prepare_data(config)
@@ -242,7 +247,7 @@ def caption_images(
         no_repeat_ngram_size=beam["no_repeat_ngram_size"],
         length_penalty=styled.settings["length_penalty"],
     )
-    styled.model.to(PartialState(cpu=not torch.accelerator.is_available()).device)
+    styled.model.to(join_processes().device)
     captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), decoding)
     examples = [
         CaptionExample(make_example_id(f"{path}, number {number}", name), path, name, ("",))
