@@ -23,3 +23,10 @@ def test_merge_examples_same_id_appends_captions_in_order_of_first_appearance():
         ("b#calm", ("1", "3", "1"), 1),
         ("a#calm", ("2",), 2),
     ]
+
+
+def test_image_name_keeps_the_folder_that_tells_two_pictures_apart():
+    examples = [
+        CaptionExample(f"{name}#odd#calm", Path("photos") / name, "odd#calm", ("x",)) for name in ("a/1.jpg", "b/1.jpg")
+    ]
+    assert [example.image_name for example in examples] == ["a/1.jpg", "b/1.jpg"]
