@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 TINY_SIDE = {"layers": 1, "attention_heads": 2, "ffn_dim": 48}
 TINY_SHAPE = {"d_model": 32, "resnet_width": 4, "resnet_stem_stride": 2, "image_bucket_size": 4, "token_bucket_size": 8}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what compares with the official Java programs where they cannot run."""
+    if item.get_closest_marker("java") and shutil.which("java") is None:
+        pytest.skip("no Java runtime on PATH")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,234 @@
+r"""Captions to words as the COCO metrics see them: Stanford's PTBTokenizer 3.4.1 without Java.
+
+Gives what pycocoevalcap's ``PTBTokenizer`` gives: Penn Treebank tokens, lower-cased, without its list of punctuation.
+Quirks included: the list names brackets in capitals while the tokens are lower-cased, so "-lrb-" stays.
+
+Captions are tokenised as the lines of one text, as there, and the next line can matter: "family z." keeps its period
+as an initial does, but not if the next caption begins with "A" as a sentence does. A single caption is the last line
+of its text.
+
+One difference is deliberate: every character that the Java tokenizer takes for the end of a line is read as a space,
+as pycocoevalcap does with ``\n`` alone; there, ``\r`` in a caption shifts the words of all captions after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+
+from metrics.lexer import Lexer
+from metrics.ptb_rules import GRAMMAR, RULES
+
+TOKENIZER_NAME = "PTBTokenizer 3.4.1, lower-cased, pycocoevalcap's punctuation dropped"
+"""Goes into results and document frequencies: only captions tokenised the same way can be compared."""
+
+PUNCTUATION = frozenset(
+    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
+)
+"""pycocoevalcap's list of tokens to drop, compared after lower-casing."""
+
+_NO_BREAK_SPACE = "\u00a0"
+_SPECIAL = re.compile("[\n\r\v\f\u2028\u2029\U00010000-\U0010ffff]")
+_SURROGATES = re.compile("[\ud800-\udfff]+")
+_MAX_CACHED = 500_000
+"""Pieces of text to remember, each with its tokens: about 100 MB."""
+
+
+def tokenize(text: str) -> str:
+    """Tokenise one caption.
+
+    Args:
+        text: A caption as a person or a model wrote it; may be empty.
+
+    Returns:
+        Lower-cased words separated by single spaces; "" if there is none.
+
+    Raises:
+        ValueError: If ``text`` is not a string.
+    """
+    return tokenize_many([text])[0]
+
+
+def tokenize_many(texts: Iterable[str]) -> list[str]:
+    """Tokenise captions as the lines of one text.
+
+    Args:
+        texts: Captions; may be empty.
+
+    Returns:
+        For each caption its lower-cased words, separated by single spaces.
+
+    Raises:
+        ValueError: If a caption is not a string, naming its position.
+    """
+    lines = [_as_line(text, row) for row, text in enumerate(texts)]
+    document = "\n".join(lines)
+    tokenized, start = [], 0
+    for line in lines:
+        end = start + len(line)
+        tokenized.append(_tokenize_line(document, start, end))
+        start = end + 1
+    return tokenized
+
+
+class PTBTokenizer:
+    """pycocoevalcap's tokenizer class without Java."""
+
+    def tokenize(self, captions_by_id: Mapping[str, Sequence[Mapping[str, str]]]) -> dict[str, list[str]]:
+        """Tokenise all captions of all images.
+
+        Args:
+            captions_by_id: By image id its captions, each a mapping with the key ``caption``.
+
+        Returns:
+            By image id the tokenised captions; ids without captions are left out.
+
+        Raises:
+            ValueError: If a caption is not a string.
+        """
+        ids = [key for key, captions in captions_by_id.items() for _ in captions]
+        texts = [caption["caption"] for captions in captions_by_id.values() for caption in captions]
+        tokenized: dict[str, list[str]] = {}
+        for key, text in zip(ids, tokenize_many(texts), strict=True):
+            tokenized.setdefault(key, []).append(text)
+        return tokenized
+
+
+def _as_line(text: str, row: int) -> str:
+    """A caption in one line of UTF-16 code units, which is what the rules are about."""
+    if not isinstance(text, str):
+        raise ValueError(f"caption {row} is {text!r}, a {type(text).__name__}; captions must be strings.")
+    return _SPECIAL.sub(_replace_special, text) if _SPECIAL.search(text) else text
+
+
+def _replace_special(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x10000:
+        return " "
+    return chr(0xD800 + ((code - 0x10000) >> 10)) + chr(0xDC00 + (code & 0x3FF))
+
+
+def _tokenize_line(document: str, start: int, end: int) -> str:
+    """Words of the line between two positions.
+
+    Most pieces between spaces are the same words wherever they stand, and those are remembered. A line with a piece
+    for which the rules look further, such as a number or an abbreviation, is read as a whole.
+    """
+    pieces = document[start:end].split(" ")
+    words = [_tokenize_piece(piece, " ") for piece in pieces[:-1]]
+    words.append(_tokenize_piece(pieces[-1], "\n") if end < len(document) else None)
+    if None not in words:
+        return " ".join(filter(None, words))
+    tokens = (token for token, _ in _read_tokens(document, start, end, len(document)))
+    # An address may end with white space that is not " "; at the end of a line pycocoevalcap strips it.
+    return " ".join(_drop_punctuation(" ".join(tokens).rstrip().split(" ")))
+
+
+@lru_cache(maxsize=_MAX_CACHED)
+def _tokenize_piece(piece: str, follower: str) -> str | None:
+    """Words of a piece of a line; None if they depend on more than the one character that follows."""
+    tokens = []
+    for token, is_settled in _read_tokens(piece + follower, 0, len(piece), len(piece) + 1):
+        # The rules take white space together that begins before the piece, and might end after it.
+        if not is_settled or piece[0].isspace() or token[-1:].isspace():
+            return None
+        tokens.append(token)
+    return " ".join(_drop_punctuation(tokens))
+
+
+def _drop_punctuation(tokens: Iterable[str]) -> list[str]:
+    return [token for token in tokens if token and token not in PUNCTUATION]
+
+
+def _read_tokens(text: str, start: int, end: int, limit: int) -> Iterator[tuple[str, bool]]:
+    """Tokens between ``start`` and ``end``, each with whether it is the same whatever comes after ``limit``."""
+    at = start
+    while at < end:
+        match = _lexer().match(text, at, limit)
+        is_settled = match.is_settled and match.end <= end
+        if match.end > end:  # A tag may go on in the next line; captions stay apart all the same.
+            match = _lexer().match(text, at, end)
+        kind = match.rule.name
+        token_end = match.end - _SPLIT_OFF.get(kind, 0)
+        spelling = text[at : match.end if kind == "abbreviation" else token_end]
+        if kind == "acronym" and len(spelling) > 1:  # "U.S." keeps its period; the initial of "I. The" does not.
+            spelling = text[at : match.end]
+        if kind != "skip":
+            yield _as_printed(_SPELLINGS[kind](spelling)), is_settled
+        elif not is_settled:
+            yield "", False
+        at = token_end
+
+
+@cache
+def _lexer() -> Lexer:
+    return Lexer(GRAMMAR, RULES)
+
+
+def _as_printed(spelling: str) -> str:
+    """The token as Java prints it."""
+    if _SURROGATES.search(spelling):
+        spelling = spelling.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        spelling = _SURROGATES.sub("?", spelling)
+    return spelling.lower()
+
+
+def _without_soft_hyphens(token: str) -> str:
+    return token.replace("\u00ad", "") or "-"
+
+
+def _replace_quotes(token: str, single: str, double: str) -> str:
+    """Quotation marks in the way of LaTeX; straight ones take the side given, curly ones have their own."""
+    for pattern, mark in (
+        ("&apos;|'", single),
+        ('"|&quot;', double),
+        ("[\u0091\u2018\u201b\u2039]", "`"),
+        ("[\u0092\u2019\u203a]", "'"),
+        ("[\u0093\u201c\u00ab]", "``"),
+        ("[\u0094\u201d\u00bb]", "''"),
+    ):
+        token = re.sub(pattern, mark, token)
+    return token
+
+
+def _escape_parentheses(token: str) -> str:
+    return token.replace("(", "-LRB-").replace(")", "-RRB-")
+
+
+def _replace_all(replacements: Mapping[str, str]) -> Callable[[str], str]:
+    table = str.maketrans(dict(replacements))
+    return lambda token: token.translate(table)
+
+
+def _always(word: str) -> Callable[[str], str]:
+    return lambda token: word
+
+
+_SPLIT_OFF = {"split_2": 2, "split_3": 3, "abbreviation": 1, "acronym": 1}
+"""By kind, how many characters are read again: "cannot" is "can" and "not", the period of "etc." may end a sentence."""
+
+_SPELLINGS: dict[str, Callable[[str], str]] = {
+    **dict.fromkeys(["text", "split_2", "split_3", "abbreviation", "acronym"], lambda token: token),
+    "word": _without_soft_hyphens,
+    "ampersand": lambda token: re.sub("(?i)&amp;", "&", token),
+    "opening_quote": lambda token: _replace_quotes(token, "`", "``"),
+    "closing_quote": lambda token: _replace_quotes(token, "'", "''"),
+    "markup": _replace_all({" ": _NO_BREAK_SPACE}),
+    "phone": lambda token: _escape_parentheses(token).replace(" ", _NO_BREAK_SPACE),
+    "smiley": _escape_parentheses,
+    "fraction": _replace_all({"\u00bc": "1/4", "\u00bd": "1/2", "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3"}),
+    "currency": _replace_all({"\u00a2": "cents", "\u00a3": "#"} | dict.fromkeys("\u0080\u00a4\u20a0\u20ac", "$")),
+    "dash": _always("--"),
+    "hyphens": lambda token: "--" if 3 <= len(token) <= 4 else token,
+    "ellipsis": _always("..."),
+    "less": _always("<"),
+    "greater": _always(">"),
+    "left_parenthesis": _always("-LRB-"),
+    "right_parenthesis": _always("-RRB-"),
+    "left_bracket": _always("-LSB-"),
+    "right_bracket": _always("-RSB-"),
+    "left_brace": _always("-LCB-"),
+    "right_brace": _always("-RCB-"),
+}
+"""By the name of a rule, how its tokens are written."""
