@@ -8,15 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-MAX_NGRAM = 4
-SIGMA = 6.0
-"""Words of length difference at which CIDEr's Gaussian penalty is exp(-1/2)."""
-
-Ngram = tuple[str, ...]
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
+from metrics.cider import SIGMA
+from metrics.ngrams import MAX_NGRAM, FloatArray, IntArray, Ngram, count_ngrams
 
 
 class ConstantCaption(NamedTuple):
@@ -64,7 +58,7 @@ class _ConstantScorer:
     """CIDEr of one caption against the references of all examples."""
 
     def __init__(self, references: Iterable[Sequence[str]]) -> None:
-        counted = [[_count_ngrams(text) for text in texts] for texts in references]
+        counted = [[count_ngrams(text) for text in texts] for texts in references]
         document_frequency = Counter(ngram for texts in counted for ngram in set().union(*texts))
         self._max_idf = math.log(len(counted))
         self._idf = {ngram: self._max_idf - math.log(count) for ngram, count in document_frequency.items()}
@@ -92,7 +86,7 @@ class _ConstantScorer:
         return [math.sqrt(square) for square in squares]
 
     def cider(self, caption: str) -> float:
-        counts = _count_ngrams(caption)
+        counts = count_ngrams(caption)
         length = _length(counts)
         similarities = [0.0] * MAX_NGRAM
         for ngram, count in counts.items():
@@ -116,11 +110,6 @@ class _ConstantScorer:
         if length not in self._penalties:
             self._penalties[length] = self._shares * np.exp(-((length - self._lengths) ** 2) / (2 * SIGMA**2))
         return self._penalties[length]
-
-
-def _count_ngrams(text: str) -> Counter[Ngram]:
-    words = text.split()
-    return Counter(tuple(words[i : i + n]) for n in range(1, MAX_NGRAM + 1) for i in range(len(words) - n + 1))
 
 
 def _length(counts: Mapping[Ngram, int]) -> int:

@@ -2,144 +2,251 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple
 
-from metrics.coco import METRIC_NAMES, check_same_ids, score_captions
+from metrics.coco import METRIC_NAMES, CaptionScores, check_same_ids, score_captions
+from metrics.confidence import LEVEL, bootstrap_intervals
 from metrics.constant import best_constant_caption
-from metrics.text import normalize_caption
+from metrics.diversity import caption_diversity
+from metrics.java import java_version
+from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
+from metrics.style import judge_style
 
-Value = TypeVar("Value")
+JAVA_METRICS = {"METEOR", "SPICE"}
 
-CAPTION_TEXT = "lower-cased, punctuation removed, split at white space (not PTB)"
-"""How captions became words; goes into the provenance of every result."""
+
+class _Texts(NamedTuple):
+    """Tokenised captions: words separated by one space."""
+
+    references: dict[str, list[str]]
+    hypotheses: dict[str, str]
+    train_captions: dict[str, list[str]]
+    """By style."""
 
 
 def evaluate_captions(
     references: Mapping[str, Sequence[str]],
     hypotheses: Mapping[str, str],
-    styles: Mapping[str, str],
+    styles: Mapping[str, str] | None,
     *,
+    images: Mapping[str, str] | None = None,
     train_captions: Mapping[str, Sequence[str]] | None,
     provenance: Mapping[str, Any],
+    metrics: Collection[str] = METRIC_NAMES,
+    per_image: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Score captions overall and per style, and put beside them what a constant caption reaches.
+    """Score captions overall and per style, say how sure the scores are, and what a constant caption reaches.
 
     CIDEr's document frequencies are counted over all (image, style) examples together for ``overall``, and over a
     style's own examples for ``per_style``: the overall CIDEr is not the mean of the styles'. All text goes through
-    ``normalize_caption`` first.
+    the PTB tokenizer first.
 
     Args:
         references: Human captions by example_id, as written.
         hypotheses: The model's caption by example_id, as written; may be empty.
-        styles: Style name by example_id.
-        train_captions: Training captions by style, the candidates for ``baseline_constant``; None leaves it out.
+        styles: Style name by example_id; None or empty if captions have no style.
+        images: Image by example_id: confidence is about other images, and diversity looks at the captions of one;
+            None takes every example for an image of its own.
+        train_captions: Training captions by style: candidates for ``baseline_constant``, teachers of the style judge,
+            what captions may be copied from. None leaves these out.
         provenance: What produced the captions (model, data, split, decoding); passed through.
+        metrics: Names from ``METRIC_NAMES``.
+        per_image: Add ``per_image``, which ``metrics.compare`` needs.
+        resamples: Of the confidence intervals.
+        seed: Of the confidence intervals.
 
     Returns:
-        ``overall``, ``per_style`` (each with ``n``), ``style`` and ``confidence`` (empty: nothing measures them yet),
-        ``diversity``, ``unavailable`` (name to reason), ``n``, ``provenance``, and with ``train_captions`` also
-        ``baseline_constant``: by style the training caption that is best as the only caption, with its CIDEr, and
-        under ``overall`` the CIDEr of answering each example with its style's constant (None if a style has none).
+        ``overall``; ``per_style`` (each with ``n``); ``style`` (``judge_style``'s, {} without styles or training
+        captions); ``diversity``; ``confidence`` (95% bootstrap intervals over images); ``unavailable`` (name to
+        reason); ``n``; ``provenance`` with ``metrics``: tokenizer, versions, and a hash of the tokenised references;
+        with ``train_captions`` also ``baseline_constant``: by style the training caption that is best as the only
+        caption, with its CIDEr, and under ``overall`` the CIDEr of answering each example with its style's constant
+        (None if a style has none); without styles only
+        ``overall``, with the caption.
 
     Raises:
-        ValueError: If the ids of the three mappings differ, or the references cannot be scored.
+        ValueError: If the ids of the mappings differ, or the references cannot be scored.
     """
-    check_same_ids(references, styles, "style")
-    reference_texts = {key: [normalize_caption(text) for text in texts] for key, texts in references.items()}
-    hypothesis_texts = {key: normalize_caption(text) for key, text in hypotheses.items()}
-    scores = score_captions(reference_texts, hypothesis_texts)
-    per_style, wordless = _score_styles(reference_texts, hypothesis_texts, styles)
+    styles = styles or {}
+    images = {key: key for key in references} if images is None else images
+    check_same_ids(references, hypotheses, "hypothesis")
+    check_same_ids(references, images, "image")
+    if styles:
+        check_same_ids(references, styles, "style")
+    texts = _tokenize_all(references, hypotheses, train_captions or {})
+    scores = score_captions(texts.references, texts.hypotheses, metrics=metrics)
+    ids_by_style = _ids_by_style(references, styles)
+    style_scores, unscored = _score_styles(scores, ids_by_style)
+    confidence, unsure = _confidence(scores, style_scores, images, resamples, seed)
+    judged, unjudged = _judge(texts, styles)
     results: dict[str, Any] = {
         "overall": scores.overall,
-        "per_style": per_style,
-        "style": {},
-        "diversity": caption_diversity(list(hypothesis_texts.values())),
-        "confidence": {},
-        "unavailable": scores.unavailable | wordless,
-        "n": len(reference_texts),
-        "provenance": {
-            **provenance,
-            "metrics": {"pycocoevalcap": version("pycocoevalcap"), "caption_text": CAPTION_TEXT},
+        "per_style": {
+            style: {
+                **(style_scores[style].overall if style in style_scores else dict.fromkeys(scores.overall)),
+                "n": len(ids),
+            }
+            for style, ids in ids_by_style.items()
         },
+        "style": judged,
+        "diversity": caption_diversity(
+            texts.hypotheses,
+            images,
+            references=texts.references,
+            train_captions=None if train_captions is None else _flatten(texts.train_captions),
+        ),
+        "confidence": confidence,
+        "unavailable": scores.unavailable | unscored | unsure | unjudged,
+        "n": len(references),
+        "provenance": {**provenance, "metrics": _describe_metrics(texts, metrics)},
     }
     if train_captions is not None:
-        results["baseline_constant"], missing = _constant_baselines(reference_texts, styles, train_captions)
+        results["baseline_constant"], missing = _constant_baselines(texts, styles)
         results["unavailable"] |= missing
+    if per_image:
+        results["per_image"] = _describe_examples(scores, images, styles)
     return results
 
 
+def _tokenize_all(
+    references: Mapping[str, Sequence[str]],
+    hypotheses: Mapping[str, str],
+    train_captions: Mapping[str, Sequence[str]],
+) -> _Texts:
+    # Each kind by itself, for a caption's last word can depend on the caption that follows.
+    return _Texts(
+        _tokenize_lists(references),
+        dict(zip(references, tokenize_many([hypotheses[key] for key in references]), strict=True)),
+        _tokenize_lists(train_captions),
+    )
+
+
+def _tokenize_lists(captions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    tokenized = iter(tokenize_many(_flatten(captions)))
+    return {key: list(islice(tokenized, len(texts))) for key, texts in captions.items()}
+
+
+def _flatten(captions: Mapping[str, Sequence[str]]) -> list[str]:
+    return [caption for texts in captions.values() for caption in texts]
+
+
+def _ids_by_style(example_ids: Collection[str], styles: Mapping[str, str]) -> dict[str, list[str]]:
+    """Ids under their style, in the order of ``example_ids``; {} without styles."""
+    grouped: dict[str, list[str]] = {}
+    for example_id in example_ids if styles else ():
+        grouped.setdefault(styles[example_id], []).append(example_id)
+    return grouped
+
+
 def _score_styles(
-    references: Mapping[str, Sequence[str]], hypotheses: Mapping[str, str], styles: Mapping[str, str]
-) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    scores: CaptionScores, ids_by_style: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, CaptionScores], dict[str, str]]:
     """Scores by style, and the reasons for styles that have none; one such style must not stop the others."""
-    scored: dict[str, dict[str, Any]] = {}
+    scored: dict[str, CaptionScores] = {}
     missing: dict[str, str] = {}
-    for style, ids in _ids_by_style(styles, references).items():
-        scored[style] = {**dict.fromkeys(METRIC_NAMES), "n": len(ids)}
+    for style, ids in ids_by_style.items():
         try:
-            scored[style] |= score_captions(_pick(references, ids), _pick(hypotheses, ids)).overall
+            scored[style] = scores.subset(ids)
         except ValueError as error:
             missing[f"per_style/{style}"] = str(error)
     return scored, missing
 
 
-def caption_diversity(captions: Sequence[str]) -> dict[str, float]:
-    """Measure how much a set of captions repeats itself.
+def _confidence(
+    scores: CaptionScores,
+    style_scores: Mapping[str, CaptionScores],
+    images: Mapping[str, str],
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Intervals overall and by style, {} where there are none, and the reasons for these."""
+    intervals: dict[str, dict[str, list[float]]] = {}
+    missing: dict[str, str] = {}
+    parts = {"overall": scores} | {f"per_style/{style}": part for style, part in style_scores.items()}
+    for name, part in parts.items():
+        intervals[name] = {}
+        try:
+            intervals[name] = bootstrap_intervals(part, images, resamples=resamples, seed=seed)
+        except ValueError as error:
+            missing[f"confidence/{name}"] = str(error)
+    per_style = {style: intervals[f"per_style/{style}"] for style in style_scores}
+    described = {"level": LEVEL, "resamples": resamples, "seed": seed, "unit": "image"}
+    return described | {"overall": intervals["overall"], "per_style": per_style}, missing
 
-    Args:
-        captions: Tokenised captions; may hold empty ones.
 
-    Returns:
-        ``distinct_1`` and ``distinct_2``: different unigrams (bigrams) over all of them; ``unique_captions``:
-        different captions over all; these in [0, 1]. ``mean_length``: words per caption. All 0 for no words.
+def _judge(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Style scores, and the reasons for those that are missing."""
+    if not styles:
+        return {}, {}
+    if not set(styles.values()) & set(texts.train_captions):
+        return {}, {"style": "there are no training captions in these styles, from which the judge would learn them"}
+    return judge_style(texts.train_captions, texts.references, texts.hypotheses, styles)
 
-    Source:
-        Distinct-n: Li et al. 2016, arXiv:1510.03055.
-    """
-    words = [caption.split() for caption in captions]
-    unigrams = [word for row in words for word in row]
-    bigrams = [pair for row in words for pair in zip(row, row[1:], strict=False)]
+
+def _constant_baselines(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The best constant caption by style and overall, and the reasons for those that do not exist."""
+    if not styles:
+        candidates = _flatten(texts.train_captions)
+        if not candidates:
+            return {"overall": {"CIDEr": None}}, {"baseline_constant/overall": "no training captions"}
+        best = best_constant_caption(texts.references, candidates)
+        return {"overall": {"caption": best.caption, "CIDEr": best.cider}}, {}
+    baselines: dict[str, Any] = {}
+    missing: dict[str, str] = {}
+    for style, ids in _ids_by_style(texts.references, styles).items():
+        candidates = texts.train_captions.get(style, [])
+        references = {key: texts.references[key] for key in ids}
+        if not candidates:
+            missing[f"baseline_constant/{style}"] = "no training captions in this style"
+        elif not any(_flatten(references)):
+            missing[f"baseline_constant/{style}"] = "no word in any reference of this style"
+        else:
+            best = best_constant_caption(references, candidates)
+            baselines[style] = {"caption": best.caption, "CIDEr": best.cider}
+    constants = {key: baselines[styles[key]]["caption"] for key in texts.references if styles[key] in baselines}
+    overall = None
+    if len(constants) == len(texts.references):
+        overall = score_captions(texts.references, constants, metrics=("CIDEr",)).overall["CIDEr"]
+    return baselines | {"overall": {"CIDEr": overall}}, missing
+
+
+def _describe_metrics(texts: _Texts, metrics: Collection[str]) -> dict[str, Any]:
+    """What the numbers depend on besides the captions."""
     return {
-        "distinct_1": _distinct(unigrams),
-        "distinct_2": _distinct(bigrams),
-        "unique_captions": _distinct(captions),
-        "mean_length": len(unigrams) / max(len(captions), 1),
+        "tokenizer": TOKENIZER_NAME,
+        "references_sha256": _hash_references(texts.references),
+        "cider": "document frequencies of the references scored, within a style those of the style",
+        **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
+        "java": java_version() if JAVA_METRICS & set(metrics) else None,
     }
 
 
-def _distinct(items: Sequence[Any]) -> float:
-    return len(set(items)) / max(len(items), 1)
+def _hash_references(references: Mapping[str, Sequence[str]]) -> str:
+    """The same for the same tokenised references, whatever their order and that of the examples."""
+    digest = hashlib.sha256()
+    for key in sorted(references):
+        digest.update("\0".join([key, *sorted(references[key]), "\n"]).encode())
+    return digest.hexdigest()
 
 
-def _pick(mapping: Mapping[str, Value], ids: Sequence[str]) -> dict[str, Value]:
-    return {example_id: mapping[example_id] for example_id in ids}
-
-
-def _ids_by_style(styles: Mapping[str, str], example_ids: Mapping[str, Any]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for example_id in example_ids:
-        grouped.setdefault(styles[example_id], []).append(example_id)
-    return grouped
-
-
-def _constant_baselines(
-    references: Mapping[str, Sequence[str]], styles: Mapping[str, str], train_captions: Mapping[str, Sequence[str]]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The best constant caption by style and overall, and the reasons for those that do not exist."""
-    baselines: dict[str, Any] = {}
-    missing: dict[str, str] = {}
-    for style, ids in _ids_by_style(styles, references).items():
-        candidates = [normalize_caption(text) for text in train_captions.get(style, ())]
-        if not candidates:
-            missing[f"baseline_constant/{style}"] = "no training captions in this style"
-        elif not any(text for key in ids for text in references[key]):
-            missing[f"baseline_constant/{style}"] = "no word in any reference of this style"
-        else:
-            best = best_constant_caption(_pick(references, ids), candidates)
-            baselines[style] = {"caption": best.caption, "CIDEr": best.cider}
-    constants = {key: baselines[styles[key]]["caption"] for key in references if styles[key] in baselines}
-    complete = len(constants) == len(references)
-    baselines["overall"] = {"CIDEr": score_captions(references, constants).overall["CIDEr"] if complete else None}
-    return baselines, missing
+def _describe_examples(
+    scores: CaptionScores, images: Mapping[str, str], styles: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Each example's image, style if any, metrics, and the statistics that BLEU and METEOR of a corpus come from."""
+    statistics = {"bleu_statistics": scores.bleu_statistics, "meteor_statistics": scores.meteor_statistics}
+    columns = {name: values.tolist() for name, values in scores.per_example.items()}
+    columns |= {name: values.tolist() for name, values in statistics.items() if values is not None}
+    return {
+        key: {
+            "image": images[key],
+            **({"style": styles[key]} if styles else {}),
+            **{name: values[row] for name, values in columns.items()},
+        }
+        for row, key in enumerate(scores.ids)
+    }

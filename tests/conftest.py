@@ -49,6 +49,6 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
         "image": {"size": 32},
         "train": {"epochs": 2, "batch_size": 8, "lr": 2e-3},
         "decode": {"num_beams": 2, "max_length": 12},
-        "eval": {"batch_size": 8, "samples": 2, "report_images": 2},
+        "eval": {"batch_size": 8, "samples": 2, "report_images": 2, "metrics": ["Bleu_4", "CIDEr"]},
         "work_dir": str(tmp_path / "run"),
     }

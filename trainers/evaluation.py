@@ -34,21 +34,26 @@ def score_examples(
     hypotheses: dict[str, str],
     *,
     train_examples: Sequence[CaptionExample] | None,
+    metrics: Sequence[str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
-    """Results of captions, keyed by (image, style).
+    """Results of captions, keyed by (image, style), with the scores of every one under ``per_image``.
 
     Args:
         examples: With references.
         hypotheses: Caption by example id.
-        train_examples: Candidates for the constant baseline; None leaves it out.
+        train_examples: Teachers of the style judge and candidates for the constant baseline; None leaves both out.
+        metrics: Caption metrics to compute.
         provenance: Where the captions come from.
     """
     return evaluate_captions(
         {example.example_id: example.captions for example in examples},
         hypotheses,
         {example.example_id: example.style for example in examples},
+        images={example.example_id: example.image_name for example in examples},
         train_captions=None if train_examples is None else captions_by_style(train_examples),
+        metrics=metrics,
+        per_image=True,
         provenance=provenance,
     )
 

@@ -180,7 +180,7 @@ def evaluate_split(
 ) -> dict[str, Any]:
     """Caption a split, score it, write results, captions and report (rank 0), and return the results.
 
-    The run's own model writes into ``eval/``, any other into a folder of its own below.
+    The file has the scores of every picture, for ``metrics.compare``; what is returned, and printed, has not. The run's own model writes into ``eval/``, any other into a folder of its own below.
     """
     hypotheses = captioner.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:
@@ -194,13 +194,19 @@ def evaluate_split(
         data_hash=hash_examples(split.examples),
         dropped=len(split.dropped),
     )
-    results = score_examples(split.examples, hypotheses, train_examples=train_examples, provenance=provenance)
+    results = score_examples(
+        split.examples,
+        hypotheses,
+        train_examples=train_examples,
+        metrics=config.eval.metrics,
+        provenance=provenance,
+    )
     own = Path(model).resolve() == run.output.resolve()
     folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
     write_evaluation(folder, config.eval.split, results, split, hypotheses)
     report = run.report if own else folder / "report.html"
     write_run_report(report, run, config, captioner, results, split.examples, hypotheses)
-    return results
+    return {key: value for key, value in results.items() if key != "per_image"}
 
 
 def check_same_use(model: str, settings: dict[str, Any], wanted: dict[str, Any]) -> None:

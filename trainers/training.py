@@ -10,7 +10,7 @@ import torch
 from transformers import TrainingArguments
 
 from metrics.coco import score_captions
-from metrics.text import normalize_caption
+from metrics.ptb_tokenizer import tokenize_many
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample
 from trainers.callbacks import ProgressBar, RunRecorder, StopOnNan
@@ -115,10 +115,10 @@ def build_trainer(
 
 def make_cider_score(examples: Sequence[CaptionExample]) -> Callable[[dict[str, str]], float]:
     """CIDEr of captions against these examples, for choosing a checkpoint."""
-    references = {e.example_id: [normalize_caption(caption) for caption in e.captions] for e in examples}
+    references = {example.example_id: tokenize_many(example.captions) for example in examples}
 
     def score(captions: dict[str, str]) -> float:
-        hypotheses = {key: normalize_caption(caption) for key, caption in captions.items()}
-        return float(score_captions(references, hypotheses).overall["CIDEr"] or 0.0)
+        hypotheses = dict(zip(captions, tokenize_many(captions.values()), strict=True))
+        return float(score_captions(references, hypotheses, metrics=("CIDEr",)).overall["CIDEr"] or 0.0)
 
     return score

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
-from utils.config_types import DEFAULT_PROMPT, ConfigPath, Group, Name, NameOrFolder, Names, Prompt, Relation
+from utils.config_types import (
+    DEFAULT_PROMPT,
+    ConfigPath,
+    Group,
+    MetricName,
+    Name,
+    NameOrFolder,
+    Names,
+    Prompt,
+    Relation,
+)
 
 FLICKRSTYLE_FORMATS = ("flickrstyle", "flickrstyle_release")
 FILE_FORMATS = ("personality_captions", "jsonl")
@@ -201,6 +211,8 @@ class EvalConfig(Group):
     """Rows per device and generation."""
     styles: Names | None = None
     """Evaluate these styles only; None = all."""
+    metrics: list[MetricName] = Field(default=list(get_args(MetricName)), min_length=1)
+    """Caption metrics to compute; METEOR and SPICE need Java and take longest."""
     samples: int = Field(default=8, ge=0)
     """Validation rows captioned at every validation into samples.jsonl."""
     report_images: int = Field(default=24, ge=0)

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -52,6 +52,7 @@ def _check_not_blank(text: str) -> str:
     return text
 
 
+MetricName = Literal["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"]
 ConfigPath = Annotated[Path, PlainValidator(_to_path)]
 Name = Annotated[str, AfterValidator(_check_not_blank)]
 NameOrFolder = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(expand_variables)]

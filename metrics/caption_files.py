@@ -1,0 +1,223 @@
+"""Captions from JSON files in the forms that people have: COCO annotations and results, maps from ids to texts."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from utils.io import read_json
+
+logger = logging.getLogger(__name__)
+
+UNSTYLED = ""
+"""Key of training captions whose file gives no style."""
+
+FORMS = 'COCO annotations {"annotations": [{"image_id", "caption"}, ...]}, a list of such rows, or {id: [captions]}'
+
+
+@dataclass(frozen=True)
+class CaptionTable:
+    """The captions of one file by example_id; ids are strings, whatever they were in the file."""
+
+    path: Path
+    captions: dict[str, list[str]] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    """Image by example_id, where the file says it."""
+    styles: dict[str, str] = field(default_factory=dict)
+    """Style by example_id, where the file says it."""
+
+
+def read_references(path: Path) -> CaptionTable:
+    """Read human captions.
+
+    A row's key is its ``example_id``; without one ``image_id``, or ``<image_id>#<style>`` if it has a style. The list
+    of ``images`` in a COCO file is not looked at.
+
+    Args:
+        path: A JSON file in one of ``FORMS``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not UTF-8 or not JSON, has another form, a row lacks something, or an example has no
+            reference with text. Names the file and the place, and counts.
+    """
+    table = _read_table(path)
+    bare = [key for key, captions in table.captions.items() if not any(caption.strip() for caption in captions)]
+    if bare:
+        raise ValueError(f"{path}: {count_and_list(bare)} without any reference text; leave them out.")
+    _warn_of_empty(table, "references are empty")
+    return table
+
+
+def read_hypotheses(path: Path) -> CaptionTable:
+    """Read one caption for each example, keyed as ``read_references`` does it; "" is a caption without words.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: As ``read_references``, and if an id has no caption or several.
+    """
+    table = _read_table(path)
+    repeated = [key for key, captions in table.captions.items() if len(captions) > 1]
+    if repeated:
+        raise ValueError(f"{path}: {count_and_list(repeated)} with more than one caption; each needs one.")
+    missing = [key for key, captions in table.captions.items() if not captions]
+    if missing:
+        raise ValueError(f'{path}: {count_and_list(missing)} with an empty list; write [""] for no words.')
+    _warn_of_empty(table, "hypotheses are empty and score 0")
+    return table
+
+
+def read_train_captions(path: Path) -> dict[str, list[str]]:
+    """Read training captions by style; those without one are under ``UNSTYLED``.
+
+    Args:
+        path: A JSON file: {style: [captions]}, a list of captions, or COCO annotations or a list of rows with
+            ``caption`` and, where known, ``style``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: As ``read_references``.
+    """
+    by_style = _group_by_style(path, _read_content(path))
+    if not any(by_style.values()):
+        raise ValueError(f"{path}: holds no captions.")
+    return by_style
+
+
+def count_and_list(ids: Collection[str]) -> str:
+    """The number of ids, and the first five of them."""
+    listed = ", ".join(repr(key) for key, _ in zip(ids, range(5), strict=False))
+    return f"{len(ids):,} id{'s' if len(ids) > 1 else ''} ({listed}{', ...' if len(ids) > 5 else ''})"
+
+
+def _read_table(path: Path) -> CaptionTable:
+    content = _read_content(path)
+    if _is_map(content):
+        table = CaptionTable(path, _check_map(path, content))
+    else:
+        table = _make_table(path, _check_rows(path, content, needed=("image_id", "caption")))
+    if not table.captions:
+        raise ValueError(f"{path}: holds no captions.")
+    return table
+
+
+def _group_by_style(path: Path, content: Any) -> dict[str, list[str]]:
+    if isinstance(content, list) and all(isinstance(caption, str) for caption in content):
+        return {UNSTYLED: content}
+    if _is_map(content):
+        return _check_map(path, content)
+    by_style: dict[str, list[str]] = {}
+    for row in _check_rows(path, content, needed=("caption",)):
+        by_style.setdefault(row.get("style", UNSTYLED), []).append(row["caption"])
+    return by_style
+
+
+def _make_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> CaptionTable:
+    table = CaptionTable(path)
+    for row in rows:
+        image, style = str(row["image_id"]), row.get("style")
+        key = str(row.get("example_id", image if style is None else f"{image}#{style}"))
+        table.captions.setdefault(key, []).append(row["caption"])
+        if table.images.setdefault(key, image) != image:
+            raise ValueError(f"{path}: {key!r} is of two images, {table.images[key]!r} and {image!r}.")
+        if style is not None and table.styles.setdefault(key, style) != style:
+            raise ValueError(f"{path}: {key!r} is in two styles, {table.styles[key]!r} and {style!r}.")
+    return table
+
+
+def _read_content(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ValueError:
+        _check_utf8(path)
+        raise
+
+
+def _check_utf8(path: Path) -> None:
+    # Where bytes are not UTF-8, the JSON parser says "line 1, column 1", wherever they are.
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        place = f"line {line}, byte {error.start + 1:,} of the file"
+        raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8.") from error
+
+
+def _is_map(content: Any) -> bool:
+    return isinstance(content, dict) and "annotations" not in content
+
+
+def _check_map(path: Path, content: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Captions by id, from lists or single texts."""
+    captions = {key: [value] if isinstance(value, str) else value for key, value in content.items()}
+    faults = {key: _list_fault(value) for key, value in captions.items()}
+    _refuse(path, len(captions), "ids", [f"{key!r} {fault}" for key, fault in faults.items() if fault])
+    _check_unique_keys(path)
+    return captions
+
+
+def _list_fault(captions: Any) -> str:
+    if not isinstance(captions, list):
+        return f"is {_kind(captions)}, not a list of captions"
+    odd = next((number for number, caption in enumerate(captions) if not isinstance(caption, str)), None)
+    return "" if odd is None else f"[{odd}] is {_kind(captions[odd])}, not a string"
+
+
+def _check_unique_keys(path: Path) -> None:
+    """Refuse a map that has a key twice: the JSON parser keeps the last and loses the others silently."""
+    if not path.is_file():  # A pipe can be read only once.
+        return
+    counts: Counter[str] = Counter()
+    json.loads(path.read_bytes(), object_pairs_hook=lambda pairs: counts.update(key for key, _ in pairs))
+    repeated = [key for key, count in counts.items() if count > 1]
+    if repeated:
+        raise ValueError(f"{path}: {count_and_list(repeated)} that stand there more than once; each needs one entry.")
+
+
+def _check_rows(path: Path, content: Any, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of COCO annotations, or of a list as COCO results have it."""
+    rows, name = (content["annotations"], "annotations") if isinstance(content, dict) else (content, "")
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: {name or 'the file'} is {_kind(rows)}; it must be {FORMS}.")
+    faults = [(number, fault) for number, row in enumerate(rows) if (fault := _row_fault(row, needed))]
+    _refuse(path, len(rows), "rows", [f"{name}[{number}] {fault}" for number, fault in faults])
+    return rows
+
+
+def _row_fault(row: Any, needed: Sequence[str]) -> str:
+    if not isinstance(row, dict):
+        return f"is {_kind(row)}, not an object"
+    for name in needed:
+        if name not in row:
+            return f"has no {name!r}"
+    for name in ("image_id", "example_id"):
+        if name in row and not isinstance(row[name], str) and type(row[name]) is not int:
+            return f"has {_kind(row[name])} as {name!r}, not a string or a whole number"
+    for name in ("caption", "style"):
+        if name in row and not isinstance(row[name], str):
+            return f"has {_kind(row[name])} as {name!r}, not a string"
+    return ""
+
+
+def _refuse(path: Path, count: int, noun: str, faults: Sequence[str]) -> None:
+    if faults:
+        listed = "; ".join(faults[:5]) + ("; ..." if len(faults) > 5 else "")
+        raise ValueError(f"{path}: {len(faults):,} of {count:,} {noun} cannot be used: {listed}.")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list | dict | str):
+        return {list: "a list", dict: "an object", str: "a string"}[type(value)]
+    return json.dumps(value)  # null, true, 3.5
+
+
+def _warn_of_empty(table: CaptionTable, what: str) -> None:
+    empty = sum(not caption.strip() for captions in table.captions.values() for caption in captions)
+    if empty:
+        logger.warning("%s: %s %s", table.path, f"{empty:,}", what)

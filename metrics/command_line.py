@@ -1,0 +1,72 @@
+"""What the command lines of this package share: where results go, and how faults are told."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def run_command(command: Callable[[], dict[str, Any]], out: Path | None = None) -> int:
+    """Run a command and write what it returns on standard output, as one line of JSON.
+
+    Log lines go to standard error, and so does a fault of the input, in one line.
+
+    Args:
+        command: Gives the result.
+        out: File that gets the result as well.
+
+    Returns:
+        Exit code: 0, 2 for a fault of the input, 130 if interrupted.
+    """
+    from utils.io import write_json
+    from utils.logging import setup_logging
+
+    setup_logging(None)
+    try:
+        result = command()
+        try:
+            if out is not None:
+                write_json(out, result)
+        finally:  # What took long to compute is not lost because one of the two cannot be written.
+            write_result(result)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    return 0
+
+
+def write_result(result: dict[str, Any]) -> None:
+    """Write one line of JSON, in UTF-8, on standard output.
+
+    Raises:
+        OSError: If nobody reads it.
+    """
+    from utils.io import encode_json
+
+    closed = "standard output is closed, so the result could not be written there"
+    if sys.stdout is None:
+        raise OSError(closed)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    try:
+        sys.stdout.write(encode_json(result).decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        # What is left in the buffer must go somewhere, or Python complains once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(closed) from error
+
+
+def show_path(path: Path | None) -> str | None:
+    """A path as text that JSON can hold, whatever bytes are in its name."""
+    return None if path is None else os.fsencode(path).decode(errors="replace")

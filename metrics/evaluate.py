@@ -1,0 +1,187 @@
+"""Score captions that some model wrote, without the model.
+
+    python -m metrics.evaluate --references R.json --hypotheses H.json
+    python -m metrics.evaluate --references R.json --hypotheses H.json --metrics Bleu_4 CIDEr --out O.json --per-image
+
+References are COCO annotations, a list of rows {"image_id", "caption"}, or a map {id: [captions]}; hypotheses are COCO
+results, rows that also have "style" and "example_id", or a map {id: caption}. Ids are compared as text: 42 is "42".
+The last line on standard output is the results, one JSON object. METEOR and SPICE need Java and are null without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metrics.command_line import run_command, show_path
+
+if TYPE_CHECKING:
+    from metrics.caption_files import CaptionTable
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit code: 0, 2 for a fault of the input, told in one line on standard error, 130 if interrupted.
+    """
+    options = make_parser().parse_args(arguments)
+    return run_command(lambda: evaluate(options), options.out)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m metrics.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--references", required=True, type=Path, metavar="R.json", help="human captions")
+    parser.add_argument("--hypotheses", required=True, type=Path, metavar="H.json", help="one caption for each id")
+    parser.add_argument("--out", type=Path, metavar="O.json", help="also write the results here")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="Bleu_1 ... Bleu_4 METEOR ROUGE_L CIDEr SPICE")
+    parser.add_argument(
+        "--per-image", action="store_true", help="also give each example's scores; metrics.compare needs them"
+    )
+    parser.add_argument(
+        "--train-captions",
+        type=Path,
+        metavar="T.json",
+        help="{style: [captions]}, a list of captions, or COCO annotations with styles: for the share of copied "
+        "captions, the best constant caption and the style judge",
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="score the ids that both files have, if there are others"
+    )
+    return parser
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    """Check the options, read the files, score.
+
+    Returns:
+        The results, as ``metrics.results.evaluate_captions`` gives them.
+
+    Raises:
+        ValueError: If options or files cannot be used.
+        OSError: If a file cannot be read.
+    """
+    from metrics.caption_files import read_hypotheses, read_references, read_train_captions
+    from metrics.coco import METRIC_NAMES
+    from metrics.results import evaluate_captions
+
+    names = check_metric_names(options.metrics or METRIC_NAMES)
+    inputs = [path for path in (options.references, options.hypotheses, options.train_captions) if path is not None]
+    if options.out is not None:
+        check_writable(options.out, inputs)
+    references, hypotheses = read_references(options.references), read_hypotheses(options.hypotheses)
+    train_captions = None if options.train_captions is None else read_train_captions(options.train_captions)
+    ids = common_ids(references, hypotheses, allow_missing=options.allow_missing)
+    logger.info("scoring %s captions: %s", f"{len(ids):,}", ", ".join(names))
+    images = merge_labels(references.images, hypotheses.images, ids)
+    return evaluate_captions(
+        {key: references.captions[key] for key in ids},
+        {key: hypotheses.captions[key][0] for key in ids},
+        merge_labels(references.styles, hypotheses.styles, ids),
+        images={key: images.get(key, key) for key in ids},
+        train_captions=train_captions,
+        provenance=describe_inputs(options, references, hypotheses, len(ids)),
+        metrics=names,
+        per_image=options.per_image,
+    )
+
+
+def check_metric_names(names: Sequence[str]) -> list[str]:
+    """The metrics asked for, each once, in the usual order.
+
+    Raises:
+        ValueError: Naming the first that is unknown and the one most like it.
+    """
+    from metrics.coco import METRIC_NAMES
+
+    spellings = {name.lower(): name for name in METRIC_NAMES}
+    for name in names:
+        if name not in METRIC_NAMES:
+            nearest = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.5)
+            hint = f"did you mean {spellings[nearest[0]]}? " if nearest else ""
+            raise ValueError(f"--metrics {name}: unknown; {hint}Known: {', '.join(METRIC_NAMES)}.")
+    return [name for name in METRIC_NAMES if name in names]
+
+
+def check_writable(out: Path, inputs: Sequence[Path]) -> None:
+    """Make the folder of a file that is written in the end, before hours go into its content.
+
+    Raises:
+        ValueError: If the file is one of the inputs, or a folder, or its folder cannot be made.
+    """
+    if out.is_dir():
+        raise ValueError(f"--out {out}: is a folder; name a file.")
+    if out.resolve() in [path.resolve() for path in inputs]:
+        raise ValueError(f"--out {out}: is one of the files to read; name another.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out}: its folder cannot be made ({error.strerror}).") from error
+
+
+def common_ids(references: CaptionTable, hypotheses: CaptionTable, *, allow_missing: bool) -> list[str]:
+    """The ids to score, in the order of the references.
+
+    Args:
+        references: The human captions.
+        hypotheses: The captions to score.
+        allow_missing: Leave out the ids that only one of them has, with a warning.
+
+    Raises:
+        ValueError: If they have no id in common, or without ``allow_missing`` not the same ids: counts and lists them.
+    """
+    from metrics.caption_files import count_and_list
+
+    known, given = references.captions, hypotheses.captions
+    common = [key for key in known if key in given]
+    alone = {
+        references.path: [key for key in known if key not in given],
+        hypotheses.path: [key for key in given if key not in known],
+    }
+    fault = "; ".join(f"{count_and_list(ids)} only in {path}" for path, ids in alone.items() if ids)
+    if not common:
+        raise ValueError(f"no id in common: {fault}.")
+    if fault and not allow_missing:
+        raise ValueError(f"{fault}. Use --allow-missing to score the {len(common):,} that both files have.")
+    if fault:
+        logger.warning("%s", fault)
+    return common
+
+
+def merge_labels(first: Mapping[str, str], second: Mapping[str, str], ids: Sequence[str]) -> dict[str, str]:
+    """Styles (or images) of these ids, from the references' file where it says them, else from the hypotheses'."""
+    both = {**second, **first}
+    return {key: both[key] for key in ids if key in both}
+
+
+def describe_inputs(
+    options: argparse.Namespace, references: CaptionTable, hypotheses: CaptionTable, scored: int
+) -> dict[str, Any]:
+    """What a reader of the numbers needs to make them again."""
+    from utils.runs import describe_environment
+
+    provenance: dict[str, Any] = {
+        "references": show_path(options.references),
+        "hypotheses": show_path(options.hypotheses),
+        "train_captions": show_path(options.train_captions),
+    }
+    if options.allow_missing:
+        provenance["unmatched"] = {
+            "references_only": len(references.captions) - scored,
+            "hypotheses_only": len(hypotheses.captions) - scored,
+        }
+    return provenance | {"environment": describe_environment()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""N-grams of tokenised captions: counted as tuples of words, or numbered and handled as arrays."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_NGRAM = 4
+"""CIDEr and BLEU look at n-grams of 1 to 4 words."""
+
+Ngram = tuple[str, ...]
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+_NO_EDGE = np.iinfo(np.int64).max
+
+
+def count_ngrams(text: str) -> Counter[Ngram]:
+    """How often each n-gram of 1 to ``MAX_NGRAM`` words occurs in a tokenised caption."""
+    words = text.split()
+    return Counter(tuple(words[i : i + n]) for n in range(1, MAX_NGRAM + 1) for i in range(len(words) - n + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class NgramTree:
+    """A number from 0 (the rank) for every n-gram of some captions; equal n-grams, and only those, share it.
+
+    An n-gram of n words hangs on its first n - 1 words by its last one. Packing these two into one integer, its edge,
+    takes no more bits for four words than for two, so that it is exact for any vocabulary.
+    """
+
+    words: dict[str, int]
+    """Rank of each word: 0, 1, ..."""
+    edges: IntArray
+    """``rank of the first n - 1 words * len(words) + rank of the last`` of the longer n-grams, which follow the words
+    in the order of their edges: pairs, triples, quadruples. A last one is larger than all and no edge."""
+    bounds: tuple[int, ...]
+    """Ranks from ``bounds[n - 1]`` up to ``bounds[n]`` are n-grams of n words, n = 1 to 4."""
+
+    @property
+    def size(self) -> int:
+        """How many n-grams there are."""
+        return self.bounds[-1]
+
+    @property
+    def orders(self) -> NDArray[np.int32]:
+        """Words of each n-gram, less one. Shape (size,)."""
+        return np.repeat(np.arange(MAX_NGRAM, dtype=np.int32), np.diff(self.bounds))
+
+    def find(self, other: NgramTree) -> IntArray:
+        """Ranks in this tree of all n-grams of another one; -1 for those that this one lacks. Shape (other.size,)."""
+        num_words = len(other.words)
+        ranks = np.full(other.size, -1)
+        ranks[:num_words] = np.fromiter(map(self.words.get, other.words, repeat(-1)), np.int64, num_words)
+        for start, end in zip(other.bounds[1:-1], other.bounds[2:], strict=True):
+            parents, words = np.divmod(other.edges[start - num_words : end - num_words], max(num_words, 1))
+            parents, words = ranks[parents], ranks[words]
+            known = np.flatnonzero((parents >= 0) & (words >= 0))
+            wanted = parents[known] * len(self.words) + words[known]
+            places = np.searchsorted(self.edges, wanted)
+            found = self.edges[places] == wanted
+            ranks[start + known[found]] = len(self.words) + places[found]
+        return ranks
+
+
+class CaptionNgrams:
+    """Which captions have which n-gram of up to four words, and how often; by n-gram, then caption.
+
+    Attributes:
+        tree: The numbers of the n-grams.
+        lengths: Words in each caption. Shape (number of captions,).
+        ranks: N-gram of each entry, ascending. Shape (E,).
+        captions: Caption of each entry, ascending for one n-gram. Shape (E,).
+        counts: How often the caption has the n-gram. Shape (E,).
+    """
+
+    def __init__(self, captions: Sequence[str], eos: str | None = None) -> None:
+        """Number and count the n-grams.
+
+        Args:
+            captions: Tokenised; "" has no n-grams.
+            eos: A word to append to every caption; None for none.
+        """
+        words, vocabulary, self.lengths = _number_words(captions, eos)
+        owners = np.repeat(np.arange(len(captions), dtype=np.int32), self.lengths)
+        left = np.repeat(np.cumsum(self.lengths), self.lengths) - np.arange(len(words))
+        ranks = words.copy()  # Of the n-gram that begins at each word; of n words in turn n.
+        edges, bounds, entries = [], [0], []
+        for n in range(MAX_NGRAM):
+            places = np.flatnonzero(left > n)
+            keys = ranks[places]
+            if n:
+                keys *= len(vocabulary)
+                keys += words[places + n]
+            keys, places = sort_with(keys, places)
+            new = _differs(keys)
+            edges.append(keys[new])
+            sorted_ranks = np.cumsum(new, dtype=np.int64)
+            sorted_ranks += bounds[-1] - 1
+            ranks[places] = sorted_ranks
+            bounds.append(bounds[-1] + len(edges[-1]))
+            members = owners[places]
+            firsts = np.flatnonzero(new | _differs(members))
+            entries.append((sorted_ranks[firsts], members[firsts], np.diff(firsts, append=len(places))))
+        self.ranks, self.captions, self.counts = map(np.concatenate, zip(*entries, strict=True))
+        self.tree = NgramTree(vocabulary, np.concatenate([*edges[1:], [_NO_EDGE]]), tuple(bounds))
+
+
+def _number_words(captions: Sequence[str], eos: str | None) -> tuple[IntArray, dict[str, int], IntArray]:
+    """Ranks of all words in a row, the rank of each different word, and the number of words of each caption."""
+    lengths = []
+
+    def split() -> Iterator[list[str]]:
+        for caption in captions:
+            words = caption.split()
+            if eos is not None:
+                words.append(eos)
+            lengths.append(len(words))
+            yield words
+
+    vocabulary: defaultdict[str, int] = defaultdict(count().__next__)
+    # Words are numbered as they are split off: holding all of them would cost more than making them.
+    ranks = np.fromiter(map(vocabulary.__getitem__, chain.from_iterable(split())), np.int64)
+    return ranks, dict(vocabulary), np.array(lengths, np.int64)
+
+
+def sort_with(keys: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
+    """Sort keys, and values by their keys; for equal keys by value.
+
+    Args:
+        keys: Not negative. Shape (N,).
+        values: Not negative, ascending. Shape (N,).
+
+    Returns:
+        Both, sorted.
+    """
+    bits = int(values[-1]).bit_length() if len(values) else 0
+    if len(keys) and int(keys.max()) >> (63 - bits):
+        order = np.argsort(keys, kind="stable")
+        return keys[order], values[order]
+    # Sorting integers is several times as fast as finding the order that sorts them, so that the values ride along.
+    packed = keys << bits
+    packed |= values
+    packed.sort()
+    return packed >> bits, packed & ((1 << bits) - 1)
+
+
+def _differs(ordered: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """True where a value is not the one before. Shape (N,)."""
+    differs = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=differs[1:])
+    return differs
+
+
+class DocumentNgrams:
+    """The entries of ``CaptionNgrams`` in groups: those of one n-gram in the captions of one document."""
+
+    def __init__(self, ngrams: CaptionNgrams, documents: IntArray) -> None:
+        """Group the entries.
+
+        Args:
+            ngrams: The captions.
+            documents: Document of each caption, ascending from 0. Shape (number of captions,).
+        """
+        self._bits = int(documents[-1]).bit_length() if len(documents) else 0
+        keys = ngrams.ranks << self._bits
+        keys |= documents[ngrams.captions]
+        firsts = np.flatnonzero(_differs(keys))
+        self._keys = keys[firsts]
+        self._starts = np.append(firsts, len(keys))
+
+    def count(self, size: int) -> IntArray:
+        """How many documents have each n-gram, of ``size`` in all. Shape (size,)."""
+        return np.bincount(self._keys >> self._bits, minlength=size)
+
+    def find(self, ranks: IntArray, documents: IntArray) -> tuple[IntArray, IntArray]:
+        """Look up n-grams in documents.
+
+        Args:
+            ranks: What for; -1 for an n-gram that no document has. Shape (N,).
+            documents: Where to look. Shape (N,).
+
+        Returns:
+            All matches: positions in ``ranks``, and entries. Both of shape (number of matches,).
+        """
+        asked = np.flatnonzero(ranks >= 0)
+        wanted = ranks[asked] << self._bits | documents[asked]
+        groups = np.searchsorted(self._keys, wanted)
+        groups[groups == len(self._keys)] = 0  # Larger than all keys: some position that exists, but does not match.
+        found = self._keys[groups] == wanted
+        groups = groups[found]
+        firsts = self._starts[groups]
+        sizes = self._starts[groups + 1] - firsts
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.repeat(asked[found], sizes), np.repeat(firsts, sizes) + within

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from trainers.report_charts import (
+    MAX_COUNTED_STYLES,
+    MAX_CURVE_POINTS,
+    MAX_MISTAKES,
+    MAX_NAMED_STYLES,
+    Mistake,
+    confusion_map,
+    loss_chart,
+    mistakes,
+    ticks,
+)
+
+THREE = {"styles": ["Sweet", "Old", "Wise"], "counts": [[9, 1, 0], [3, 1, 0], [0, 0, 0]]}
+
+
+def test_loss_chart_places_points_by_hand():
+    chart = loss_chart({"train": [(0, 3.0), (50, 2.0), (100, 1.0)], "val": [(200, 2.0)]})
+
+    # Steps 0 to 200 and losses 1 to 3 fill the plot; y runs downwards.
+    assert [point["at"] for point in chart["curves"][0]["points"]] == [(0, 0), (25, 50), (50, 100)]
+    assert chart["curves"][1]["points"][0]["at"] == (100, 50)
+    assert chart["y_ticks"] == [(100, "1"), (75, "1.5"), (50, "2"), (25, "2.5"), (0, "3")]
+    assert chart["x_ticks"] == [(0, "0"), (25, "50"), (50, "100"), (75, "150"), (100, "200")]
+
+
+def test_loss_chart_long_curve_is_thinned_to_means():
+    chart = loss_chart({"train": [(step, float(step % 2)) for step in range(1000)]})
+
+    points = chart["curves"][0]["points"]
+    assert len(points) == MAX_CURVE_POINTS
+    assert points[0]["step"] == pytest.approx(2)  # mean of 0..4
+    assert points[0]["value"] == pytest.approx(2 / 5)
+
+
+def test_loss_chart_values_that_are_not_finite_are_left_out_and_counted():
+    chart = loss_chart({"train": [(1, 2.0), (2, float("nan")), (3, float("inf"))], "val": [(3, float("nan"))]})
+
+    assert [curve["name"] for curve in chart["curves"]] == ["train"]
+    assert chart["not_finite"] == 3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (2.03, 6.9, [2, 3, 4, 5, 6, 7]),
+        (0, 3750, [0, 1000, 2000, 3000, 4000]),
+        (0.101, 0.149, [0.1, 0.11, 0.12, 0.13, 0.14, 0.15]),
+        (2.5, 2.5, [2.4, 2.6, 2.8, 3.0, 3.2, 3.4, 3.6]),
+    ],
+)
+def test_ticks_are_round_and_enclose_the_range(low, high, expected):
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_confusion_map_rows_are_styles_asked_for():
+    sweet, old, _ = confusion_map(THREE)["rows"]
+
+    assert [(cell["heard"], cell["count"]) for cell in sweet["cells"]] == [("Sweet", 9), ("Old", 1), ("Wise", 0)]
+    assert [cell["share"] for cell in sweet["cells"]] == [0.9, 0.1, 0.0]
+    assert [cell["share"] for cell in old["cells"]] == [0.75, 0.25, 0.0]
+    assert [cell["right"] for cell in old["cells"]] == [False, True, False]
+    assert [cell["strength"] for cell in old["cells"]] == [0.87, 0.5, 0.0]  # square roots of the shares
+
+
+def test_confusion_map_style_without_captions_has_no_shares():
+    wise = confusion_map(THREE)["rows"][2]
+
+    assert wise["n"] == 0
+    assert [(cell["share"], cell["strength"]) for cell in wise["cells"]] == [(None, 0.0)] * 3
+
+
+@pytest.mark.parametrize("confusion", [{}, {"styles": [], "counts": []}, {"styles": ["Sweet"], "counts": [[4]]}])
+def test_confusion_map_fewer_than_two_styles_is_nothing(confusion):
+    assert confusion_map(confusion) is None
+
+
+def test_mistakes_most_captions_then_larger_share_come_first():
+    confusion = {"styles": ["a", "b", "c"], "counts": [[5, 2, 0], [1, 0, 2], [3, 0, 7]]}
+
+    # a as b and b as c are two captions each, but b has three captions in all and a seven.
+    assert mistakes(confusion) == [
+        Mistake("c", "a", 3, 10),
+        Mistake("b", "c", 2, 3),
+        Mistake("a", "b", 2, 7),
+        Mistake("b", "a", 1, 3),
+    ]
+
+
+def square(size: int) -> dict:
+    """Every style is heard as itself three times and as the next one once."""
+    counts = [[3 * (x == y) + (x == (y + 1) % size) for x in range(size)] for y in range(size)]
+    return {"styles": [f"style {i}" for i in range(size)], "counts": counts}
+
+
+@pytest.mark.parametrize(
+    ("size", "named", "counted"),
+    [
+        (2, True, True),
+        (MAX_COUNTED_STYLES, True, True),
+        (MAX_COUNTED_STYLES + 1, True, False),
+        (MAX_NAMED_STYLES, True, False),
+        (MAX_NAMED_STYLES + 1, False, False),
+        (215, False, False),
+    ],
+)
+def test_confusion_map_names_and_counts_only_where_there_is_room(size, named, counted):
+    drawn = confusion_map(square(size))
+
+    assert len(drawn["rows"]) == (size if named else 0)
+    assert bool(drawn["layers"]) == (not named)
+    assert drawn["counted"] == counted
+
+
+def test_confusion_map_overview_has_a_square_for_each_cell_that_is_not_empty():
+    drawn = confusion_map(square(30))
+
+    wrong, right = drawn["layers"]  # one shade each: a quarter and three quarters of every row
+    squares = {
+        layer["right"]: {(int(x), int(y)) for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", layer["path"])}
+        for layer in (wrong, right)
+    }
+    assert squares[True] == {(i, i) for i in range(30)}
+    assert squares[False] == {((i + 1) % 30, i) for i in range(30)}  # column heard, row asked for
+    assert wrong["opacity"] == 0.5  # the square root of 1/4
+    assert right["opacity"] == 0.875  # the square root of 3/4 is .866, the next of eight shades .875
+    assert len(drawn["mistakes"]) == MAX_MISTAKES

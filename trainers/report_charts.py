@@ -1,0 +1,149 @@
+"""The report's pictures as places and shades that its template draws: loss curves and the confusion of styles."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MAX_CURVE_POINTS = 200
+MAX_NAMED_STYLES = 24
+"""More styles than this have no room for their names beside a confusion matrix."""
+MAX_COUNTED_STYLES = 8
+"""Up to so many styles a cell of the confusion matrix has room for its count under its share."""
+MAX_MISTAKES = 12
+SHADES = 8
+
+
+def loss_chart(losses: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, Any] | None:
+    """Curves and ticks in percent of the plot's width and height, y downwards; None if there is nothing to draw.
+
+    Args:
+        losses: By curve the points (optimizer step, loss in nats per token); those that are not finite are counted.
+    """
+    finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in losses.items()}
+    curves = {name: _thin_out(sorted(points)) for name, points in finite.items() if points}
+    if not curves:
+        return None
+    steps, values = zip(*(point for points in curves.values() for point in points), strict=True)
+    x_ticks = ticks(0, max(steps))
+    y_ticks = ticks(min(values), max(values))
+    x_high, y_low, y_high = max(max(steps), 1), y_ticks[0], y_ticks[-1]
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        return round(100 * step / x_high, 3), round(100 * (y_high - value) / (y_high - y_low), 3)
+
+    return {
+        "curves": [
+            {
+                "name": name,
+                "last": finite[name][-1][1],
+                "points": [{"at": place(step, value), "step": step, "value": value} for step, value in points],
+            }
+            for name, points in curves.items()
+        ],
+        "x_ticks": [(place(tick, y_low)[0], f"{tick:,.0f}") for tick in x_ticks if tick <= x_high],
+        "y_ticks": [(place(0, tick)[1], f"{tick:g}") for tick in y_ticks],
+        "not_finite": sum(len(points) for points in losses.values()) - sum(len(points) for points in finite.values()),
+    }
+
+
+def _thin_out(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
+    """Replace neighbours by their mean so that at most ``MAX_CURVE_POINTS`` are left."""
+    width = math.ceil(len(points) / MAX_CURVE_POINTS)
+    chunks = [points[start : start + width] for start in range(0, len(points), width)]
+    return [(sum(x for x, _ in chunk) / len(chunk), sum(y for _, y in chunk) / len(chunk)) for chunk in chunks]
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round numbers in steps of 1, 2 or 5 times a power of ten; the first <= low, the last >= high."""
+    if high <= low:
+        high = low + 1
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [round(tick * step, 10) for tick in range(first, last + 1)]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Captions that were asked for in one style and heard as another."""
+
+    asked: str
+    heard: str
+    count: int
+    n: int
+    """Captions asked for in ``asked``."""
+
+
+def confusion_map(confusion: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the judge heard: a named cell for each pair of styles, or an overview where their names have no room.
+
+    Args:
+        confusion: ``styles``, and ``counts`` with a row for each style asked for and a column for each style heard.
+
+    Returns:
+        ``styles``, ``counted`` (whether a cell has room for its count), ``rows`` (each with ``style``, ``n`` and
+        ``cells``; empty for an overview), ``layers`` (paths in units of cells; empty where there are rows) and
+        ``mistakes``, the most frequent first. None for fewer than two styles: nothing can be confused.
+    """
+    styles, counts = confusion.get("styles") or [], confusion.get("counts") or []
+    if len(styles) < 2:
+        return None
+    named = len(styles) <= MAX_NAMED_STYLES
+    return {
+        "styles": styles,
+        "counted": len(styles) <= MAX_COUNTED_STYLES,
+        "rows": [_named_row(style, styles, row) for style, row in zip(styles, counts, strict=True)] if named else [],
+        "layers": [] if named else _layers(counts),
+        "mistakes": mistakes(confusion)[:MAX_MISTAKES],
+    }
+
+
+def mistakes(confusion: Mapping[str, Any]) -> list[Mistake]:
+    """Every style that the judge took for another, the most captions first, of equals the larger share."""
+    styles, counts = confusion.get("styles") or [], confusion.get("counts") or []
+    found = [
+        Mistake(asked, heard, count, sum(row))
+        for asked, row in zip(styles, counts, strict=True)
+        for heard, count in zip(styles, row, strict=True)
+        if count and heard != asked
+    ]
+    return sorted(found, key=lambda mistake: (-mistake.count, mistake.n))
+
+
+def _named_row(asked: str, styles: Sequence[str], counts: Sequence[int]) -> dict[str, Any]:
+    n = sum(counts)
+    cells = [
+        {
+            "heard": heard,
+            "count": count,
+            "share": count / n if n else None,
+            "strength": round(_strength(count, n), 2),
+            "right": heard == asked,
+        }
+        for heard, count in zip(styles, counts, strict=True)
+    ]
+    return {"style": asked, "n": n, "cells": cells}
+
+
+def _strength(count: int, n: int) -> float:
+    """Colour of a cell in [0, 1]: the square root of its share, so that mistakes of a few percent are seen as well."""
+    return math.sqrt(count / n) if count else 0.0
+
+
+def _layers(counts: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """One path for all cells of a shade: 215 styles have thousands of cells, too many for an element each."""
+    paths: defaultdict[tuple[bool, int], list[str]] = defaultdict(list)
+    for y, row in enumerate(counts):
+        for x, count in enumerate(row):
+            if count:
+                shade = math.ceil(SHADES * _strength(count, sum(row)))
+                paths[x == y, shade].append(f"M{x} {y}h1v1h-1z")
+    return [
+        {"right": right, "opacity": shade / SHADES, "path": "".join(cells)}
+        for (right, shade), cells in sorted(paths.items())
+    ]
