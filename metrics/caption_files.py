@@ -83,7 +83,7 @@ def read_train_captions(path: Path) -> dict[str, list[str]]:
         FileNotFoundError: If there is no such file.
         ValueError: As ``read_references``.
     """
-    by_style = _group_by_style(path, _read_content(path))
+    by_style = _group_by_style(path, read_json(path))
     if not any(by_style.values()):
         raise ValueError(f"{path}: holds no captions.")
     return by_style
@@ -96,7 +96,7 @@ def count_and_list(ids: Collection[str]) -> str:
 
 
 def _read_table(path: Path) -> CaptionTable:
-    content = _read_content(path)
+    content = read_json(path)
     if _is_map(content):
         table = CaptionTable(path, _check_map(path, content))
     else:
@@ -128,25 +128,6 @@ def _make_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> CaptionTable:
         if style is not None and table.styles.setdefault(key, style) != style:
             raise ValueError(f"{path}: {key!r} is in two styles, {table.styles[key]!r} and {style!r}.")
     return table
-
-
-def _read_content(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except ValueError:
-        _check_utf8(path)
-        raise
-
-
-def _check_utf8(path: Path) -> None:
-    # Where bytes are not UTF-8, the JSON parser says "line 1, column 1", wherever they are.
-    data = path.read_bytes()
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        place = f"line {line}, byte {error.start + 1:,} of the file"
-        raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8.") from error
 
 
 def _is_map(content: Any) -> bool:

@@ -91,14 +91,17 @@ class PreparedReferences:
         self._tree, self._captions, self._counts = ngrams.tree, ngrams.captions, ngrams.counts
         self._groups = DocumentNgrams(ngrams, np.repeat(np.arange(len(references)), self._sizes))
         if document_frequency is None:
-            self._idf_tree = ngrams.tree
+            weighed, found = ngrams.tree, np.arange(ngrams.tree.size)
             self._idf = inverse_document_frequency(self._groups.count(ngrams.tree.size), len(references))
-            idf = self._idf[:-1]
         else:
-            self._idf_tree = document_frequency.tree
+            weighed, found = document_frequency.tree, document_frequency.tree.find(ngrams.tree)
             self._idf = document_frequency.idf
-            idf = self._idf[self._idf_tree.find(ngrams.tree)]
-        self._norms = _norms(ngrams, idf)
+        self._weighed = weighed
+        self._ranks: IntArray | None = None
+        if found.min(initial=0) >= 0:
+            self._ranks = np.full(weighed.size + 1, -1)
+            self._ranks[found] = np.arange(len(found))
+        self._norms = _norms(ngrams, self._idf[found])
         self._lengths = _lengths(ngrams)
 
     def score(self, hypotheses: Sequence[str], rows: Sequence[int] | None = None) -> FloatArray:
@@ -119,8 +122,9 @@ class PreparedReferences:
         if not len(hypotheses):
             return np.zeros(0)
         own = CaptionNgrams(hypotheses, self._eos)
-        known = self._tree.find(own.tree)
-        idf = self._idf[known if self._idf_tree is self._tree else self._idf_tree.find(own.tree)]
+        weighed = self._weighed.find(own.tree)
+        known = self._tree.find(own.tree) if self._ranks is None else self._ranks[weighed]
+        idf = self._idf[weighed]
         norms = _norms(own, idf)
         # Pairs of an entry of a hypothesis and one of its references that have the same n-gram.
         mine, theirs = self._groups.find(known[own.ranks], images[own.captions])

@@ -25,7 +25,7 @@ def run_command(command: Callable[[], dict[str, Any]], out: Path | None = None) 
     Returns:
         Exit code: 0, 2 for a fault of the input, 130 if interrupted.
     """
-    from utils.io import write_json
+    from metrics.results import write_results
     from utils.logging import setup_logging
 
     setup_logging(None)
@@ -33,7 +33,7 @@ def run_command(command: Callable[[], dict[str, Any]], out: Path | None = None) 
         result = command()
         try:
             if out is not None:
-                write_json(out, result)
+                write_results(out, result)
         finally:  # What took long to compute is not lost because one of the two cannot be written.
             write_result(result)
     except (ValueError, OSError) as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from metrics.ngrams import MAX_NGRAM, CaptionNgrams, DocumentNgrams, FloatArray, IntArray, NgramTree
 from metrics.pickled_counts import read_counts
-from utils.io import encode_json
+from utils.io import encode_json, write_bytes
 
 FORMAT = "StyleCap document frequency 1"
 """Names the layout of a saved file; another layout gets another number."""
@@ -87,22 +86,15 @@ class DocumentFrequency:
         }
         # Words may be no valid Unicode, such as half of a surrogate pair.
         words = " ".join(self.tree.words).encode(errors="surrogatepass")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with aside.open("xb") as file:
-                np.savez_compressed(
-                    file,
-                    header=np.frombuffer(encode_json(header), np.uint8),
-                    words=np.frombuffer(words, np.uint8),
-                    edges=self.tree.edges,
-                    documents=self.documents,
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            header=np.frombuffer(encode_json(header), np.uint8),
+            words=np.frombuffer(words, np.uint8),
+            edges=self.tree.edges,
+            documents=self.documents,
+        )
+        write_bytes(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path, *, tokenizer: str, eos: str | None) -> DocumentFrequency:

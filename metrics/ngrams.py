@@ -106,7 +106,7 @@ class CaptionNgrams:
             bounds.append(bounds[-1] + len(edges[-1]))
             members = owners[places]
             firsts = np.flatnonzero(new | _differs(members))
-            entries.append((sorted_ranks[firsts], members[firsts], np.diff(firsts, append=len(places))))
+            entries.append((sorted_ranks[firsts], members[firsts], _gaps(firsts, len(places))))
         self.ranks, self.captions, self.counts = map(np.concatenate, zip(*entries, strict=True))
         self.tree = NgramTree(vocabulary, np.concatenate([*edges[1:], [_NO_EDGE]]), tuple(bounds))
 
@@ -157,6 +157,14 @@ def _differs(ordered: NDArray[np.integer]) -> NDArray[np.bool_]:
     return differs
 
 
+def _gaps(starts: IntArray, end: int) -> IntArray:
+    """How far it is from each start to the next one, from the last to the end. Shape (N,)."""
+    gaps = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=gaps[:-1])
+    gaps[-1:] = end - starts[-1:]
+    return gaps
+
+
 class DocumentNgrams:
     """The entries of ``CaptionNgrams`` in groups: those of one n-gram in the captions of one document."""
 
@@ -193,8 +201,8 @@ class DocumentNgrams:
         groups = np.searchsorted(self._keys, wanted)
         groups[groups == len(self._keys)] = 0  # Larger than all keys: some position that exists, but does not match.
         found = self._keys[groups] == wanted
-        groups = groups[found]
+        groups, asked = groups[found], asked[found]
         firsts = self._starts[groups]
         sizes = self._starts[groups + 1] - firsts
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return np.repeat(asked[found], sizes), np.repeat(firsts, sizes) + within
+        return np.repeat(asked, sizes), np.repeat(firsts, sizes) + within

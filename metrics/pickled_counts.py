@@ -66,6 +66,7 @@ _STAND_INS = {
     "builtins.int": int,
     "__builtin__.float": float,
     "__builtin__.int": int,
+    "__builtin__.long": int,
     "collections.defaultdict": defaultdict,
     "numpy.dtype": _NumberType,
     "numpy.core.multiarray.scalar": _number,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from metrics.coco import METRIC_NAMES, CaptionScores, check_same_ids, score_captions
@@ -15,6 +16,7 @@ from metrics.diversity import caption_diversity
 from metrics.java import java_version
 from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
 from metrics.style import judge_style
+from utils.io import encode_json, write_bytes
 
 JAVA_METRICS = {"METEOR", "SPICE"}
 
@@ -112,6 +114,17 @@ def evaluate_captions(
     if per_image:
         results["per_image"] = _describe_examples(scores, images, styles)
     return results
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write results as indented JSON with one line for each entry of ``per_image``, at once."""
+    rest = encode_json({key: value for key, value in results.items() if key != "per_image"}, indent=True)
+    rows = b",\n".join(
+        b"    " + encode_json(key) + b": " + encode_json(row) for key, row in results.get("per_image", {}).items()
+    )
+    if rows:
+        rest = rest.removesuffix(b"\n}") + b',\n  "per_image": {\n' + rows + b"\n  }\n}"
+    write_bytes(path, rest + b"\n")
 
 
 def _tokenize_all(

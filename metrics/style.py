@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
-import secrets
 import zipfile
 import zlib
 from collections import Counter
@@ -20,6 +19,7 @@ from metrics.coco import check_same_ids
 from metrics.language_model import NgramLanguageModel
 from metrics.style_features import BUCKETS, count_features
 from metrics.style_training import LinearModel, train
+from utils.io import write_bytes
 
 FloatArray = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ class StyleClassifier:
         """How likely each caption is in each style.
 
         Args:
-            captions: Tokenised captions. For "" the styles' shares in the training, roughly.
+            captions: Tokenised captions. What "" gets says nothing: count or reward empty captions by another rule.
 
         Returns:
             Shape (N, S) in the order of ``styles``; rows sum to 1.
@@ -100,16 +100,9 @@ class StyleClassifier:
         """Write arrays (``.npz``), at once: readers see the old file or the new one, never a part."""
         # Names as JSON, since numpy's own strings lose zeros at their end.
         header = json.dumps({"format": _FORMAT, "styles": self.styles, "description": self.description})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with aside.open("xb") as file:
-                np.savez(file, header=np.array(header), columns=self._columns, **self._model._asdict())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, header=np.array(header), columns=self._columns, **self._model._asdict())
+        write_bytes(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> StyleClassifier:

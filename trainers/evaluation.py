@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metrics.coco_format import CaptionResult, write_caption_results
-from metrics.results import evaluate_captions
+from metrics.results import evaluate_captions, write_results
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from trainers.captioning import Captioner
@@ -92,7 +92,7 @@ def write_evaluation(
     write_caption_results(folder / f"{name}.captions.json", rows)
     if split.dropped:
         write_json(folder / f"{name}.dropped_rows.json", [row._asdict() for row in split.dropped])
-    write_json(folder / f"{name}.json", results)
+    write_results(folder / f"{name}.json", results)
 
 
 def write_run_report(

@@ -180,7 +180,8 @@ def evaluate_split(
 ) -> dict[str, Any]:
     """Caption a split, score it, write results, captions and report (rank 0), and return the results.
 
-    The file has the scores of every picture, for ``metrics.compare``; what is returned, and printed, has not. The run's own model writes into ``eval/``, any other into a folder of its own below.
+    The file also has the scores of every example, for ``metrics.compare``; what is returned, and printed, has not.
+    The run's own model writes into ``eval/``, any other into a folder of its own below.
     """
     hypotheses = captioner.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:

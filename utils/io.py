@@ -21,12 +21,13 @@ def read_json(path: Path | str) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file, or it is a folder.
-        ValueError: If the file cannot be read or is not JSON; names file, line and column.
+        ValueError: If the file cannot be read, is not UTF-8 or is not JSON; names file and position.
     """
     data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
+        _check_utf8(path, data)
         raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from error
 
 
@@ -66,13 +67,13 @@ def encode_json(obj: Any, *, indent: bool = False) -> bytes:
 
 
 def write_json(path: Path | str, obj: Any, *, indent: bool = True) -> None:
-    """Writes a JSON file at once: readers see the old file or the new one, never a part. Makes the folder."""
-    _write_bytes(Path(path), encode_json(obj, indent=indent) + b"\n")
+    """Writes a JSON file at once, as ``write_bytes`` does."""
+    write_bytes(path, encode_json(obj, indent=indent) + b"\n")
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes a UTF-8 text file at once, as ``write_json`` does."""
-    _write_bytes(Path(path), text.encode())
+    """Writes a UTF-8 text file at once, as ``write_bytes`` does."""
+    write_bytes(path, text.encode())
 
 
 def append_jsonl(path: Path | str, obj: Any) -> None:
@@ -103,7 +104,19 @@ def _read_bytes(path: Path) -> bytes:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
+def _check_utf8(path: Path | str, data: bytes) -> None:
+    # Where bytes are not UTF-8, the JSON parser says "line 1, column 1", wherever they are.
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        place = f"line {line}, byte {error.start + 1:,} of the file"
+        raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8.") from error
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Writes a file at once: readers see the old file or the new one, never a part. Makes the folder."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, since a rename is atomic only within one file system.
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

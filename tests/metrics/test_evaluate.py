@@ -167,7 +167,7 @@ def test_evaluate_out_that_fails_in_the_end_loses_no_results(evaluate, tmp_path,
     def fail(path, content):
         raise OSError(f"{path}: no space left")
 
-    monkeypatch.setattr("utils.io.write_json", fail)
+    monkeypatch.setattr("metrics.results.write_results", fail)
 
     code, out, error = evaluate(REFERENCES, HYPOTHESES, "--out", str(tmp_path / "results.json"))
 

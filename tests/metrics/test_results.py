@@ -9,7 +9,7 @@ from metrics.bleu import bleu_from_statistics
 from metrics.coco import METRIC_NAMES, score_captions
 from metrics.confidence import bootstrap_intervals
 from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
-from metrics.results import evaluate_captions
+from metrics.results import evaluate_captions, write_results
 from utils.io import read_json
 
 WITHOUT_JAVA = tuple(name for name in METRIC_NAMES if name not in ("METEOR", "SPICE"))
@@ -269,3 +269,13 @@ def test_evaluate_captions_java_metrics_stand_beside_the_others(shared):
     assert low < found["overall"]["METEOR"] < high
     assert len(found["per_image"]["404464"]["meteor_statistics"]) == 23
     assert found["provenance"]["metrics"]["java"]
+
+
+def test_write_results_is_json_with_a_line_for_each_image(tmp_path):
+    results = {"overall": {"CIDEr": 1.5}, "n": 2, "per_image": {"a": {"CIDEr": 1.0}, 'b"': {"CIDEr": 2.0}}}
+    path = tmp_path / "eval/val.json"
+    write_results(path, results)
+    assert orjson.loads(path.read_bytes()) == results
+    assert '    "a": {"CIDEr":1.0},' in path.read_text().splitlines()
+    write_results(path, {"n": 2})
+    assert orjson.loads(path.read_bytes()) == {"n": 2}

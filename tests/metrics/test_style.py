@@ -66,14 +66,13 @@ def test_style_classifier_same_captions_give_the_same_classifier(classifier):
 
 
 def test_style_classifier_frequent_style_is_not_favoured():
-    style_words = {"pirate": "arr", "romantic": "love"}
-    train = {"pirate": ["arr matey"] * 10, "romantic": ["my love"] * 1000}
-    train = {style: [*texts, *(f"a dog {style_words[style]}" for _ in texts)] for style, texts in train.items()}
+    train = {"pirate": ["a dog arr"] * 28 + ["a dog love"] * 12, "romantic": ["a dog arr"] * 240 + ["a dog love"] * 560}
     classifier = StyleClassifier.fit(train)
 
-    # Twenty against two thousand captions: what stands in both equally often says nothing.
-    assert classifier.probabilities(["a dog"])[0].tolist() == pytest.approx([0.5, 0.5], abs=0.1)
-    assert classifier.predict(["arr", "love"]) == ["pirate", "romantic"]
+    # "arr" is in 70% of the pirates' captions and in 30% of the romantic ones, which are twenty times as many: of the
+    # captions with "arr" 28 are pirates' and 240 romantic.
+    assert classifier.predict(["a dog arr", "a dog love"]) == ["pirate", "romantic"]
+    assert classifier.probabilities(["a dog arr", "a dog love"]).max(axis=1) == pytest.approx([0.7, 0.7], abs=0.03)
 
 
 def test_style_classifier_many_styles_with_few_captions_are_learnt():

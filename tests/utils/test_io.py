@@ -61,8 +61,8 @@ def test_read_json_byte_order_mark_is_ignored(tmp_path):
 
 def test_read_json_not_utf8_is_refused_by_file_name(tmp_path):
     path = tmp_path / "latin.json"
-    path.write_bytes('{"a": "café"}'.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin\.json, line 1.*not valid JSON"):
+    path.write_bytes('{"a":\n "café"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.json, line 2, byte 12 of the file: 0xe9 is not UTF-8"):
         read_json(path)
 
 
