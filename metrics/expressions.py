@@ -44,7 +44,7 @@ class Grammar:
         case_variants: By lower-case letter, what it matches beside its two ASCII cases.
 
     Raises:
-        ValueError: If an expression is malformed.
+        ValueError: If an expression is not closed, or names what is not there.
     """
 
     def __init__(
@@ -184,7 +184,10 @@ class _Parser:
         if char == "[":
             return self._bracket()
         if char == "{":
-            return self.grammar.named[self._take_until("}")]
+            name = self._take_until("}")
+            if name not in self.grammar.named:
+                raise ValueError(f"expression {self.source!r}: no part or character set is named {name!r}.")
+            return self.grammar.named[name]
         if char == "\\":
             char = self._escaped()
         chars = frozenset({char.lower(), char.upper(), *self.grammar.case_variants.get(char.lower(), "")})

@@ -1,9 +1,10 @@
 r"""Kinds of tokens in English text, as Stanford's PTBTokenizer 3.4.1 tells them apart.
 
 What counts as a word, an abbreviation, a web address is a fact of that tokenizer (CoreNLP 3.4.1 of 2014-08-27), kept
-with its quirks because published caption scores depend on them: ``a.m.`` followed by ``The`` ends a sentence,
-followed by ``Then`` it does as well, followed by ``Who`` it does not. These rules and the tokenizer's own transition
-tables were walked side by side over all reachable pairs of states: they accept the same texts with the same kinds.
+with its quirks because published caption scores depend on them: the initial in "z. The" loses its period, that in
+"z. Who" keeps it. These rules were walked side by side with the tokenizer's own transition tables, over all pairs of
+states that a text can reach: they accept the same texts as the same kinds of tokens. One kind is left out: whether
+"Inc." also ends a sentence shows in a second period only, which is dropped as punctuation.
 
 Characters are UTF-16 code units: what lies beyond U+FFFF is seen as two surrogates.
 """
@@ -32,17 +33,12 @@ def _code_points(ranges: str) -> frozenset[str]:
 
 
 _LATER = _code_points(_AFTER_UNICODE_6)
-_CHEROKEE = _code_points("13A0-13F4")
 _MONGOLIAN_BALUDA = "\u1885\u1886"
 """Letters until Unicode 9, marks since."""
 
 
 def _is_letter(char: str) -> bool:
     return (unicodedata.category(char)[0] == "L" and char not in _LATER) or char in _MONGOLIAN_BALUDA
-
-
-def _is_upper(char: str) -> bool:
-    return char.isupper() and char not in _LATER and char not in _CHEROKEE
 
 
 def _is_digit(char: str) -> bool:
@@ -147,7 +143,6 @@ PARTS = {
         r"Wm Jos Cie a\.k\.a cf TREAS Ph Invt Elec Natl M[ft]g Dept {ACRONYM}"
     ),
     "BEFORE_NUMBER": r"(ca|figs?|prop|nos?|art|bldg|pp|op)",
-    "SENTENCE_START": r"{BLANK}({BLANK}|{UPPER}|{TAG})",
     "SENTENCE_WORD": _any(
         "[A]bout [A]ccording [A]dditionally [A]fter [A]n [A] [A]s [A]t [B]ut [E]arlier [H]e [H]er [H]ere [H]owever "
         r"[I]f [I]n [I]t [L]ast [M]any [M]ore [M]r\. [M]s\. [N]ow [O]nce [O]ne [O]ther [O]ur [S]he [S]ince [S]o [S]ome "
@@ -166,7 +161,6 @@ GRAMMAR = Grammar(
     PARTS,
     {
         "LETTER": _is_letter,
-        "UPPER": _is_upper,
         "DIGIT": _is_digit,
         "CHAR": lambda char: True,
         "CHAR_IN_LINE": _is_inside_line,
@@ -205,9 +199,8 @@ RULES = (
     Rule("acronym", r"{ACRONYM}\.", r"{BLANK}+{SENTENCE_WORD}{BLANK}"),
     Rule("text", r"{BEFORE_NUMBER}\.", r"{BLANK}?{DIGIT}"),
     Rule("text", r"(pt[eyEY]|co)\.", r"{SPACE}(ltd|lim)"),
-    Rule("abbreviation", r"{BEFORE_LOWER}\.", r"{SENTENCE_START}"),
     Rule("text", r"{BEFORE_LOWER}\.", r"{CHAR}{CHAR}"),
-    Rule("abbreviation", r"{BEFORE_LOWER}\."),
+    Rule("text", r"{BEFORE_LOWER}\."),
     Rule("text", r"{BEFORE_UPPER}\."),
     Rule("text", r"{BEFORE_UPPER}", r"{SPACE}"),
     Rule("text", r"{ACRONYM}", r"{BLANK}"),

@@ -7,8 +7,11 @@ Captions are tokenised as the lines of one text, as there, and the next line can
 as an initial does, but not if the next caption begins with "A" as a sentence does. A single caption is the last line
 of its text.
 
-One difference is deliberate: every character that the Java tokenizer takes for the end of a line is read as a space,
-as pycocoevalcap does with ``\n`` alone; there, ``\r`` in a caption shifts the words of all captions after it.
+Two differences are deliberate, for there the words of one caption become those of another. Every character that ends a
+line in Java is read as a space, as pycocoevalcap reads ``\n`` alone; and a tag with a line break inside its quotes
+(``<a b="`` in one caption, ``">`` in the next) is no token. Three more are in corners that no caption is known to be
+in: capital sigma beside digits or hyphens, letters whose other case is younger than Unicode 13 inside web addresses,
+and repeated spaces inside a token.
 """
 
 from __future__ import annotations
@@ -31,15 +34,18 @@ PUNCTUATION = frozenset(
 _NO_BREAK_SPACE = "\u00a0"
 _SPECIAL = re.compile("[\n\r\v\f\u2028\u2029\U00010000-\U0010ffff]")
 _SURROGATES = re.compile("[\ud800-\udfff]+")
-_MAX_CACHED = 500_000
-"""Pieces of text to remember, each with its tokens: about 100 MB."""
+_MAX_REMEMBERED = 500_000
+"""Pieces of text to remember with their words: about 150 MB of ordinary words."""
+_MAX_PIECE = 60
+"""Characters of a piece worth remembering."""
 
 
 def tokenize(text: str) -> str:
     """Tokenise one caption.
 
     Args:
-        text: A caption as a person or a model wrote it; may be empty.
+        text: A caption as a person or a model wrote it; may be empty. Nothing follows it: ``tokenize_many`` may give
+            its last word otherwise.
 
     Returns:
         Lower-cased words separated by single spaces; "" if there is none.
@@ -51,10 +57,10 @@ def tokenize(text: str) -> str:
 
 
 def tokenize_many(texts: Iterable[str]) -> list[str]:
-    """Tokenise captions as the lines of one text.
+    """Tokenise captions as the lines of one text: the end of a caption may depend on the beginning of the next.
 
     Args:
-        texts: Captions; may be empty.
+        texts: Captions; may be empty. Half of a surrogate pair becomes "?".
 
     Returns:
         For each caption its lower-cased words, separated by single spaces.
@@ -116,22 +122,32 @@ def _tokenize_line(document: str, start: int, end: int) -> str:
     for which the rules look further, such as a number or an abbreviation, is read as a whole.
     """
     pieces = document[start:end].split(" ")
-    words = [_tokenize_piece(piece, " ") for piece in pieces[:-1]]
-    words.append(_tokenize_piece(pieces[-1], "\n") if end < len(document) else None)
-    if None not in words:
+    words = [*map(_words_before_space, pieces[:-1]), _words_before_newline(pieces[-1])]
+    if None not in words and end < len(document):
         return " ".join(filter(None, words))
     tokens = (token for token, _ in _read_tokens(document, start, end, len(document)))
     # An address may end with white space that is not " "; at the end of a line pycocoevalcap strips it.
     return " ".join(_drop_punctuation(" ".join(tokens).rstrip().split(" ")))
 
 
-@lru_cache(maxsize=_MAX_CACHED)
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _words_before_space(piece: str) -> str | None:
+    return _tokenize_piece(piece, " ")
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _words_before_newline(piece: str) -> str | None:
+    return _tokenize_piece(piece, "\n")
+
+
 def _tokenize_piece(piece: str, follower: str) -> str | None:
     """Words of a piece of a line; None if they depend on more than the one character that follows."""
+    # The rules take white space together that begins before the piece, and might end after it.
+    if len(piece) > _MAX_PIECE or piece[:1].isspace():
+        return None
     tokens = []
     for token, is_settled in _read_tokens(piece + follower, 0, len(piece), len(piece) + 1):
-        # The rules take white space together that begins before the piece, and might end after it.
-        if not is_settled or piece[0].isspace() or token[-1:].isspace():
+        if not is_settled or token[-1:].isspace():
             return None
         tokens.append(token)
     return " ".join(_drop_punctuation(tokens))
@@ -142,22 +158,21 @@ def _drop_punctuation(tokens: Iterable[str]) -> list[str]:
 
 
 def _read_tokens(text: str, start: int, end: int, limit: int) -> Iterator[tuple[str, bool]]:
-    """Tokens between ``start`` and ``end``, each with whether it is the same whatever comes after ``limit``."""
+    """Tokens between ``start`` and ``end``, each with whether it is the same whatever comes after ``limit``.
+
+    What is no token, such as white space, is "".
+    """
     at = start
     while at < end:
         match = _lexer().match(text, at, limit)
-        is_settled = match.is_settled and match.end <= end
-        if match.end > end:  # A tag may go on in the next line; captions stay apart all the same.
+        is_settled = match.is_settled
+        if match.end > end:  # A tag would go on in the next line.
             match = _lexer().match(text, at, end)
         kind = match.rule.name
         token_end = match.end - _SPLIT_OFF.get(kind, 0)
-        spelling = text[at : match.end if kind == "abbreviation" else token_end]
-        if kind == "acronym" and len(spelling) > 1:  # "U.S." keeps its period; the initial of "I. The" does not.
-            spelling = text[at : match.end]
-        if kind != "skip":
-            yield _as_printed(_SPELLINGS[kind](spelling)), is_settled
-        elif not is_settled:
-            yield "", False
+        # "U.S." keeps the period that is read again, the initial in "I. The" does not.
+        spelling = text[at : match.end if kind == "acronym" and match.end - at > 2 else token_end]
+        yield _as_printed(_SPELLINGS[kind](spelling)), is_settled
         at = token_end
 
 
@@ -205,11 +220,12 @@ def _always(word: str) -> Callable[[str], str]:
     return lambda token: word
 
 
-_SPLIT_OFF = {"split_2": 2, "split_3": 3, "abbreviation": 1, "acronym": 1}
-"""By kind, how many characters are read again: "cannot" is "can" and "not", the period of "etc." may end a sentence."""
+_SPLIT_OFF = {"split_2": 2, "split_3": 3, "acronym": 1}
+"""By kind, how many characters are read again: "cannot" is "can" and "not"."""
 
 _SPELLINGS: dict[str, Callable[[str], str]] = {
-    **dict.fromkeys(["text", "split_2", "split_3", "abbreviation", "acronym"], lambda token: token),
+    **dict.fromkeys(["text", "split_2", "split_3", "acronym"], lambda token: token),
+    "skip": _always(""),
     "word": _without_soft_hyphens,
     "ampersand": lambda token: re.sub("(?i)&amp;", "&", token),
     "opening_quote": lambda token: _replace_quotes(token, "`", "``"),

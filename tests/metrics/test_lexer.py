@@ -75,7 +75,13 @@ def test_match_nothing_fits_is_an_error_that_quotes_the_text():
 
 @pytest.mark.parametrize(
     ("expression", "message"),
-    [("a)", r"'\)' at 1 closes nothing"), ("(a", "ends too early"), ("[ab", "ends too early"), ("a{2", "too early")],
+    [
+        ("a)", r"'\)' at 1 closes nothing"),
+        ("(a", "ends too early"),
+        ("[ab", "ends too early"),
+        ("a{2", "too early"),
+        ("{X}", "is named 'X'"),
+    ],
 )
 def test_parse_malformed_expression_names_the_fault(expression: str, message: str):
     with pytest.raises(ValueError, match=message):
