@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.document_frequency import DocumentFrequency, flatten_references, inverse_document_frequency
-from metrics.ngrams import MAX_NGRAM, CaptionNgrams, DocumentNgrams, FloatArray, IntArray
+from metrics.ngrams import MAX_NGRAM, CaptionNgrams, DocumentNgrams, FloatArray, IntArray, differs, repeat_ranges
 
 SIGMA = 6.0
 """Words of length difference at which the Gaussian penalty is exp(-1/2)."""
@@ -63,7 +64,38 @@ def cider_d(
     Raises:
         ValueError: If the numbers of both differ, there are none, or references are missing.
     """
-    return PreparedReferences(references, document_frequency).score(hypotheses)
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} lists of references for {len(hypotheses)} hypotheses; give one for each.")
+    _, sizes = flatten_references(references)
+    captions = [text for texts, own in zip(references, hypotheses, strict=True) for text in (*texts, own)]
+    images = np.repeat(np.arange(len(sizes)), sizes + 1)
+    is_hypothesis = np.append(np.diff(images) > 0, True)
+    ngrams = CaptionNgrams(captions, None if document_frequency is None else document_frequency.eos)
+
+    tree, bounds, lengths = ngrams.tree, ngrams.tree.bounds, _lengths(ngrams)
+    idf = (
+        np.empty(tree.size)
+        if document_frequency is None
+        else document_frequency.idf[document_frequency.tree.find(tree)]
+    )
+    totals = np.zeros(len(captions))
+    for n, (ranks, owners, counts) in enumerate(ngrams.by_order):
+        # A group is an n-gram in the captions of one image; its hypothesis comes after its references.
+        firsts = np.flatnonzero(differs(ranks) | differs(images[owners]))
+        lasts = np.append(firsts, len(ranks))[1:] - 1
+        in_hypothesis = is_hypothesis[owners[lasts]]
+        num_references = lasts - firsts + ~in_hypothesis
+        if document_frequency is None:
+            documents = np.bincount(ranks[firsts[num_references > 0]], minlength=bounds[n + 1])[bounds[n] :]
+            idf[bounds[n] : bounds[n + 1]] = inverse_document_frequency(documents, len(sizes))[:-1]
+        norms = _norms(idf[ranks], counts, owners, len(captions))
+        both = np.flatnonzero(in_hypothesis & (num_references > 0))
+        mine, theirs = repeat_ranges(lasts[both], firsts[both], num_references[both])
+        terms = _terms(counts[mine], counts[theirs], idf[ranks[mine]], norms[owners[mine]] * norms[owners[theirs]])
+        terms *= _penalties(lengths[owners[mine]], lengths[owners[theirs]])
+        totals += np.bincount(owners[mine], weights=terms, minlength=len(captions))
+    scores: FloatArray = 10 * totals[is_hypothesis] / (MAX_NGRAM * sizes)
+    return scores
 
 
 class PreparedReferences:
@@ -88,20 +120,22 @@ class PreparedReferences:
         captions, self._sizes = flatten_references(references)
         self._eos = None if document_frequency is None else document_frequency.eos
         ngrams = CaptionNgrams(captions, self._eos)
-        self._tree, self._captions, self._counts = ngrams.tree, ngrams.captions, ngrams.counts
-        self._groups = DocumentNgrams(ngrams, np.repeat(np.arange(len(references)), self._sizes))
+        entries, self._tree = ngrams.entries, ngrams.tree
+        images = np.repeat(np.arange(len(references)), self._sizes)
+        self._groups = DocumentNgrams(entries, images, ngrams.tree.size)
         if document_frequency is None:
-            weighed, found = ngrams.tree, np.arange(ngrams.tree.size)
-            self._idf = inverse_document_frequency(self._groups.count(ngrams.tree.size), len(references))
+            self._weighed, found = ngrams.tree, np.arange(ngrams.tree.size)
+            self._idf = inverse_document_frequency(self._groups.document_counts, len(references))
         else:
-            weighed, found = document_frequency.tree, document_frequency.tree.find(ngrams.tree)
+            self._weighed, found = document_frequency.tree, document_frequency.tree.find(ngrams.tree)
             self._idf = document_frequency.idf
-        self._weighed = weighed
         self._ranks: IntArray | None = None
-        if found.min(initial=0) >= 0:
-            self._ranks = np.full(weighed.size + 1, -1)
+        if (found >= 0).all():
+            # Every n-gram here has a weight, as in rewards: who has looked up the weight need not look here as well.
+            self._ranks = np.full(self._weighed.size + 1, -1)
             self._ranks[found] = np.arange(len(found))
-        self._norms = _norms(ngrams, self._idf[found])
+        segments = entries.captions * MAX_NGRAM + ngrams.tree.orders[entries.ranks]
+        self._norms = _norms(self._idf[found][entries.ranks], entries.counts, segments, MAX_NGRAM * len(captions))
         self._lengths = _lengths(ngrams)
 
     def score(self, hypotheses: Sequence[str], rows: Sequence[int] | None = None) -> FloatArray:
@@ -119,24 +153,22 @@ class PreparedReferences:
             ValueError: If ``rows`` does not name an image for every hypothesis.
         """
         images = self._images(len(hypotheses), rows)
-        if not len(hypotheses):
-            return np.zeros(0)
-        own = CaptionNgrams(hypotheses, self._eos)
-        weighed = self._weighed.find(own.tree)
-        known = self._tree.find(own.tree) if self._ranks is None else self._ranks[weighed]
-        idf = self._idf[weighed]
-        norms = _norms(own, idf)
-        # Pairs of an entry of a hypothesis and one of its references that have the same n-gram.
-        mine, theirs = self._groups.find(known[own.ranks], images[own.captions])
+        ngrams = CaptionNgrams(hypotheses, self._eos)
+        own, orders, lengths = ngrams.entries, ngrams.tree.orders, _lengths(ngrams)
+        weighed = self._weighed.find(ngrams.tree)
+        known = self._tree.find(ngrams.tree) if self._ranks is None else self._ranks[weighed]
+        idf = self._idf[weighed][own.ranks]
+        # Norms stand by caption, then n.
+        segments = own.captions * MAX_NGRAM + orders[own.ranks]
+        norms = _norms(idf, own.counts, segments, MAX_NGRAM * len(hypotheses))
 
-        ranks, owners = own.ranks[mine], own.captions[mine]
-        captions, counts = self._captions[theirs], self._counts[theirs]
-        orders = own.tree.orders[ranks]
-        terms = np.minimum(own.counts[mine], counts) * counts * idf[ranks] ** 2
-        scale = norms[owners * MAX_NGRAM + orders] * self._norms[captions * MAX_NGRAM + orders]
-        np.divide(terms, scale, out=terms, where=terms > 0)
-        terms *= np.exp((_lengths(own)[owners] - self._lengths[captions]) ** 2 / (-2 * SIGMA**2))
-        totals = np.bincount(owners, terms, len(hypotheses))
+        # Pairs of the same n-gram in a hypothesis and in one of its references.
+        mine, theirs = self._groups.find(images[own.captions], known[own.ranks])
+        captions, owners = self._groups.captions[theirs], own.captions[mine]
+        scale = norms[segments[mine]] * self._norms[captions * MAX_NGRAM + segments[mine] % MAX_NGRAM]
+        terms = _terms(own.counts[mine], self._groups.counts[theirs], idf[mine], scale)
+        terms *= _penalties(lengths[owners], self._lengths[captions])
+        totals = np.bincount(owners, weights=terms, minlength=len(hypotheses))
         return 10 * totals / (MAX_NGRAM * self._sizes[images])
 
     def _images(self, num_hypotheses: int, rows: Sequence[int] | None) -> IntArray:
@@ -157,11 +189,19 @@ def _lengths(ngrams: CaptionNgrams) -> IntArray:
     return np.maximum(ngrams.lengths - 1, 0)
 
 
-def _norms(ngrams: CaptionNgrams, idf: FloatArray) -> FloatArray:
-    """Length of the tf-idf vector of each caption and n, at position ``4 * caption + n - 1``."""
-    values = idf[ngrams.ranks]
-    values *= ngrams.counts
+def _norms(idf: FloatArray, counts: IntArray, segments: NDArray[np.int32], size: int) -> FloatArray:
+    """Lengths of ``size`` tf-idf vectors, from the weights and counts of entries and the vector that each is in."""
+    values = idf * counts
     values *= values
-    segments = ngrams.captions * MAX_NGRAM
-    segments += ngrams.tree.orders[ngrams.ranks]
-    return np.sqrt(np.bincount(segments, values, MAX_NGRAM * len(ngrams.lengths)))
+    return np.sqrt(np.bincount(segments, weights=values, minlength=size))
+
+
+def _terms(own: IntArray, theirs: IntArray, idf: FloatArray, scale: FloatArray) -> FloatArray:
+    """What n-grams add to cosines, from counts in hypothesis and reference, their weights and both norms' products."""
+    terms = np.minimum(own, theirs) * theirs * idf**2
+    return np.divide(terms, scale, out=terms, where=terms > 0)  # Norms are 0 only where all weights are.
+
+
+def _penalties(own: IntArray, theirs: IntArray) -> FloatArray:
+    """Gaussian penalty on a difference of length."""
+    return np.exp((own - theirs) ** 2 / (-2 * SIGMA**2))

@@ -55,8 +55,8 @@ class DocumentFrequency:
             raise ValueError(f"eos={eos!r} must be a single word such as '<eos>', or None.")
         captions, sizes = flatten_references(list(references))
         ngrams = CaptionNgrams(captions, eos)
-        groups = DocumentNgrams(ngrams, np.repeat(np.arange(len(sizes)), sizes))
-        return cls(ngrams.tree, groups.count(ngrams.tree.size).astype(np.float64), len(sizes), tokenizer, eos)
+        groups = DocumentNgrams(ngrams.entries, np.repeat(np.arange(len(sizes)), sizes), ngrams.tree.size)
+        return cls(ngrams.tree, groups.document_counts.astype(np.float64), len(sizes), tokenizer, eos)
 
     @cached_property
     def idf(self) -> FloatArray:
@@ -111,7 +111,7 @@ class DocumentFrequency:
         """
         _check_file(path)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 header = orjson.loads(arrays["header"].tobytes())
                 words = arrays["words"].tobytes().decode(errors="surrogatepass").split()
                 edges, documents = arrays["edges"], arrays["documents"]
@@ -146,9 +146,10 @@ class DocumentFrequency:
         counts, num_documents = read_counts(path)
         texts = [" ".join(ngram) if all(word.split() == [word] for word in ngram) else "" for ngram in counts]
         ngrams = CaptionNgrams(texts)
-        whole = ngrams.lengths[ngrams.captions] == ngrams.tree.orders[ngrams.ranks] + 1
-        documents = np.zeros(ngrams.tree.size)
-        documents[ngrams.ranks[whole]] = np.array(list(counts.values()), np.float64)[ngrams.captions[whole]]
+        numbers, documents = np.array(list(counts.values()), np.float64), np.zeros(ngrams.tree.size)
+        for n, (ranks, rows, _) in enumerate(ngrams.by_order, start=1):
+            whole = ngrams.lengths[rows] == n
+            documents[ranks[whole]] = numbers[rows[whole]]
         found = cls(ngrams.tree, documents, num_documents, tokenizer, eos)
         if eos is not None and not found.lookup(eos):
             raise ValueError(f"{path}: none of its captions has the word {eos!r}; name the file's own end of caption.")

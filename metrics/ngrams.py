@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,15 +69,24 @@ class NgramTree:
         return ranks
 
 
+class Entries(NamedTuple):
+    """Which captions have which n-grams, and how often; ordered by n-gram, then caption."""
+
+    ranks: IntArray
+    """N-gram of each entry. Shape (E,)."""
+    captions: NDArray[np.int32]
+    """Caption that has it. Shape (E,)."""
+    counts: IntArray
+    """How often it has it. Shape (E,)."""
+
+
 class CaptionNgrams:
-    """Which captions have which n-gram of up to four words, and how often; by n-gram, then caption.
+    """The n-grams of up to four words in some captions, numbered and counted.
 
     Attributes:
         tree: The numbers of the n-grams.
         lengths: Words in each caption. Shape (number of captions,).
-        ranks: N-gram of each entry, ascending. Shape (E,).
-        captions: Caption of each entry, ascending for one n-gram. Shape (E,).
-        counts: How often the caption has the n-gram. Shape (E,).
+        by_order: Entries of n-grams of one word, two, three and four words.
     """
 
     def __init__(self, captions: Sequence[str], eos: str | None = None) -> None:
@@ -90,7 +100,8 @@ class CaptionNgrams:
         owners = np.repeat(np.arange(len(captions), dtype=np.int32), self.lengths)
         left = np.repeat(np.cumsum(self.lengths), self.lengths) - np.arange(len(words))
         ranks = words.copy()  # Of the n-gram that begins at each word; of n words in turn n.
-        edges, bounds, entries = [], [0], []
+        edges, bounds = [], [0]
+        self.by_order: list[Entries] = []
         for n in range(MAX_NGRAM):
             places = np.flatnonzero(left > n)
             keys = ranks[places]
@@ -98,17 +109,23 @@ class CaptionNgrams:
                 keys *= len(vocabulary)
                 keys += words[places + n]
             keys, places = sort_with(keys, places)
-            new = _differs(keys)
+            new = differs(keys)
             edges.append(keys[new])
             sorted_ranks = np.cumsum(new, dtype=np.int64)
             sorted_ranks += bounds[-1] - 1
             ranks[places] = sorted_ranks
             bounds.append(bounds[-1] + len(edges[-1]))
             members = owners[places]
-            firsts = np.flatnonzero(new | _differs(members))
-            entries.append((sorted_ranks[firsts], members[firsts], _gaps(firsts, len(places))))
-        self.ranks, self.captions, self.counts = map(np.concatenate, zip(*entries, strict=True))
+            firsts = np.flatnonzero(new | differs(members))
+            self.by_order.append(
+                Entries(sorted_ranks[firsts], members[firsts], np.diff(np.append(firsts, len(places))))
+            )
         self.tree = NgramTree(vocabulary, np.concatenate([*edges[1:], [_NO_EDGE]]), tuple(bounds))
+
+    @property
+    def entries(self) -> Entries:
+        """All entries."""
+        return Entries(*map(np.concatenate, zip(*self.by_order, strict=True)))
 
 
 def _number_words(captions: Sequence[str], eos: str | None) -> tuple[IntArray, dict[str, int], IntArray]:
@@ -147,62 +164,69 @@ def sort_with(keys: IntArray, values: IntArray) -> tuple[IntArray, IntArray]:
     packed = keys << bits
     packed |= values
     packed.sort()
-    return packed >> bits, packed & ((1 << bits) - 1)
+    sorted_keys = packed >> bits
+    packed &= (1 << bits) - 1
+    return sorted_keys, packed
 
 
-def _differs(ordered: NDArray[np.integer]) -> NDArray[np.bool_]:
+def differs(ordered: NDArray[np.integer]) -> NDArray[np.bool_]:
     """True where a value is not the one before. Shape (N,)."""
     differs = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=differs[1:])
     return differs
 
 
-def _gaps(starts: IntArray, end: int) -> IntArray:
-    """How far it is from each start to the next one, from the last to the end. Shape (N,)."""
-    gaps = np.empty_like(starts)
-    np.subtract(starts[1:], starts[:-1], out=gaps[:-1])
-    gaps[-1:] = end - starts[-1:]
-    return gaps
-
-
 class DocumentNgrams:
-    """The entries of ``CaptionNgrams`` in groups: those of one n-gram in the captions of one document."""
+    """Entries by document: those of one n-gram in the captions of one document are a group.
 
-    def __init__(self, ngrams: CaptionNgrams, documents: IntArray) -> None:
+    Attributes:
+        captions, counts: As in ``Entries``, but ordered by document, then n-gram, then caption. Shapes (E,).
+    """
+
+    def __init__(self, entries: Entries, documents: IntArray, size: int) -> None:
         """Group the entries.
 
         Args:
-            ngrams: The captions.
-            documents: Document of each caption, ascending from 0. Shape (number of captions,).
+            entries: Of the captions of all documents.
+            documents: Document of each caption. Shape (number of captions,).
+            size: Number of different n-grams.
         """
-        self._bits = int(documents[-1]).bit_length() if len(documents) else 0
-        keys = ngrams.ranks << self._bits
-        keys |= documents[ngrams.captions]
-        firsts = np.flatnonzero(_differs(keys))
-        self._keys = keys[firsts]
-        self._starts = np.append(firsts, len(keys))
+        self._bits = size.bit_length()
+        keys = documents[entries.captions] << self._bits
+        keys |= entries.ranks
+        keys, order = sort_with(keys, np.arange(len(keys)))
+        self.captions, self.counts = entries.captions[order], entries.counts[order]
+        firsts = np.flatnonzero(differs(keys))
+        self._keys, self._starts = keys[firsts], np.append(firsts, len(keys))
+        self._size = size
 
-    def count(self, size: int) -> IntArray:
-        """How many documents have each n-gram, of ``size`` in all. Shape (size,)."""
-        return np.bincount(self._keys >> self._bits, minlength=size)
+    @property
+    def document_counts(self) -> IntArray:
+        """How many documents have each n-gram. Shape (size,)."""
+        return np.bincount(self._keys & ((1 << self._bits) - 1), minlength=self._size)
 
-    def find(self, ranks: IntArray, documents: IntArray) -> tuple[IntArray, IntArray]:
+    def find(self, documents: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
         """Look up n-grams in documents.
 
         Args:
-            ranks: What for; -1 for an n-gram that no document has. Shape (N,).
             documents: Where to look. Shape (N,).
+            ranks: What for; -1 for an n-gram that no document has. Shape (N,).
 
         Returns:
             All matches: positions in ``ranks``, and entries. Both of shape (number of matches,).
         """
         asked = np.flatnonzero(ranks >= 0)
-        wanted = ranks[asked] << self._bits | documents[asked]
+        # Sorted, as then the search stays in the same part of the memory.
+        wanted, asked = sort_with(documents[asked] << self._bits | ranks[asked], asked)
         groups = np.searchsorted(self._keys, wanted)
         groups[groups == len(self._keys)] = 0  # Larger than all keys: some position that exists, but does not match.
         found = self._keys[groups] == wanted
         groups, asked = groups[found], asked[found]
         firsts = self._starts[groups]
-        sizes = self._starts[groups + 1] - firsts
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return np.repeat(asked, sizes), np.repeat(firsts, sizes) + within
+        return repeat_ranges(asked, firsts, self._starts[groups + 1] - firsts)
+
+
+def repeat_ranges(values: IntArray, firsts: IntArray, sizes: IntArray) -> tuple[IntArray, IntArray]:
+    """Each value as often as its size says, beside the numbers that count up from its first one."""
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.repeat(values, sizes), np.repeat(firsts, sizes) + within

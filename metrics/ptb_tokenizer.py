@@ -35,7 +35,7 @@ _NO_BREAK_SPACE = "\u00a0"
 _SPECIAL = re.compile("[\n\r\v\f\u2028\u2029\U00010000-\U0010ffff]")
 _SURROGATES = re.compile("[\ud800-\udfff]+")
 _MAX_REMEMBERED = 500_000
-"""Pieces of text to remember with their words: about 150 MB of ordinary words."""
+"""Pieces of text to remember with their words, by what follows them: about 150 MB of ordinary words."""
 _MAX_PIECE = 60
 """Characters of a piece worth remembering."""
 
@@ -68,12 +68,18 @@ def tokenize_many(texts: Iterable[str]) -> list[str]:
     Raises:
         ValueError: If a caption is not a string, naming its position.
     """
-    lines = [_as_line(text, row) for row, text in enumerate(texts)]
+    lines = _as_lines(list(texts))
     document = "\n".join(lines)
     tokenized, start = [], 0
     for line in lines:
+        *inner, last = line.split(" ")
         end = start + len(line)
-        tokenized.append(_tokenize_line(document, start, end))
+        words = [*map(_words_before_space, inner)]
+        words.append(_words_before_newline(last) if end < len(document) else _words_at_end(last))
+        if None in words:
+            tokenized.append(_tokenize_line(document, start, end))
+        else:
+            tokenized.append(" ".join(filter(None, words)))
         start = end + 1
     return tokenized
 
@@ -101,11 +107,14 @@ class PTBTokenizer:
         return tokenized
 
 
-def _as_line(text: str, row: int) -> str:
-    """A caption in one line of UTF-16 code units, which is what the rules are about."""
-    if not isinstance(text, str):
-        raise ValueError(f"caption {row} is {text!r}, a {type(text).__name__}; captions must be strings.")
-    return _SPECIAL.sub(_replace_special, text) if _SPECIAL.search(text) else text
+def _as_lines(texts: list[str]) -> list[str]:
+    """Each caption in one line of UTF-16 code units, which is what the rules are about."""
+    try:
+        has_special = _SPECIAL.search("".join(texts))
+    except TypeError:
+        row, text = next((row, text) for row, text in enumerate(texts) if not isinstance(text, str))
+        raise ValueError(f"caption {row} is {text!r}, a {type(text).__name__}; captions must be strings.") from None
+    return [_SPECIAL.sub(_replace_special, text) for text in texts] if has_special else texts
 
 
 def _replace_special(found: re.Match[str]) -> str:
@@ -116,20 +125,14 @@ def _replace_special(found: re.Match[str]) -> str:
 
 
 def _tokenize_line(document: str, start: int, end: int) -> str:
-    """Words of the line between two positions.
-
-    Most pieces between spaces are the same words wherever they stand, and those are remembered. A line with a piece
-    for which the rules look further, such as a number or an abbreviation, is read as a whole.
-    """
-    pieces = document[start:end].split(" ")
-    words = [*map(_words_before_space, pieces[:-1]), _words_before_newline(pieces[-1])]
-    if None not in words and end < len(document):
-        return " ".join(filter(None, words))
+    """Words of the line between two positions, read as a whole."""
     tokens = (token for token, _ in _read_tokens(document, start, end, len(document)))
     # An address may end with white space that is not " "; at the end of a line pycocoevalcap strips it.
     return " ".join(_drop_punctuation(" ".join(tokens).rstrip().split(" ")))
 
 
+# Most pieces between spaces are the same words wherever they stand, and are remembered. A line with a piece for which
+# the rules look further, such as a number or an abbreviation, is read as a whole.
 @lru_cache(maxsize=_MAX_REMEMBERED)
 def _words_before_space(piece: str) -> str | None:
     return _tokenize_piece(piece, " ")
@@ -140,14 +143,19 @@ def _words_before_newline(piece: str) -> str | None:
     return _tokenize_piece(piece, "\n")
 
 
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _words_at_end(piece: str) -> str | None:
+    return _tokenize_piece(piece, "")
+
+
 def _tokenize_piece(piece: str, follower: str) -> str | None:
-    """Words of a piece of a line; None if they depend on more than the one character that follows."""
+    """Words of a piece of a line; None if they depend on more than the one character that follows ("": none does)."""
     # The rules take white space together that begins before the piece, and might end after it.
     if len(piece) > _MAX_PIECE or piece[:1].isspace():
         return None
     tokens = []
-    for token, is_settled in _read_tokens(piece + follower, 0, len(piece), len(piece) + 1):
-        if not is_settled or token[-1:].isspace():
+    for token, is_settled in _read_tokens(piece + follower, 0, len(piece), len(piece + follower)):
+        if (follower and not is_settled) or token[-1:].isspace():
             return None
         tokens.append(token)
     return " ".join(_drop_punctuation(tokens))

@@ -246,6 +246,11 @@ def test_prepared_references_memory_is_linear_in_the_corpus():
     assert peak(16_000) < 4.5 * peak(4_000)
 
 
+def test_cider_numbers_of_images_that_differ_are_refused():
+    with pytest.raises(ValueError, match="2 lists of references for 1 hypotheses"):
+        cider([["a dog"], ["a cat"]], ["a dog"])
+
+
 def test_prepared_references_no_hypotheses_give_no_scores():
     assert PreparedReferences([["a dog"]]).score([], []).tolist() == []
 

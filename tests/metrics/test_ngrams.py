@@ -43,9 +43,10 @@ def test_caption_ngrams_by_hand():
     assert ngrams.tree.edges[:-1].tolist() == [1, 2, 2 * 2 + 0]
     assert ngrams.tree.orders.tolist() == [0, 0, 1, 1, 2]
     assert ngrams.lengths.tolist() == [3, 0, 1]
-    assert ngrams.ranks.tolist() == [0, 1, 1, 2, 3, 4]
-    assert ngrams.captions.tolist() == [0, 0, 2, 0, 0, 0]
-    assert ngrams.counts.tolist() == [2, 1, 1, 1, 1, 1]
+    assert ngrams.entries.ranks.tolist() == [0, 1, 1, 2, 3, 4]
+    assert ngrams.entries.captions.tolist() == [0, 0, 2, 0, 0, 0]
+    assert ngrams.entries.counts.tolist() == [2, 1, 1, 1, 1, 1]
+    assert [len(entries.ranks) for entries in ngrams.by_order] == [3, 2, 1, 0]
 
 
 @settings(max_examples=200, deadline=None)
@@ -55,7 +56,7 @@ def test_caption_ngrams_any_captions_are_counted_as_tuples_are(captions, eos):
 
     named = names(ngrams.tree)
     found: list[Counter[Ngram]] = [Counter() for _ in captions]
-    for rank, caption, count in zip(ngrams.ranks, ngrams.captions, ngrams.counts, strict=True):
+    for rank, caption, count in zip(*ngrams.entries, strict=True):
         assert named[rank] not in found[caption]
         found[caption][named[rank]] = int(count)
     texts = captions if eos is None else [f"{caption} {eos}" for caption in captions]
@@ -99,13 +100,13 @@ def test_sort_with_keys_of_any_size_as_a_stable_sort(keys):
 def two_documents() -> tuple[CaptionNgrams, DocumentNgrams]:
     """Document 0 has the captions "a b" and "a", document 1 has "b a"."""
     ngrams = CaptionNgrams(["a b", "a", "b a"])
-    return ngrams, DocumentNgrams(ngrams, np.array([0, 0, 1]))
+    return ngrams, DocumentNgrams(ngrams.entries, np.array([0, 0, 1]), ngrams.tree.size)
 
 
 def test_document_ngrams_count_each_document_once(two_documents):
     ngrams, groups = two_documents
 
-    counts = dict(zip(names(ngrams.tree), groups.count(ngrams.tree.size).tolist(), strict=True))
+    counts = dict(zip(names(ngrams.tree), groups.document_counts.tolist(), strict=True))
 
     assert counts == {("a",): 2, ("b",): 2, ("a", "b"): 1, ("b", "a"): 1}
 
@@ -115,14 +116,14 @@ def test_document_ngrams_find_gives_all_captions_of_the_document(two_documents):
     pair = names(ngrams.tree).index(("b", "a"))
 
     # "a" in document 0, an unknown n-gram, "b a" in document 0 (which lacks it) and in document 1.
-    positions, entries = groups.find(np.array([0, -1, pair, pair]), np.array([0, 0, 0, 1]))
+    positions, entries = groups.find(np.array([0, 0, 0, 1]), np.array([0, -1, pair, pair]))
 
     assert positions.tolist() == [0, 0, 3]
-    assert ngrams.captions[entries].tolist() == [0, 1, 2]
+    assert groups.captions[entries].tolist() == [0, 1, 2]
 
 
 def test_document_ngrams_without_words_find_nothing():
-    groups = DocumentNgrams(CaptionNgrams(["", ""]), np.array([0, 1]))
+    groups = DocumentNgrams(CaptionNgrams(["", ""]).entries, np.array([0, 1]), size=0)
 
-    assert [found.tolist() for found in groups.find(np.array([-1]), np.array([0]))] == [[], []]
-    assert groups.count(0).tolist() == []
+    assert [found.tolist() for found in groups.find(np.array([0]), np.array([-1]))] == [[], []]
+    assert groups.document_counts.tolist() == []

@@ -168,6 +168,7 @@ def test_tokenize_many_remembered_pieces_give_what_reading_whole_lines_gives(lin
     texts = [" ".join(line) for line in lines]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ptb_tokenizer, "_words_before_newline", lambda piece: None)
+        patch.setattr(ptb_tokenizer, "_words_at_end", lambda piece: None)
         whole = tokenize_many(texts)
     assert tokenize_many(texts) == whole
 
