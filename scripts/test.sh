@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up with the development tools, then lints, type-checks and tests: no network, GPU or Java needed after set-up.
+# Sets up with the development tools, then lints, type-checks and tests: no network or GPU needed after set-up; Java only for the tests that compare with it.
 #   bash scripts/test.sh                      the default tests
 #   bash scripts/test.sh -m slow              the slow ones; arguments go to pytest
 set -euo pipefail
