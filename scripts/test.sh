@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up with the development tools, then lints, type-checks and tests: no network or GPU needed after set-up; Java only for the tests that compare with it.
+# Sets up with the development tools, then lints, type-checks and tests. After set-up nothing needs a network or a GPU;
+# the tests that compare with Java programs are skipped where there is no Java.
 #   bash scripts/test.sh                      the default tests
 #   bash scripts/test.sh -m slow              the slow ones; arguments go to pytest
 set -euo pipefail
