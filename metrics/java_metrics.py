@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -87,7 +88,9 @@ def running_meteor(
     parts = [lines[start:end] for start, end in zip(borders, borders[1:], strict=False)]
     # One thread collects garbage: half the memory of Java's choice, and the other cores have processes of their own.
     arguments = [f"-Xmx{_METEOR_HEAP}", "-XX:+UseSerialGC", "-jar", str(_folder("meteor") / "meteor-1.5.jar")]
-    arguments += ["-", "-", "-stdio", "-l", "en", "-norm"]
+    # By itself METEOR does not find its paraphrases where a folder's name has a space.
+    paraphrases = str(_folder("meteor") / "data" / "paraphrase-en.gz")
+    arguments += ["-", "-", "-stdio", "-l", "en", "-norm", "-a", paraphrases]
     with ExitStack() as running:
         started = [
             running.enter_context(JavaProcess(arguments, time_limit=limit, text="".join(part))) for part in parts
@@ -192,10 +195,10 @@ def _check_models() -> None:
     missing = [name for name in _SPICE_JARS if not (library / name).is_file()]
     if missing:
         # With the first one in place it downloads nothing.
-        first = f"`rm {library / _SPICE_JARS[0]}` and " if _SPICE_JARS[0] not in missing else ""
+        first = f"`rm {shlex.quote(str(library / _SPICE_JARS[0]))}` and " if _SPICE_JARS[0] not in missing else ""
         raise MetricUnavailable(
             f"SPICE needs {' and '.join(missing)} in {library}; run {first}"
-            f"`{sys.executable} -m pycocoevalcap.spice.get_stanford_models` once (downloads 0.5 GB)"
+            f"`{shlex.quote(sys.executable)} -m pycocoevalcap.spice.get_stanford_models` once (downloads 0.5 GB)"
         )
 
 

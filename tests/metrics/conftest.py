@@ -19,7 +19,9 @@ def fake_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
     def write(program: str | None, interpreter: str = sys.executable) -> Path:
         if program is not None:
-            (folder / "java").write_text(f"#!{interpreter}\n{program}")
+            (folder / "program").write_text(program)
+            # Not the interpreter after "#!": its path may hold a space.
+            (folder / "java").write_text(f"#!/bin/sh\nexec '{interpreter}' '{folder / 'program'}' \"$@\"\n")
             (folder / "java").chmod(0o755)
         return folder
 

@@ -71,7 +71,8 @@ def test_java_process_that_fails_shows_the_end_of_its_message(fake_java):
 
 
 def test_java_process_that_cannot_start_says_so(fake_java):
-    fake_java("", "/no/such/interpreter")
+    folder = fake_java("")
+    (folder / "java").write_text("#!/no/such/interpreter\n")
 
     with pytest.raises(MetricUnavailable, match=r"Java cannot be started \(.*\); install a Java runtime"):
         JavaProcess([], time_limit=60)

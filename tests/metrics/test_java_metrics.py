@@ -355,10 +355,10 @@ def test_running_spice_java_without_a_version_is_a_reason(fake_java, spice_folde
 @pytest.mark.parametrize(
     ("present", "reason"),
     [
-        ((), r"needs stanford-corenlp-3.6.0.jar and stanford-corenlp-3.6.0-models.jar in .*lib; run `\S*python\S* -m "),
+        ((), r"needs stanford-corenlp-3.6.0.jar and stanford-corenlp-3.6.0-models.jar in .*lib; run `.*python\S* -m "),
         (
             ("stanford-corenlp-3.6.0.jar",),
-            r"needs stanford-corenlp-3.6.0-models.jar in .*; run `rm \S*3.6.0.jar` and `",
+            r"needs stanford-corenlp-3.6.0-models.jar in .*; run `rm .*3.6.0.jar'?` and `",
         ),
     ],
 )
