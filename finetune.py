@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.config import FLAG_KEYS, RunConfig, load_config
+from utils.signals import stopping_as_on_ctrl_c
 
 COMMANDS = ("train", "eval", "caption")
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = given.pop(0) if given and given[0] in COMMANDS else "train"
     options = make_parser(command).parse_args(given)
     try:
-        return {"train": run_train, "eval": run_eval, "caption": run_caption}[command](options)
+        with stopping_as_on_ctrl_c():
+            return {"train": run_train, "eval": run_eval, "caption": run_caption}[command](options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

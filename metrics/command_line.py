@@ -27,10 +27,12 @@ def run_command(command: Callable[[], dict[str, Any]], out: Path | None = None) 
     """
     from metrics.results import write_results
     from utils.logging import setup_logging
+    from utils.signals import stopping_as_on_ctrl_c
 
     setup_logging(None)
     try:
-        result = command()
+        with stopping_as_on_ctrl_c():
+            result = command()
         try:
             if out is not None:
                 write_results(out, result)

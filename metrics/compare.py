@@ -30,11 +30,16 @@ SEED = 0
 MUST_AGREE = {"tokenizer", "references_sha256"}
 """Without these in common, scores are of different things."""
 
+MAX_RESAMPLES = 1_000_000
+TOLERANCE = 1e-9
+"""Of a file's ``overall`` from what its ``per_image`` adds up to."""
+
 
 class ScoredFile(NamedTuple):
     """What a comparison needs of a results file."""
 
     path: Path
+    overall: dict[str, Any]
     names: list[str]
     """The metrics that are not null."""
     per_image: dict[str, dict[str, Any]]
@@ -79,10 +84,12 @@ def compare(path_a: Path, path_b: Path, metrics: Sequence[str] | None, resamples
     """
     from metrics.confidence import LEVEL, paired_tests
 
-    if resamples < 1:
-        raise ValueError(f"--resamples {resamples}: at least one is needed.")
+    if not 100 <= resamples <= MAX_RESAMPLES:
+        raise ValueError(f"--resamples {resamples}: from 100, for an interval, to {MAX_RESAMPLES:,}.")
     file_a, file_b = read_results(path_a), read_results(path_b)
     check_comparable(file_a, file_b)
+    check_whole(file_a)
+    check_whole(file_b)
     names = choose_metrics(file_a, file_b, metrics)
     sums_a, sums_b = sum_images(file_a, names), sum_images(file_b, names)
     tests = paired_tests(sums_a, sums_b, resamples=resamples, seed=SEED)
@@ -106,6 +113,7 @@ def read_results(path: Path) -> ScoredFile:
         FileNotFoundError: If there is no such file.
         ValueError: If it is something else, or lacks ``per_image``.
     """
+    from metrics.coco import METRIC_NAMES
     from utils.io import read_json
 
     results = read_json(path)
@@ -121,8 +129,26 @@ def read_results(path: Path) -> ScoredFile:
         raise ValueError(f"{path}: is not as metrics.evaluate --per-image writes it ({error!r}).") from error
     if not metrics.keys() >= MUST_AGREE:
         raise ValueError(f"{path}: does not say which references it is about; make it again with metrics.evaluate.")
-    names = [name for name, value in results["overall"].items() if value is not None]
-    return ScoredFile(path, names, per_image, images, metrics)
+    names = [name for name in METRIC_NAMES if results["overall"].get(name) is not None]
+    return ScoredFile(path, results["overall"], names, per_image, images, metrics)
+
+
+def check_whole(file: ScoredFile) -> None:
+    """Refuse a file whose ``per_image`` does not give its own ``overall``: it was cut or edited.
+
+    Raises:
+        ValueError: Naming the metric.
+    """
+    if not file.names:
+        return
+    sums = sum_images(file, file.names)
+    for name, value in sums.metrics(sums.columns.sum(axis=0)).items():
+        told = file.overall[name]
+        if not isinstance(told, int | float) or not abs(value - told) < TOLERANCE:
+            raise ValueError(
+                f"{file.path}: {name} is {told!r}, but per_image gives {value:.6g}: the file was cut or edited; "
+                "make it again."
+            )
 
 
 def check_comparable(a: ScoredFile, b: ScoredFile) -> None:
@@ -174,24 +200,29 @@ def sum_images(file: ScoredFile, names: Sequence[str]) -> ImageSums:
     """
     import numpy as np
 
+    from metrics.bleu import NUM_STATISTICS
     from metrics.confidence import ImageSums
+    from metrics.java_metrics import METEOR_STATISTICS
 
     rows = [file.per_image[key] for key in file.images]
 
-    def column(name: str) -> FloatArray:
+    def column(name: str, *shape: int) -> FloatArray:
         try:
-            values = np.array([row[name] for row in rows], dtype=np.float64)
+            values = np.array([row[name] for row in rows])
         except (KeyError, TypeError, ValueError):
-            values = np.array(np.nan)
-        if not np.isfinite(values).all():
-            raise ValueError(f"{file.path}: not every example under per_image has numbers as {name!r}.")
-        return values
+            values = np.array(None)
+        if values.dtype.kind not in "if" or values.shape != (len(rows), *shape) or not np.isfinite(values).all():
+            kind = f"{shape[0]} numbers" if shape else "a number"
+            raise ValueError(f"{file.path}: not every example under per_image has {kind} as {name!r}.")
+        return values.astype(np.float64)
 
     return ImageSums.from_examples(
         list(file.images.values()),
         {name: column(name) for name in names},
-        bleu_statistics=column("bleu_statistics") if any(name.startswith("Bleu_") for name in names) else None,
-        meteor_statistics=column("meteor_statistics") if "METEOR" in names else None,
+        bleu_statistics=column("bleu_statistics", NUM_STATISTICS)
+        if any(name.startswith("Bleu_") for name in names)
+        else None,
+        meteor_statistics=column("meteor_statistics", METEOR_STATISTICS) if "METEOR" in names else None,
     )
 
 

@@ -117,15 +117,21 @@ class DocumentFrequency:
                 edges, documents = arrays["edges"], arrays["documents"]
             if header["format"] != FORMAT:
                 raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+            counted_with = header["tokenizer"], header["eos"]
+            bounds, num_documents = header["bounds"], header["num_documents"]
+            if (len(documents), len(edges) - 1, len(words)) != (bounds[-1], bounds[-1] - bounds[1], bounds[1]):
+                raise ValueError("its arrays do not belong together")
+            if not 1 <= documents.min(initial=1) <= documents.max(initial=1) <= num_documents:
+                raise ValueError("its counts are no numbers of documents")
         except Exception as error:  # Foreign and damaged files raise anything, from BadZipFile to TypeError.
             raise ValueError(f"{path}: not a document frequency of StyleCap, or damaged ({error}).") from error
-        if (header["tokenizer"], header["eos"]) != (tokenizer, eos):
+        if counted_with != (tokenizer, eos):
             raise ValueError(
-                f"{path}: counted with tokenizer {header['tokenizer']!r} and end of caption {header['eos']!r}; in use "
+                f"{path}: counted with tokenizer {counted_with[0]!r} and end of caption {counted_with[1]!r}; in use "
                 f"are {tokenizer!r} and {eos!r}. Count it again over the captions, or use what it was counted with."
             )
-        tree = NgramTree({word: rank for rank, word in enumerate(words)}, edges, tuple(header["bounds"]))
-        return cls(tree, documents, header["num_documents"], tokenizer, eos)
+        tree = NgramTree({word: rank for rank, word in enumerate(words)}, edges, tuple(bounds))
+        return cls(tree, documents, num_documents, tokenizer, eos)
 
     @classmethod
     def read_pickle(cls, path: Path, *, tokenizer: str, eos: str | None) -> DocumentFrequency:

@@ -121,6 +121,8 @@ def check_writable(out: Path, inputs: Sequence[Path]) -> None:
     """
     if out.is_dir():
         raise ValueError(f"--out {out}: is a folder; name a file.")
+    if out.exists() and not out.is_file():
+        raise ValueError(f"--out {out}: is no regular file; name another, or read the results from standard output.")
     if out.resolve() in [path.resolve() for path in inputs]:
         raise ValueError(f"--out {out}: is one of the files to read; name another.")
     try:

@@ -182,7 +182,7 @@ def _read_statistics(output: str, examples: int) -> IntArray:
     if statistics.shape != (examples, METEOR_STATISTICS):
         raise MetricUnavailable(
             f"METEOR gave {len(lines)} lines for {examples} examples, or not {METEOR_STATISTICS} numbers in each;"
-            f" the last one is {lines[-1:]}"
+            f" the last one is {[line[:200] for line in lines[-1:]]}"
         )
     matches = statistics[:, 4:_CHUNKS].reshape(examples, -1, 2).sum(axis=1)
     equal = (matches == statistics[:, :2]).all(axis=1) & (statistics[:, _CHUNKS] == 1)

@@ -97,7 +97,9 @@ def _checked_counts(path: Path, content: Any) -> tuple[dict[Ngram, float], int]:
     documents = round(math.exp(ref_len) if ref_len % 1 else ref_len)
     largest = max(counts.values())
     if documents < largest:
-        raise ValueError(f"{path}: ref_len={ref_len!r} means {documents} documents, but an n-gram is in {largest:g}.")
+        raise ValueError(
+            f"{path}: ref_len={ref_len!r} means {documents} documents, but an n-gram is in {str(largest)[:20]}."
+        )
     return counts, documents
 
 

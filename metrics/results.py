@@ -75,6 +75,11 @@ def evaluate_captions(
     Raises:
         ValueError: If the ids of the mappings differ, or the references cannot be scored.
     """
+    loose = [key for key, texts in references.items() if isinstance(texts, str)]
+    if loose:
+        raise ValueError(
+            f"{len(loose)} examples ({loose[0]!r}, ...) have a string for references; give a list of captions."
+        )
     styles = styles or {}
     images = {key: key for key in references} if images is None else images
     check_same_ids(references, hypotheses, "hypothesis")

@@ -115,8 +115,16 @@ def _check_utf8(path: Path | str, data: bytes) -> None:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Writes a file at once: readers see the old file or the new one, never a part. Makes the folder."""
-    path = Path(path)
+    """Writes a file at once: readers see the old file or the new one, never a part. Makes the folder.
+
+    A link stays and the file that it leads to is written.
+
+    Raises:
+        ValueError: If there is something that is no file, such as a device or a pipe.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is no regular file, so it cannot be replaced; name another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, since a rename is atomic only within one file system.
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

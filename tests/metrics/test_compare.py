@@ -105,7 +105,7 @@ def test_compare_six_images_have_at_least_two_swaps_in_64_as_large(files, capsys
 
 
 def test_compare_file_with_itself_finds_no_difference(files, capsys):
-    assert main([files[0], files[0], "--resamples", "50"]) == 0
+    assert main([files[0], files[0], "--resamples", "100"]) == 0
 
     for test in json.loads(capsys.readouterr().out)["metrics"].values():
         assert (test["difference"], test["low"], test["high"], test["p"]) == (0, 0, 0, 1)
@@ -114,14 +114,14 @@ def test_compare_file_with_itself_finds_no_difference(files, capsys):
 def test_compare_same_files_give_the_same_numbers(files, capsys):
     outputs = []
     for _ in range(2):
-        main([*files, "--resamples", "50"])
+        main([*files, "--resamples", "100"])
         outputs.append(capsys.readouterr().out)
 
     assert outputs[0] == outputs[1]
 
 
 def test_compare_metrics_asked_for_are_the_only_ones(files, capsys):
-    assert main([*files, "--resamples", "50", "--metrics", "CIDEr", "Bleu_4"]) == 0
+    assert main([*files, "--resamples", "100", "--metrics", "CIDEr", "Bleu_4"]) == 0
 
     assert list(json.loads(capsys.readouterr().out)["metrics"]) == ["Bleu_4", "CIDEr"]
 
@@ -129,7 +129,7 @@ def test_compare_metrics_asked_for_are_the_only_ones(files, capsys):
 def test_compare_metric_that_one_file_lacks_is_left_out_with_a_warning(files, capsys):
     edit(files[1], lambda content: content["overall"].update(ROUGE_L=None))
 
-    assert main([*files, "--resamples", "50"]) == 0
+    assert main([*files, "--resamples", "100"]) == 0
 
     out, error = capsys.readouterr()
     assert list(json.loads(out)["metrics"]) == ["Bleu_1", "Bleu_4", "CIDEr"]
@@ -181,7 +181,7 @@ def test_compare_other_tokenizer_is_refused(files, capsys):
 def test_compare_other_version_is_a_warning(files, capsys):
     edit(files[1], lambda content: content["provenance"]["metrics"].update(java="11"))
 
-    assert main([*files, "--resamples", "10"]) == 0
+    assert main([*files, "--resamples", "100"]) == 0
     assert "other versions: java: None and '11'" in capsys.readouterr().err
 
 
@@ -199,7 +199,7 @@ def test_compare_other_images_are_refused(files, capsys):
         (lambda content: content.update(per_image=[1]), "is not as metrics.evaluate --per-image writes it"),
         (lambda content: content["per_image"]["0.jpg#0"].pop("image"), "is not as metrics.evaluate --per-image writes"),
         (lambda content: content["provenance"]["metrics"].pop("references_sha256"), "does not say which references"),
-        (lambda content: content["per_image"]["0.jpg#0"].update(CIDEr=None), "numbers as 'CIDEr'"),
+        (lambda content: content["per_image"]["0.jpg#0"].update(CIDEr=None), "a number as 'CIDEr'"),
         (lambda content: content["per_image"]["0.jpg#0"].pop("bleu_statistics"), "numbers as 'bleu_statistics'"),
         (lambda content: content["per_image"]["0.jpg#0"].update(bleu_statistics=[1]), "numbers as 'bleu_statistics'"),
     ],
@@ -228,7 +228,7 @@ def test_compare_one_image_is_refused(files, capsys):
 
 
 def test_compare_no_resamples_is_refused(files, capsys):
-    assert "--resamples 0: at least one is needed" in fault([*files, "--resamples", "0"], capsys)
+    assert "--resamples 0: from 100" in fault([*files, "--resamples", "0"], capsys)
 
 
 @pytest.mark.parametrize("how", ["broken", "none"])
@@ -236,7 +236,7 @@ def test_compare_closed_standard_output_is_told_in_one_line(files, how):
     reader, writer = os.pipe()
     os.close(reader)
     program = "import sys; from metrics.compare import main; " + ("sys.stdout = None; " if how == "none" else "")
-    program += f"sys.exit(main({[*files, '--resamples', '10']!r}))"
+    program += f"sys.exit(main({[*files, '--resamples', '100']!r}))"
     with os.fdopen(writer, "wb") as closed:
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=REPOSITORY, stdout=closed, stderr=subprocess.PIPE, text=True
@@ -246,3 +246,24 @@ def test_compare_closed_standard_output_is_told_in_one_line(files, how):
     assert done.stderr.splitlines()[-1] == "error: standard output is closed, so the result could not be written there"
     assert "Traceback" not in done.stderr
     assert "ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["overall"].update(CIDEr=9.9), "CIDEr is 9.9, but per_image gives"),
+        (lambda content: content["overall"].update(Bleu_1="x"), "Bleu_1 is 'x', but per_image gives"),
+        (lambda content: first(content).update(CIDEr=[1, 2]), "has a number as 'CIDEr'"),
+        (lambda content: first(content).update(CIDEr="3.5"), "has a number as 'CIDEr'"),
+        (lambda content: [row["bleu_statistics"].append(1) for row in content["per_image"].values()], "has 10 numbers"),
+    ],
+)
+def test_compare_edited_file_is_refused_by_name(files, capsys, change, message):
+    edit(files[1], change)
+    error = fault(files, capsys)
+    assert "b.json" in error
+    assert message in error
+
+
+def first(content):
+    return next(iter(content["per_image"].values()))

@@ -303,3 +303,22 @@ def test_read_pickle_of_the_flickrstyle_release_is_refused_as_a_list(shared):
     path = shared / "data" / "flickrstyle" / "train_fu.p"
     with pytest.raises(ValueError, match=r"train_fu\.p: needs a dictionary .* but holds a list"):
         DocumentFrequency.read_pickle(path, tokenizer="words", eos=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("documents", lambda values: values[:-1]),
+        ("documents", lambda values: values * 0),
+        ("edges", lambda values: values[:-2]),
+        ("words", lambda values: values[:2]),
+    ],
+)
+def test_load_arrays_that_do_not_belong_together_are_refused(tmp_path, name, change):
+    path = tmp_path / "df.npz"
+    DocumentFrequency.from_references([["a dog runs", "a cat"]], tokenizer="t", eos=None).save(path)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, name: change(arrays[name])})
+    with pytest.raises(ValueError, match=r"df\.npz: not a document frequency of StyleCap, or damaged"):
+        DocumentFrequency.load(path, tokenizer="t", eos=None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -282,3 +283,25 @@ def test_plain_captions_are_what_the_tokenizer_gives():
     written = [row["caption"] for row in REFERENCES["annotations"]]
     a, b, c, d = tokenize_many(written)
     assert {"1": [a, c], "2": [b], "3": [d]} == PLAIN_REFERENCES
+
+
+def test_evaluate_told_to_stop_ends_its_java(hanging_java, all_ended, tmp_path):
+    for name, content in {"r.json": {"1": ["a dog"]}, "h.json": {"1": "a dog"}}.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    command = [sys.executable, "-m", "metrics.evaluate", "--metrics", "METEOR"]
+    command += ["--references", str(tmp_path / "r.json"), "--hypotheses", str(tmp_path / "h.json")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]) as running:
+        process_ids = hanging_java()
+        running.terminate()
+        _, error = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert b"interrupted" in error
+    assert all_ended(process_ids)
+
+
+def test_evaluate_out_that_is_a_pipe_is_refused(evaluate, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, error = evaluate(REFERENCES, HYPOTHESES, "--out", str(tmp_path / "pipe"))
+    assert code == 2
+    assert "pipe: is no regular file" in error
+    assert (tmp_path / "pipe").is_fifo()

@@ -104,3 +104,11 @@ def test_read_jsonl_invalid_row_names_file_and_line_after_the_good_rows(tmp_path
 
 def test_encode_json_not_a_number_becomes_null_on_one_line():
     assert encode_json({"loss": float("nan"), "n": [1, 2]}) == b'{"loss":null,"n":[1,2]}'
+
+
+def test_write_json_through_a_link_writes_the_file_and_keeps_the_link(tmp_path):
+    (tmp_path / "real.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    write_json(tmp_path / "link.json", {"lr": 1})
+    assert (tmp_path / "link.json").is_symlink()
+    assert read_json(tmp_path / "real.json") == {"lr": 1}
