@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.ngrams import MAX_NGRAM
 from metrics.rouge import positions_by_word
 
-MAX_NGRAM = 4
 NUM_STATISTICS = 2 * MAX_NGRAM + 2
 
 # pycocoevalcap keeps its precisions finite with these two. They show where nothing matches: Bleu_4 is then about

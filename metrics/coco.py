@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from metrics.bleu import bleu_from_statistics, bleu_statistics
 from metrics.cider import cider
 from metrics.java import MetricUnavailable
-from metrics.java import java_version as java_version
 from metrics.java_metrics import meteor_from_statistics, running_meteor, running_spice
 from metrics.rouge import rouge_l
 

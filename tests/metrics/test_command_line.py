@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -11,16 +10,6 @@ import pytest
 
 from metrics.command_line import run_command, show_path, write_result
 from utils.io import read_json
-
-
-@pytest.fixture(autouse=True)
-def _logging_restored():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        root.removeHandler(handler)
-    root.setLevel(level)
 
 
 def failing(error: BaseException):

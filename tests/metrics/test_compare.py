@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -17,16 +16,6 @@ from utils.io import read_json, write_json
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = ("Bleu_1", "Bleu_4", "ROUGE_L", "CIDEr")
 WORDS = "a red blue dog cat runs sits on the grass".split()
-
-
-@pytest.fixture(autouse=True)
-def _logging_restored():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        root.removeHandler(handler)
-    root.setLevel(level)
 
 
 def captions(seed: int) -> dict[str, str]:

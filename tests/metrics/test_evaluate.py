@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -36,16 +35,6 @@ STYLED = [
     for name in ("a.jpg", "b.jpg")
     for style, text in (("romantic", "my love"), ("pirate", "arr"))
 ]
-
-
-@pytest.fixture(autouse=True)
-def _logging_restored():
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        root.removeHandler(handler)
-    root.setLevel(level)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import orjson
 import pytest
@@ -10,6 +12,7 @@ from metrics.coco import METRIC_NAMES, score_captions
 from metrics.confidence import bootstrap_intervals
 from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
 from metrics.results import evaluate_captions, write_results
+from utils.config_types import MetricName
 from utils.io import read_json
 
 WITHOUT_JAVA = tuple(name for name in METRIC_NAMES if name not in ("METEOR", "SPICE"))
@@ -279,3 +282,12 @@ def test_write_results_is_json_with_a_line_for_each_image(tmp_path):
     assert '    "a": {"CIDEr":1.0},' in path.read_text().splitlines()
     write_results(path, {"n": 2})
     assert orjson.loads(path.read_bytes()) == {"n": 2}
+
+
+def test_evaluate_captions_string_for_references_is_refused():
+    with pytest.raises(ValueError, match=r"1 examples \('1', ...\) have a string for references"):
+        evaluate_captions({"1": "a dog"}, {"1": "a dog"}, None, train_captions=None, provenance={})
+
+
+def test_metric_names_of_the_configuration_are_those_that_can_be_measured():
+    assert get_args(MetricName) == METRIC_NAMES
