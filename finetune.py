@@ -19,6 +19,7 @@ from utils.config import FLAG_KEYS, RunConfig, load_config
 from utils.signals import stopping_as_on_ctrl_c
 
 COMMANDS = ("train", "eval", "caption")
+SWITCHES = {"freeze_resnet": "adds resnet to train.freeze", "cider": "self-critical training: scst.enabled=true"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,22 +64,22 @@ def make_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--split", choices=("val", "test"), help="rows to evaluate on; eval.split if not given")
     flags = parser.add_argument_group("flags of the original project", "each stands for a key of the configuration")
     for flag, key in FLAG_KEYS.items():
-        if flag == "freeze_resnet":
-            flags.add_argument(f"--{flag}", action="store_true", default=None, help=f"adds resnet to {key}")
+        if flag in SWITCHES:
+            flags.add_argument(f"--{flag}", action="store_true", default=None, help=SWITCHES[flag])
         else:
             flags.add_argument(f"--{flag}", metavar="VALUE", help=key)
     return parser
 
 
-def read_config(options: argparse.Namespace, *, leave_out: Sequence[str] = ()) -> RunConfig:
+def read_config(options: argparse.Namespace, *, checkpoint: str | None) -> RunConfig:
     """The configuration that options describe; checks it before anything heavy is imported."""
-    flags = {flag: getattr(options, flag) for flag in FLAG_KEYS if flag not in leave_out}
-    return load_config(options.conf, options.set, flags)
+    flags = {flag: getattr(options, flag) for flag in FLAG_KEYS}
+    return load_config(options.conf, options.set, flags | {"checkpoint": checkpoint})
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train and evaluate."""
-    config = read_config(options)
+    config = read_config(options, checkpoint=options.checkpoint)
     start_console()
     from trainers.pipeline import rank, train
 
@@ -92,7 +93,8 @@ def run_eval(options: argparse.Namespace) -> int:
     """Evaluate a trained model."""
     if options.split:
         options.set.append(f"eval.split={options.split}")
-    config = read_config(options, leave_out=("checkpoint",))
+    # What training starts from is not opened, and need not be given even where self-critical training asks for it.
+    config = read_config(options, checkpoint=options.checkpoint or "output")
     start_console()
     from trainers.pipeline import evaluate, rank
 

@@ -3,6 +3,10 @@
     references = PreparedReferences([["a dog runs", "the dog is running"], ["two men"]], document_frequency)
     references.score(["a dog", "a dog runs", "men"], rows=[0, 0, 1])
 
+Document frequencies for rewards come from captions in one command, which ``metrics.build_df`` explains:
+
+    python -m metrics.cider build-df --references train.json --out df.npz
+
 Source:
     Vedantam et al. 2015, arXiv:1411.5726. What pycocoevalcap calls ``Cider`` is the paper's CIDEr-D (clipped counts,
     penalty on length) and the same formula as ``modelscope.metrics.ciderD`` and self-critical.pytorch's ``ciderD``;
@@ -138,22 +142,26 @@ class PreparedReferences:
         self._norms = _norms(self._idf[found][entries.ranks], entries.counts, segments, MAX_NGRAM * len(captions))
         self._lengths = _lengths(ngrams)
 
-    def score(self, hypotheses: Sequence[str], rows: Sequence[int] | None = None) -> FloatArray:
+    def score(
+        self, hypotheses: Sequence[str], rows: Sequence[int] | None = None, ended: Sequence[bool] | None = None
+    ) -> FloatArray:
         """CIDEr-D of captions.
 
         Args:
             hypotheses: Tokenised; "" scores 0 (but see ``DocumentFrequency.eos``).
             rows: For each hypothesis the position of its references; several may share one. None: one hypothesis for
                 each image, in order.
+            ended: True for each hypothesis that gets the document frequencies' ``eos``, which a caption that was cut
+                off must not have. None: all of them.
 
         Returns:
             Scores in [0, 10]. Shape (number of hypotheses,).
 
         Raises:
-            ValueError: If ``rows`` does not name an image for every hypothesis.
+            ValueError: If ``rows`` does not name an image for every hypothesis, or ``ended`` has another length.
         """
         images = self._images(len(hypotheses), rows)
-        ngrams = CaptionNgrams(hypotheses, self._eos)
+        ngrams = self._ngrams(hypotheses, ended)
         own, orders, lengths = ngrams.entries, ngrams.tree.orders, _lengths(ngrams)
         weighed = self._weighed.find(ngrams.tree)
         known = self._tree.find(ngrams.tree) if self._ranks is None else self._ranks[weighed]
@@ -170,6 +178,15 @@ class PreparedReferences:
         terms *= _penalties(lengths[owners], self._lengths[captions])
         totals = np.bincount(owners, weights=terms, minlength=len(hypotheses))
         return 10 * totals / (MAX_NGRAM * self._sizes[images])
+
+    def _ngrams(self, hypotheses: Sequence[str], ended: Sequence[bool] | None) -> CaptionNgrams:
+        if ended is None or self._eos is None:
+            return CaptionNgrams(hypotheses, self._eos)
+        if len(ended) != len(hypotheses):
+            raise ValueError(f"{len(hypotheses)} hypotheses, but ended tells of {len(ended)}; it must tell of each.")
+        return CaptionNgrams(
+            [f"{text} {self._eos}" if has_ended else text for text, has_ended in zip(hypotheses, ended, strict=True)]
+        )
 
     def _images(self, num_hypotheses: int, rows: Sequence[int] | None) -> IntArray:
         num_images = len(self._sizes)
@@ -205,3 +222,11 @@ def _terms(own: IntArray, theirs: IntArray, idf: FloatArray, scale: FloatArray) 
 def _penalties(own: IntArray, theirs: IntArray) -> FloatArray:
     """Gaussian penalty on a difference of length."""
     return np.exp((own - theirs) ** 2 / (-2 * SIGMA**2))
+
+
+if __name__ == "__main__":
+    import sys
+
+    from metrics.build_df import main
+
+    sys.exit(main())

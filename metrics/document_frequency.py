@@ -19,6 +19,9 @@ from utils.io import encode_json, write_bytes
 FORMAT = "StyleCap document frequency 1"
 """Names the layout of a saved file; another layout gets another number."""
 
+EOS = "<eos>"
+"""The end of a caption as a word, in rewards and in their document frequencies, as in self-critical.pytorch's files."""
+
 
 @dataclass(frozen=True, eq=False)
 class DocumentFrequency:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,27 +14,34 @@ IGNORE_INDEX = -100
 
 
 class CaptionBatch(TypedDict):
-    """What the model's forward takes.
+    """What a trainer takes.
 
-    ``input_ids`` int64 (B, S) and ``decoder_input_ids`` int64 (B, T) are padded on the right; ``patch_images`` float32
-    (B, 3, H, W) is in channels_last; ``patch_masks`` bool (B,) is True where there is a picture; ``labels`` int64
-    (B, T) holds ``IGNORE_INDEX`` after EOS.
+    ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) and ``decoder_input_ids`` int64 (B, T)
+    are padded on the right; ``patch_images`` float32 (B, 3, H, W) is in channels_last; ``patch_masks`` bool (B,) is
+    True where there is a picture; ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS. ``masked_input_ids``
+    (B, S'), ``masked_decoder_input_ids`` and ``masked_labels`` (B, T') are the same of the masked-LM task, which has no
+    pictures; they are there if the examples have them.
     """
 
+    rows: Tensor
     input_ids: Tensor
-    patch_images: Tensor
+    patch_images: NotRequired[Tensor]
+    image_features: NotRequired[Tensor]
     patch_masks: Tensor
     decoder_input_ids: Tensor
     labels: Tensor
+    masked_input_ids: NotRequired[Tensor]
+    masked_decoder_input_ids: NotRequired[Tensor]
+    masked_labels: NotRequired[Tensor]
 
 
 class CaptionCollator:
     """Pads encoded examples into a :class:`CaptionBatch`.
 
     Args:
-        pad_token_id: Fills ``input_ids`` and ``decoder_input_ids``.
+        pad_token_id: Fills sources and decoder inputs.
         bos_token_id: First decoder input.
-        ignore_index: Fills ``labels``.
+        ignore_index: Fills labels.
     """
 
     def __init__(self, pad_token_id: int, bos_token_id: int, ignore_index: int = IGNORE_INDEX) -> None:
@@ -44,15 +51,27 @@ class CaptionCollator:
 
     def __call__(self, encoded: Sequence[EncodedExample]) -> CaptionBatch:
         """Make one batch; only tensors, because the trainer moves all of it to the device."""
-        return CaptionBatch(
+        labels = [item["labels"] for item in encoded]
+        batch = CaptionBatch(
+            rows=torch.tensor([item["row"] for item in encoded], dtype=torch.int64),
             input_ids=_pad_right([item["input_ids"] for item in encoded], self.pad_token_id),
-            patch_images=_stack_channels_last([item["patch_image"] for item in encoded]),
             patch_masks=torch.tensor([item["patch_mask"] for item in encoded], dtype=torch.bool),
-            decoder_input_ids=_pad_right(
-                [[self.bos_token_id, *item["labels"][:-1]] for item in encoded], self.pad_token_id
-            ),
-            labels=_pad_right([item["labels"] for item in encoded], self.ignore_index),
+            decoder_input_ids=self._pad_decoder_inputs(labels),
+            labels=_pad_right(labels, self.ignore_index),
         )
+        if "image_features" in encoded[0]:
+            batch["image_features"] = torch.stack([item["image_features"] for item in encoded])
+        else:
+            batch["patch_images"] = _stack_channels_last([item["patch_image"] for item in encoded])
+        if "masked_ids" in encoded[0]:
+            masked_labels = [item["masked_labels"] for item in encoded]
+            batch["masked_input_ids"] = _pad_right([item["masked_ids"] for item in encoded], self.pad_token_id)
+            batch["masked_decoder_input_ids"] = self._pad_decoder_inputs(masked_labels)
+            batch["masked_labels"] = _pad_right(masked_labels, self.ignore_index)
+        return batch
+
+    def _pad_decoder_inputs(self, labels: Sequence[Sequence[int]]) -> Tensor:
+        return _pad_right([[self.bos_token_id, *row[:-1]] for row in labels], self.pad_token_id)
 
 
 def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

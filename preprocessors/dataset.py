@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from preprocessors.examples import CaptionExample
+from preprocessors.masking import MaskedSource
 from preprocessors.ofa import EncodedExample, OFAStylePreprocessor
 
 
@@ -17,19 +21,35 @@ class CaptionDataset(Dataset[EncodedExample]):
     Args:
         examples: Examples of one split.
         preprocessor: Makes the model inputs.
-        training: Whether captions take turns and crops and style dropout are drawn.
+        training: Whether captions take turns, and crops, style dropout and masks are drawn.
+        masking: In training, gives each example a text of the masked-LM task as well; None gives none.
+        features: Of the ResNet by picture, (F, h, w), to be used in place of pixels; None opens the pictures.
     """
 
-    def __init__(self, examples: Sequence[CaptionExample], preprocessor: OFAStylePreprocessor, training: bool) -> None:
+    def __init__(
+        self,
+        examples: Sequence[CaptionExample],
+        preprocessor: OFAStylePreprocessor,
+        training: bool,
+        masking: MaskedSource | None = None,
+        features: Mapping[Path, Tensor] | None = None,
+    ) -> None:
         self.examples = list(examples)
         self.preprocessor = preprocessor
         self.training = training
+        self.masking = masking
+        self.features = features
         # Shared memory: workers that outlive an epoch have their own copy of the data set and would not see an int.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch (from 0) that the next examples are drawn for, in worker processes as well."""
         self._epoch.fill_(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that examples are drawn for."""
+        return int(self._epoch.item())
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -42,5 +62,21 @@ class CaptionDataset(Dataset[EncodedExample]):
             FileNotFoundError: If its picture is missing.
             ValueError: If its picture cannot be read; names the file and the annotation row.
         """
-        epoch = int(self._epoch.item())
-        return self.preprocessor.encode(self.examples[row], epoch=epoch, row=row, training=self.training)
+        example, epoch = self.examples[row], self.epoch
+        features = None if self.features is None else self.features[example.image_path]
+        encoded = self.preprocessor.encode(
+            example, epoch=epoch, row=row, training=self.training, image_features=features
+        )
+        if self.training and self.masking is not None:
+            self._add_masked(encoded, self.masking, epoch)
+        return encoded
+
+    def _add_masked(self, encoded: EncodedExample, masking: MaskedSource, epoch: int) -> None:
+        row, example = encoded["row"], self.examples[encoded["row"]]
+        generator = random.Random(f"{self.preprocessor.seed}/masked/{epoch}/{row}")
+        caption = self.preprocessor.caption_of(example, epoch=epoch, row=row)
+        # The example's own style, whatever style dropout made of it: without a picture, the neutral name over half a
+        # caption full of the style's words would teach that neutral means that style. Where the style is to be guessed
+        # from the words, the masker hides its name.
+        text, encoded["masked_ids"] = masking.draw(caption, example.style, len(self), generator)
+        encoded["masked_labels"] = self.preprocessor.target_ids(text)

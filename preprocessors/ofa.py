@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import string
-from typing import Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 from torch import Tensor
 
@@ -29,14 +29,23 @@ class TextTokenizer(Protocol):
 
 
 class EncodedExample(TypedDict):
-    """One example as the model takes it; ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W)."""
+    """One example as the model takes it.
+
+    ``row`` is its place in its data set, ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W), or
+    ``image_features`` (F, h, w) stand instead of it, computed beforehand.
+    ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if the data set masks.
+    """
 
     example_id: str
+    row: int
     style: str
     input_ids: list[int]
-    patch_image: Tensor
+    patch_image: NotRequired[Tensor]
+    image_features: NotRequired[Tensor]
     patch_mask: bool
     labels: list[int]
+    masked_ids: NotRequired[list[int]]
+    masked_labels: NotRequired[list[int]]
 
 
 def clean_caption(caption: str, max_words: int | None = None) -> str:
@@ -117,20 +126,31 @@ class OFAStylePreprocessor:
         text = clean_caption(caption, self.max_target_length)
         return [*self.tokenizer.encode_text(text, max_length=self.max_source_length), self.tokenizer.eos_token_id]
 
+    def caption_of(self, example: CaptionExample, *, epoch: int, row: int) -> str:
+        """The caption whose turn it is in training: each epoch goes on to the next, from a start drawn for the row."""
+        start = random.Random(f"{self.seed}/{row}").randrange(len(example.captions))
+        return example.captions[(start + epoch) % len(example.captions)]
+
     def encode(
-        self, example: CaptionExample, *, epoch: int = 0, row: int = 0, training: bool = False
+        self,
+        example: CaptionExample,
+        *,
+        epoch: int = 0,
+        row: int = 0,
+        training: bool = False,
+        image_features: Tensor | None = None,
     ) -> EncodedExample:
         """Make the model inputs of one example.
 
-        In training the captions of an example take turns: each epoch goes on to the next, from a start drawn for the
-        row, and crops and style dropout are drawn for (seed, epoch, row). Otherwise it is always the first caption,
-        the whole picture and the example's own style.
+        In training the captions of an example take turns, see :meth:`caption_of`, and crops and style dropout are drawn
+        for (seed, epoch, row). Otherwise it is always the first caption, the whole picture and the example's own style.
 
         Args:
             example: The example.
             epoch: Epoch, from 0.
             row: Place of the example in its data set.
             training: Whether to draw.
+            image_features: Of the picture, (F, h, w), if they are known; then the file is not opened.
 
         Raises:
             FileNotFoundError: If the picture is missing.
@@ -140,17 +160,24 @@ class OFAStylePreprocessor:
         if training:
             generator = random.Random(f"{self.seed}/{epoch}/{row}")
             style = self.registry.neutral if generator.random() < self.style_dropout else style
-            start = random.Random(f"{self.seed}/{row}").randrange(len(example.captions))
-            caption = example.captions[(start + epoch) % len(example.captions)]
+            caption = self.caption_of(example, epoch=epoch, row=row)
+        encoded = EncodedExample(
+            example_id=example.example_id,
+            row=row,
+            style=style,
+            input_ids=self.prompt_ids(style),
+            patch_mask=True,
+            labels=self.target_ids(caption),
+        )
+        if image_features is None:
+            encoded["patch_image"] = self._pixels(example, generator)
+        else:
+            encoded["image_features"] = image_features
+        return encoded
+
+    def _pixels(self, example: CaptionExample, generator: random.Random | None) -> Tensor:
         try:
             image = load_image(example.image_path)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"{example.where}: {error}") from error
-        return EncodedExample(
-            example_id=example.example_id,
-            style=style,
-            input_ids=self.prompt_ids(style),
-            patch_image=self.image_transform(image, generator),
-            patch_mask=True,
-            labels=self.target_ids(caption),
-        )
+        return self.image_transform(image, generator)

@@ -104,28 +104,27 @@ class StyleRegistry:
         canonical = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
-    def check_same(self, other: StyleRegistry, where: str) -> None:
-        """Refuse a model whose styles are not these.
+    def check_known_to(self, model: StyleRegistry, where: str) -> None:
+        """Refuse a model that lacks some of these styles or reads them otherwise; it may have more of them.
 
         Args:
-            other: The registry of the model that is being opened.
+            model: The registry of the model that is being opened, which is the one to go on with.
             where: The model's folder, for the message.
 
         Raises:
-            ValueError: If the two registries differ; the message lists what differs first.
+            ValueError: Listing what differs first.
         """
-        if self.hash == other.hash:
-            return
-        only_here = sorted(set(self.names) - set(other.names))
-        only_there = sorted(set(other.names) - set(self.names))
-        differing = [f"not in the model: {', '.join(only_here[:5])}"] if only_here else []
-        differing += [f"only in the model: {', '.join(only_there[:5])}"] if only_there else []
-        differing += [f"inject {self.inject!r}, there {other.inject!r}"] if self.inject != other.inject else []
-        raise ValueError(
-            f"{where}: the model was made with other styles "
-            f"({'; '.join(differing) or 'other ids, aliases or neutral style'}). "
-            f"Use the styles of its {FILE_NAME}, or start from a model that has none."
-        )
+        known = {*model._ids, *model._aliases}
+        missing = [name for name in self.names if fold_name(name) not in known]
+        differing = [f"not in the model: {', '.join(missing[:5])}"] if missing else []
+        differing += [f"inject {self.inject!r}, there {model.inject!r}"] if self.inject != model.inject else []
+        if fold_name(self.neutral) != fold_name(model.neutral):
+            differing.append(f"neutral {self.neutral!r}, there {model.neutral!r}")
+        if differing:
+            raise ValueError(
+                f"{where}: the model was made with other styles ({'; '.join(differing)}). "
+                f"Use the styles of its {FILE_NAME}, or start from a model that has none."
+            )
 
     def save(self, folder: Path) -> None:
         """Write ``styles.json`` into a model folder."""

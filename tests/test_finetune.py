@@ -388,7 +388,10 @@ def test_eval_before_training_is_refused(tiny_document, tmp_path, capsys):
 def test_shipped_configuration_loads_and_builds_its_model(conf):
     from models.ofa import PRESETS, OFAConfig
 
-    config = load_config(conf)
+    # Self-critical training starts from the model that the command line names.
+    starts_from = {"checkpoint": "work_dir/a/output"} if "model" not in json.loads(conf.read_bytes()) else {}
+    config = load_config(conf, flags=starts_from)
+    assert config.scst.enabled == bool(starts_from)
     assert config.work_dir == Path("work_dir") / conf.stem
     if config.model.preset:
         ofa = OFAConfig(**PRESETS[config.model.preset] | config.model.overrides)
@@ -401,3 +404,17 @@ def test_caption_shrinks_large_photographs(trained, tmp_path, capsys):
     model = str(trained["run"] / "output")
     assert finetune.main(["caption", "--model", model, "--image", str(tmp_path / "wide.png")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_self_critical_training_without_a_checkpoint_is_refused(tiny_document, tmp_path, capsys):
+    conf = _write(tmp_path, tiny_document)
+    before = sorted(tmp_path.rglob("*"))
+    error = _fails(capsys, "--conf", conf, "--cider")
+    assert "self-critical training starts from a trained captioner: give --checkpoint RUN/output" in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_eval_takes_a_self_critical_configuration_without_a_checkpoint(trained, tmp_path, capsys):
+    document = {**trained["document"], "model": {}, "scst": {"enabled": True}}
+    assert finetune.main(["eval", "--conf", _write(tmp_path, document)]) == 0
+    assert json.loads(capsys.readouterr().out)["overall"] == json.loads(trained["stdout"])["overall"]

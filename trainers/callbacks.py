@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from trainers.monitoring import is_monitored
 from utils.io import append_jsonl
 
 logger = logging.getLogger(__name__)
@@ -19,12 +20,14 @@ RENAMED = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate"
 
 def to_metrics(logs: dict[str, Any]) -> dict[str, float]:
     """Trainer's log entry under the names of ``metrics.jsonl``: ``train/...`` and ``val/...``; others are dropped."""
-    named = {RENAMED.get(key, f"val/{key.removeprefix('eval_')}"): value for key, value in logs.items() if _known(key)}
-    return {key: value for key, value in named.items() if isinstance(value, int | float)}
+    named = {_name(key): value for key, value in logs.items()}
+    return {key: value for key, value in named.items() if key is not None and isinstance(value, int | float)}
 
 
-def _known(key: str) -> bool:
-    return key in RENAMED or key.startswith("eval_")
+def _name(key: str) -> str | None:
+    if key.startswith("eval_"):
+        return f"val/{key.removeprefix('eval_')}"
+    return f"train/{key}" if is_monitored(key) else RENAMED.get(key)
 
 
 class RunRecorder(TrainerCallback):

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from preprocessors.corpora import StyledText, read_style_corpus
 from preprocessors.drawn_scenes import write_drawn_scenes
 from preprocessors.examples import CaptionExample
 from preprocessors.images import verify_images
@@ -67,7 +68,12 @@ def read_split(
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 
-def styles_of(examples: Iterable[CaptionExample]) -> list[str]:
+def read_corpus(config: RunConfig) -> list[StyledText]:
+    """The text-only corpus of the masked-LM task; empty if there is none."""
+    return [] if config.masked_lm.corpus is None else read_style_corpus(config.masked_lm.corpus)
+
+
+def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:
     """Distinct styles, sorted without regard to case: a style's id must not depend on the order of the rows.
 
     Of spellings that differ in case alone, the first one counts.

@@ -29,6 +29,22 @@ def count_kept(tokens: int, drop_worst: float) -> int:
     return max(1, int(tokens * (1.0 - drop_worst)))
 
 
+def token_log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:
+    """Log-probability of each chosen token: its logit minus the log-sum-exp.
+
+    The (N, T, V) log-probabilities are never stored; autograd keeps the logits alone.
+
+    Args:
+        logits: (N, T, V); divide them by the temperature first if the tokens were drawn with one.
+        token_ids: int64 (N, T), in [0, V) where nothing counts as well.
+
+    Returns:
+        float32 (N, T), nats.
+    """
+    logits = logits.float()
+    return logits.gather(-1, token_ids[..., None])[..., 0] - logits.logsumexp(-1)
+
+
 def label_smoothed_cross_entropy(
     logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, drop_worst: float = 0.0
 ) -> CrossEntropy:

@@ -25,10 +25,11 @@ from models.ofa import (
 from preprocessors.bpe import train_bpe
 from preprocessors.examples import CaptionExample
 from preprocessors.images import ImageTransform
+from preprocessors.masking import masked_prompt
 from preprocessors.ofa import STYLE_SLOT, OFAStylePreprocessor
 from preprocessors.styles import FILE_NAME as STYLES_FILE
 from preprocessors.styles import StyleRegistry
-from trainers.data import styles_of
+from trainers.data import read_corpus, styles_of
 from utils.config import RunConfig
 from utils.hub import resolve_model_folder
 from utils.io import read_json
@@ -57,8 +58,10 @@ class StyledModel(NamedTuple):
 
 
 def new_registry(config: RunConfig, examples: Sequence[CaptionExample]) -> StyleRegistry:
-    """Registry over the styles of the training examples."""
-    return StyleRegistry(styles_of(examples), inject=config.style.inject, neutral=config.style.neutral)
+    """Registry over the styles of the training examples and of the text-only corpus."""
+    return StyleRegistry(
+        styles_of([*examples, *read_corpus(config)]), inject=config.style.inject, neutral=config.style.neutral
+    )
 
 
 def set_up_model(config: RunConfig, train_examples: Sequence[CaptionExample]) -> StyledModel:
@@ -69,13 +72,13 @@ def set_up_model(config: RunConfig, train_examples: Sequence[CaptionExample]) ->
         train_examples: Give the styles and, for a new model, the BPE.
 
     Raises:
-        ValueError: If the model's own styles differ from those of the data, or an override is no field of OFAConfig.
+        ValueError: If the model does not know all styles of the data, or an override is no field of OFAConfig.
     """
     registry = new_registry(config, train_examples)
     if config.model.name is None:
         return _new_model(config, registry, train_examples)
     styled = open_styled_model(config.model.name, revision=config.model.revision, registry=registry)
-    registry.check_same(styled.registry, config.model.name)
+    registry.check_known_to(styled.registry, config.model.name)
     return styled
 
 
@@ -140,7 +143,10 @@ def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer
 def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]) -> StyledModel:
     num_codes = len(registry) if registry.inject == "code" else 0
     captions = [caption for example in train_examples for caption in example.captions]
+    captions += [text.body for text in read_corpus(config)]
     prompts = [config.style.prompt.replace(STYLE_SLOT, registry.token_of(name)) for name in registry.names]
+    if config.masked_lm.weight:
+        prompts += [masked_prompt("", registry.token_of(name)) for name in registry.names]
     with tempfile.TemporaryDirectory() as scratch:
         train_bpe(captions, Path(scratch), config.model.bpe_size, extra_texts=prompts)
         tokenizer = OFATokenizer.from_pretrained(scratch, num_codes=num_codes, num_bins=0)
@@ -179,7 +185,7 @@ def model_settings(
     ModelScope reads the sizes, the ``prompt`` (for the neutral style) and ``beam_search``; the rest is ours.
     """
     decode = config.decode
-    trained = {registry.resolve(style) for style in styles_of(train_examples)}
+    trained = {registry.resolve(style) for style in styles_of([*train_examples, *read_corpus(config)])}
     if config.style.dropout:
         trained.add(registry.neutral)
     return {

@@ -30,6 +30,8 @@ from trainers.model_setup import (
     save_styled_model,
     set_up_model,
 )
+from trainers.reward_setup import DocumentFrequencySource
+from trainers.tasks import TrainingTasks, prepare_tasks
 from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig
 from utils.io import read_json, write_json
@@ -78,6 +80,7 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
     val_split = with_model_styles(read_split(config, "val", config.eval.styles), styled)
     eval_split = val_split if config.eval.split == "val" else read_eval_split(config, styled)
     run = Run(config.work_dir)
+    tasks = TrainingTasks() if run.output.is_dir() else prepare_tasks(config, captioner, train_split.examples)
     with args.main_process_first(desc="run folder"):
         if rank() == 0:
             enter_run(run, config, command, conf_file, {"train": train_split, "val": val_split, "eval": eval_split})
@@ -88,12 +91,16 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
         trained.model.to(args.device)
         captioner = build_captioner(config, trained)
     else:
-        trainer = build_trainer(config, run, args, styled, captioner, train_split.examples, val_split.examples)
+        if rank() == 0 and tasks.document_frequency is not None:
+            keep_document_frequency(run, tasks.document_frequency)
+        examples = train_split.examples, val_split.examples
+        trainer = build_trainer(config, run, args, styled, captioner, *examples, tasks)
         trainer.train(resume_from_checkpoint=last_checkpoint(run))
         # Evaluate what is saved: accelerate leaves the forward pass under autocast.
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         if rank() == 0:
             save_styled_model(run.output, styled)
+            run.features.unlink(missing_ok=True)
             logger.info("model: %s", run.output)
     return evaluate_split(config, run, captioner, eval_split, train_split.examples, model=str(run.output))
 
@@ -131,6 +138,12 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     train_split = with_model_styles(train_split, styled)
     setup_logging(run.log, rank())
     return evaluate_split(config, run, captioner, eval_split, train_split.examples, model=name)
+
+
+def keep_document_frequency(run: Run, source: DocumentFrequencySource) -> None:
+    """Save the document frequencies with the run, and where the next run looks for them."""
+    source.document_frequency.save(run.document_frequency)
+    source.save()
 
 
 def build_captioner(config: RunConfig, styled: StyledModel) -> Captioner:

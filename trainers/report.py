@@ -9,13 +9,14 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from preprocessors.images import DECODE_ERRORS
-from trainers.report_charts import confusion_map, loss_chart
+from trainers.report_charts import Points, confusion_map, line_chart, training_charts
 from trainers.report_tables import (
     describe_confidence,
     diversity_cards,
@@ -57,9 +58,10 @@ def write_report(
     title: str,
     results: Mapping[str, Any],
     rows: Sequence[ReportRow],
-    losses: Mapping[str, Sequence[tuple[int, float]]],
+    losses: Mapping[str, Points],
     config: Mapping[str, Any],
     settings: Mapping[str, Any],
+    training: Mapping[str, Points] = MappingProxyType({}),
 ) -> None:
     """Write the report: one file that needs no network, with pictures as thumbnails inside.
 
@@ -74,6 +76,7 @@ def write_report(
         losses: By curve ("train", "val") the points (optimizer step, loss in nats per token); may be empty.
         config: The resolved configuration, JSON-like.
         settings: Decoding settings to name beside the captions.
+        training: The other numbers logged in training, see :func:`trainers.report_charts.training_charts`.
     """
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -97,7 +100,9 @@ def write_report(
         unavailable=_by_reason(results["unavailable"]),
         pictures=_pictures(rows),
         hues={style: HUES[i % len(HUES)] for i, style in enumerate(dict.fromkeys(styles))},
-        chart=loss_chart(losses),
+        chart=line_chart(losses),
+        self_critical="scst" in training,
+        training=training_charts(training),
         settings=_flatten(settings),
         details={"Configuration": _flatten(config), "Provenance": _flatten(results["provenance"])},
     )

@@ -1,4 +1,4 @@
-"""The report's pictures as places and shades that its template draws: loss curves and the confusion of styles."""
+"""The report's pictures as places and shades that its template draws: curves and the confusion of styles."""
 
 from __future__ import annotations
 
@@ -6,8 +6,46 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
+Points = Sequence[tuple[int, float]]
+
+COLOURS = ("train", "val")
+"""The style sheet's colours of a chart's curves, in order; no chart has more."""
+
+
+class TrainingChart(NamedTuple):
+    """A chart of numbers logged in training."""
+
+    title: str
+    note: str
+    curves: Mapping[str, str]
+    """By the name shown, the name in ``metrics.jsonl`` after ``train/``."""
+    deviation: str = ""
+    """Likewise; "" for none."""
+    covers: Sequence[float] = ()
+    """Values that the y axis has to reach."""
+
+
+TRAINING_CHARTS = (
+    TrainingChart("Reward", "weighted sum of its terms; band: one deviation", {"mean": "reward"}, "reward_std"),
+    TrainingChart(
+        "Shares",
+        "of the pictures, of the drawn captions",
+        {"all rewards equal": "flat_share", "captions without an end": "unended_share"},
+        covers=(0.0, 1.0),
+    ),
+    TrainingChart("Caption length", "of the drawn captions, tokens with EOS", {"mean": "caption_length"}),
+    TrainingChart("Distinct-2", "different word pairs per pair, in a batch of drawn captions", {"mean": "distinct_2"}),
+    TrainingChart("Unweighted losses", "nats per token", {"cross-entropy": "cross_entropy", "masked LM": "masked_lm"}),
+    TrainingChart("KL divergence", "from the starting model, nats per token", {"KL": "kl"}),
+    TrainingChart(
+        "Unlikelihood",
+        "nats per token",
+        {"repetition": "unlikelihood_repetition", "other styles' words": "unlikelihood_leakage"},
+    ),
+)
 MAX_CURVE_POINTS = 200
 MAX_NAMED_STYLES = 24
 """More styles than this have no room for their names beside a confusion matrix."""
@@ -17,20 +55,25 @@ MAX_MISTAKES = 12
 SHADES = 8
 
 
-def loss_chart(losses: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, Any] | None:
+def line_chart(
+    curves: Mapping[str, Points], deviation: Points = (), covers: Sequence[float] = ()
+) -> dict[str, Any] | None:
     """Curves and ticks in percent of the plot's width and height, y downwards; None if there is nothing to draw.
 
     Args:
-        losses: By curve the points (optimizer step, loss in nats per token); those that are not finite are counted.
+        curves: By name the points (optimizer step, value); those that are not finite are counted.
+        deviation: Points (optimizer step, deviation): every curve gets a band of that half-width.
+        covers: Values that the y axis has to reach.
     """
-    finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in losses.items()}
-    curves = {name: _thin_out(sorted(points)) for name, points in finite.items() if points}
-    if not curves:
+    finite = {name: [point for point in points if math.isfinite(point[1])] for name, points in curves.items()}
+    drawn = {name: _thin_out(_widen(points, deviation)) for name, points in finite.items()}
+    every = [point for points in drawn.values() for point in points]
+    if not every:
         return None
-    steps, values = zip(*(point for points in curves.values() for point in points), strict=True)
-    x_ticks = ticks(0, max(steps))
-    y_ticks = ticks(min(values), max(values))
-    x_high, y_low, y_high = max(max(steps), 1), y_ticks[0], y_ticks[-1]
+    last_step = max(step for step, _, _ in every)
+    edges = [value + side * width for _, value, width in every for side in (-1, 1)]
+    x_ticks, y_ticks = ticks(0, last_step), ticks(min(*edges, *covers), max(*edges, *covers))
+    x_high, y_low, y_high = max(last_step, 1), y_ticks[0], y_ticks[-1]
 
     def place(step: float, value: float) -> tuple[float, float]:
         return round(100 * step / x_high, 3), round(100 * (y_high - value) / (y_high - y_low), 3)
@@ -39,22 +82,60 @@ def loss_chart(losses: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, A
         "curves": [
             {
                 "name": name,
+                "colour": COLOURS[i],
                 "last": finite[name][-1][1],
-                "points": [{"at": place(step, value), "step": step, "value": value} for step, value in points],
+                "points": [{"at": place(step, value), "step": step, "value": value} for step, value, _ in points],
+                "band": [place(*corner) for corner in _outline(points)],
             }
-            for name, points in curves.items()
+            for i, (name, points) in enumerate(drawn.items())
+            if points
         ],
         "x_ticks": [(place(tick, y_low)[0], f"{tick:,.0f}") for tick in x_ticks if tick <= x_high],
         "y_ticks": [(place(0, tick)[1], f"{tick:g}") for tick in y_ticks],
-        "not_finite": sum(len(points) for points in losses.values()) - sum(len(points) for points in finite.values()),
+        "not_finite": sum(map(len, curves.values())) - sum(map(len, finite.values())),
     }
 
 
-def _thin_out(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
+def training_charts(numbers: Mapping[str, Points]) -> list[dict[str, Any]]:
+    """What there is to draw of the numbers logged in training, each with ``title``, ``note`` and :func:`line_chart`.
+
+    Args:
+        numbers: By name, as in ``metrics.jsonl`` after ``train/``, the points (optimizer step, value).
+    """
+    reward, *others = TRAINING_CHARTS
+    note = "unweighted; band: one deviation"
+    terms = [name.removeprefix("reward/") for name in numbers if name.startswith("reward/")]
+    by_term = [
+        TrainingChart(f"Reward term {term}", note, {"mean": f"reward/{term}"}, f"reward_std/{term}") for term in terms
+    ]
+    charts = []
+    for wanted in (reward, *by_term, *others):
+        curves = {shown: numbers[name] for shown, name in wanted.curves.items() if name in numbers}
+        chart = line_chart(curves, numbers.get(wanted.deviation, ()), wanted.covers)
+        if chart is not None:
+            charts.append({"title": wanted.title, "note": wanted.note} | chart)
+    return charts
+
+
+def _widen(points: Points, deviations: Points) -> list[tuple[float, float, float]]:
+    """Sorted (step, value, deviation); 0 where there is no finite deviation."""
+    widths = {step: width for step, width in deviations if math.isfinite(width)}
+    return [(step, value, widths.get(step, 0.0)) for step, value in sorted(points)]
+
+
+def _outline(points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float]]:
+    """Corners (step, value) of the band, along its upper edge and back along the lower; none without a deviation."""
+    if not any(width for _, _, width in points):
+        return []
+    upper = [(step, value + width) for step, value, width in points]
+    return upper + [(step, value - width) for step, value, width in reversed(points)]
+
+
+def _thin_out(points: Sequence[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
     """Replace neighbours by their mean so that at most ``MAX_CURVE_POINTS`` are left."""
-    width = math.ceil(len(points) / MAX_CURVE_POINTS)
-    chunks = [points[start : start + width] for start in range(0, len(points), width)]
-    return [(sum(x for x, _ in chunk) / len(chunk), sum(y for _, y in chunk) / len(chunk)) for chunk in chunks]
+    size = max(1, math.ceil(len(points) / MAX_CURVE_POINTS))
+    chunks = (zip(*points[start : start + size], strict=True) for start in range(0, len(points), size))
+    return [(fmean(steps), fmean(values), fmean(widths)) for steps, values, widths in chunks]
 
 
 def ticks(low: float, high: float) -> list[float]:

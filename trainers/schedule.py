@@ -39,7 +39,7 @@ def polynomial_decay(optimizer: Optimizer, total_steps: int, warmup: float, lr: 
         total_steps: Optimizer steps of the run.
         warmup: Share of the steps for the rise, in [0, 1).
         lr: Peak learning rate.
-        lr_end: Learning rate at the end; may lie above ``lr``.
+        lr_end: Learning rate at the end.
     """
     warmup_steps = round(warmup * total_steps)
     return LambdaLR(optimizer, lambda step: polynomial_factor(step, total_steps, warmup_steps, lr_end / lr))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +17,12 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from models.ofa import OFAForConditionalGeneration
 from preprocessors.collator import CaptionBatch, CaptionCollator
 from preprocessors.dataset import CaptionDataset
-from preprocessors.examples import CaptionExample
-from trainers.captioning import Captioner
 from trainers.losses import IGNORE_INDEX, count_kept, label_smoothed_cross_entropy, r_drop
+from trainers.monitoring import StepMeter
+from trainers.objective import Objective, StepTokens, split_tasks
 from trainers.schedule import EpochSampler, polynomial_decay
-from utils.io import append_jsonl
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimised.
-
-    Attributes:
-        label_smoothing: eps of OFA's smoothing, in [0, 1).
-        drop_worst: Share of the tokens of a micro-batch to leave out, in [0, 1).
-        rdrop: Weight of R-Drop's KL per token; 0 is off, anything else doubles the batch.
-    """
-
-    label_smoothing: float = 0.1
-    drop_worst: float = 0.0
-    rdrop: float = 0.0
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What a validation does beside the loss.
-
-    Attributes:
-        captioner: Captions examples with the model in training.
-        samples: So many rows, spread evenly, are captioned into ``samples_file`` every time.
-        samples_file: JSON Lines.
-        batch_size: Examples per generation.
-        score: From captions by example id to a number that is logged as ``eval_CIDEr``; None skips it, and with it
-            the captions of the whole split.
-    """
-
-    captioner: Captioner
-    samples: int
-    samples_file: Path
-    batch_size: int
-    score: Callable[[dict[str, str]], float] | None = None
+from trainers.unlikelihood import leakage_unlikelihood, repetition_unlikelihood
+from trainers.validation import Validation
 
 
 class StyleCaptionTrainer(Trainer):
@@ -105,6 +70,7 @@ class StyleCaptionTrainer(Trainer):
         self.validation, self.save_companions = validation, save_companions
         self.loss_is_scaled_for_ga = True
         self._sampler = EpochSampler(train_dataset, args.seed)
+        self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
 
     lr_scheduler: Any
@@ -122,12 +88,20 @@ class StyleCaptionTrainer(Trainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
-    def _get_num_items_in_batch(self, batch_samples: list[CaptionBatch], device: torch.device) -> Tensor:
-        """Tokens of the whole optimizer step that the loss counts, over all processes."""
-        counted = (int(batch["labels"].ne(IGNORE_INDEX).sum()) for batch in batch_samples)
-        tokens = sum(count_kept(count, self.objective.drop_worst) for count in counted)
-        total = torch.tensor(tokens, device=device)
-        return self.accelerator.reduce(total, "sum") if self.args.world_size > 1 else total
+    def _get_num_items_in_batch(self, batch_samples: list[CaptionBatch], device: torch.device) -> StepTokens:
+        """Tokens of the whole optimizer step that the losses count, over all processes."""
+        tasks = [split_tasks(batch) for batch in batch_samples]
+        counts = [tuple(int(task["labels"].ne(IGNORE_INDEX).sum()) if task else 0 for task in pair) for pair in tasks]
+        captions = sum(count_kept(count, self.objective.drop_worst) for count, _ in counts)
+        masked = sum(count for _, count in counts)
+        return StepTokens(*self.sum_over_processes(torch.tensor([captions, masked], device=device)))
+
+    def sum_over_processes(self, numbers: Tensor) -> Tensor:
+        """The sum of what all processes have."""
+        return self.accelerator.reduce(numbers, "sum") if self.args.world_size > 1 else numbers
+
+    def _sum_numbers(self, numbers: Tensor) -> Tensor:
+        return self.sum_over_processes(numbers.to(self.args.device)).cpu()
 
     def training_step(self, model: nn.Module, inputs: CaptionBatch, num_items_in_batch: Any = None) -> Tensor:
         """One micro-batch, under dropout masks of its own."""
@@ -136,28 +110,60 @@ class StyleCaptionTrainer(Trainer):
         self._micro_step += 1
         return super().training_step(model, inputs, num_items_in_batch)
 
-    def compute_loss(
-        self, model: nn.Module, inputs: CaptionBatch, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Loss of a micro-batch as its share of the step's token mean.
+    def compute_loss(self, model: nn.Module, inputs: CaptionBatch, num_items_in_batch: Any) -> Tensor:
+        """Losses of a micro-batch as their shares of the step's token means, weighted and added up.
 
         Gradients are averaged over the processes, so the sum is scaled up by their number.
         """
+        captions, masked = split_tasks(inputs)
+        loss = self.caption_loss(model, captions, num_items_in_batch)
+        if masked:
+            loss = loss + self.masked_lm_weight() * self._masked_lm_loss(model, masked, num_items_in_batch)
+        return loss * self.args.world_size
+
+    def masked_lm_weight(self) -> float:
+        """Weight of the masked-LM loss at this step."""
+        first, last = self.objective.masked_lm, self.objective.masked_lm_end
+        return first + (last - first) * self.state.global_step / max(self.state.max_steps, 1)
+
+    def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
+        """Share of a micro-batch in the loss of people's captions."""
+        rows = batch.pop("rows")
         views = 2 if self.objective.rdrop else 1
-        tensors: dict[str, Any] = dict(inputs)
         if views == 2:
-            tensors = {name: torch.cat([tensor, tensor]) for name, tensor in tensors.items()}
-        labels = tensors.pop("labels")
-        outputs = model(**tensors)
-        entropy = label_smoothed_cross_entropy(
-            outputs.logits, labels, self.objective.label_smoothing, self.objective.drop_worst
-        )
-        tokens = entropy.tokens / views if num_items_in_batch is None else num_items_in_batch
-        loss = entropy.loss / (views * tokens)
+            batch = {name: torch.cat([tensor, tensor]) for name, tensor in batch.items()}
+        labels = batch.pop("labels")
+        logits = model(**batch).logits
+        loss = self.cross_entropy(logits, labels, rows.repeat(views), views) / tokens.captions
         if views == 2:
-            loss = loss + self.objective.rdrop * r_drop(outputs.logits, labels) / tokens
-        loss = loss * self.args.world_size
-        return (loss, outputs) if return_outputs else loss
+            loss = loss + self.objective.rdrop * r_drop(logits, labels) / tokens.captions
+        return loss
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor, rows: Tensor, views: int = 1) -> Tensor:
+        """Sum over tokens of cross-entropy and unlikelihood, a mean over the views; logged without weights."""
+        objective = self.objective
+        entropy = label_smoothed_cross_entropy(logits, labels, objective.label_smoothing, objective.drop_worst)
+        self.meter.add("cross_entropy", entropy.loss, entropy.tokens)
+        loss = entropy.loss
+        if objective.repetition:
+            repetition = repetition_unlikelihood(logits, labels)
+            self.meter.add("unlikelihood_repetition", repetition, entropy.tokens)
+            loss = loss + objective.repetition * repetition
+        if objective.leakage and objective.foreign is not None:
+            leakage = leakage_unlikelihood(logits, labels, objective.foreign.of(rows))
+            self.meter.add("unlikelihood_leakage", leakage, entropy.tokens)
+            loss = loss + objective.leakage * leakage
+        return loss / views
+
+    def _masked_lm_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
+        labels = batch.pop("labels")
+        entropy = label_smoothed_cross_entropy(model(**batch).logits, labels, self.objective.label_smoothing)
+        self.meter.add("masked_lm", entropy.loss, entropy.tokens)
+        return entropy.loss / tokens.masked
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log an entry; one of training gets everything that was gathered since the last, without weights."""
+        super().log(logs | self.meter.drain() if "loss" in logs else logs, start_time)
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Loss per token over the validation rows, and captions of some or all of them.
@@ -170,7 +176,8 @@ class StyleCaptionTrainer(Trainer):
         self.model.eval()
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._validation_loss().items()}
         if self.validation is not None:
-            score = self._caption_samples(self.validation)
+            examples, step = self.eval_dataset.examples, self.state.global_step
+            score = self.validation.run(examples, step, record=self.is_world_process_zero())
             if score is not None:
                 metrics[f"{metric_key_prefix}_CIDEr"] = score
         self.model.train()
@@ -185,7 +192,7 @@ class StyleCaptionTrainer(Trainer):
             inputs = self._prepare_inputs(batch)
             labels = inputs["labels"]
             with self.compute_loss_context_manager():
-                logits = self.model(**{name: tensor for name, tensor in inputs.items() if name != "labels"}).logits
+                logits = self.model(**{name: inputs[name] for name in inputs if name not in ("labels", "rows")}).logits
             rows = [
                 label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
                 for row in range(len(labels))
@@ -194,19 +201,6 @@ class StyleCaptionTrainer(Trainer):
             sums += self.accelerator.gather_for_metrics(torch.stack([torch.stack(row) for row in rows])).sum(0)
         loss, nll, tokens = sums.tolist()
         return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
-
-    def _caption_samples(self, validation: Validation) -> float | None:
-        examples = self.eval_dataset.examples
-        shown = choose_samples(examples, validation.samples)
-        wanted = shown if validation.score is None else examples
-        captions = validation.captioner.caption(wanted, validation.batch_size)
-        if self.is_world_process_zero():
-            decoding = asdict(validation.captioner.decoding)
-            for example in shown:
-                row = {"example_id": example.example_id, "style": example.style, "decoding": decoding}
-                row |= {"caption": captions[example.example_id], "references": list(example.captions)}
-                append_jsonl(validation.samples_file, {"global_step": self.state.global_step} | row)
-        return None if validation.score is None else validation.score(captions)
 
     def _average_batch_norm(self) -> None:
         """Give all processes the mean of their running statistics, which each gathered on its own rows."""
@@ -225,17 +219,6 @@ class StyleCaptionTrainer(Trainer):
         super()._save(output_dir, state_dict)
         if self.save_companions is not None:
             self.save_companions(Path(output_dir or self.args.output_dir))
-
-
-def choose_samples(examples: Sequence[CaptionExample], count: int) -> list[CaptionExample]:
-    """The same ``count`` examples at every validation: pictures spread over the split, styles taking turns."""
-    by_image: dict[Path, list[CaptionExample]] = {}
-    for example in examples:
-        by_image.setdefault(example.image_path, []).append(example)
-    groups = list(by_image.values())
-    chosen = [groups[number * len(groups) // count] for number in range(count)]
-    picked = (group[number % len(group)] for number, group in enumerate(chosen))
-    return list({example.example_id: example for example in picked}.values())
 
 
 class _EpochForData(TrainerCallback):

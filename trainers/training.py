@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -15,9 +16,15 @@ from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample
 from trainers.callbacks import ProgressBar, RunRecorder, StopOnNan
 from trainers.captioning import Captioner
+from trainers.feature_cache import FeatureCache, feature_shape, features_fit, write_features
 from trainers.freezing import freeze_parts
 from trainers.model_setup import StyledModel, save_companions
-from trainers.style_trainer import Objective, StyleCaptionTrainer, Validation
+from trainers.objective import Objective
+from trainers.sampler import Sampler
+from trainers.scst_trainer import ScstTrainer, SelfCritical
+from trainers.style_trainer import StyleCaptionTrainer
+from trainers.tasks import TrainingTasks
+from trainers.validation import Validation
 from utils.config import RunConfig
 from utils.runs import Run
 
@@ -79,10 +86,12 @@ def build_trainer(
     captioner: Captioner,
     train_examples: Sequence[CaptionExample],
     eval_examples: Sequence[CaptionExample],
+    tasks: TrainingTasks,
 ) -> StyleCaptionTrainer:
     """The trainer of a run, with its validation and its observers."""
-    train = config.train
-    freeze_parts(styled.model, train.freeze)
+    train, scst = config.train, config.scst
+    freeze_parts(styled.model, frozen_parts(config))
+    styled.model.to(args.device)
     rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
     steps_per_epoch = -(-len(train_examples) // rows_per_step)
     args.logging_steps = max(1, min(50, steps_per_epoch // 10))
@@ -94,23 +103,89 @@ def build_trainer(
         config.eval.batch_size,
         score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
     )
-
+    features = compute_features(config, run, args, captioner, train_examples)
     callbacks = [RunRecorder(run.metrics), StopOnNan()]
     if sys.stderr.isatty():
         callbacks.append(ProgressBar())
-    return StyleCaptionTrainer(
-        styled.model,
-        args,
-        train_dataset=CaptionDataset(train_examples, captioner.preprocessor, training=True),
-        eval_dataset=CaptionDataset(eval_examples, captioner.preprocessor, training=False),
-        collator=captioner.collate,
-        objective=Objective(train.label_smoothing, train.drop_worst, train.rdrop),
-        warmup=train.warmup,
-        lr_end=train.lr_end,
-        validation=validation,
-        save_companions=lambda folder: save_companions(folder, styled),
-        callbacks=callbacks,
+    parts: dict[str, Any] = {
+        "train_dataset": CaptionDataset(train_examples, captioner.preprocessor, True, tasks.masking, features),
+        "eval_dataset": CaptionDataset(eval_examples, captioner.preprocessor, training=False),
+        "collator": captioner.collate,
+        "objective": make_objective(config, tasks),
+        "warmup": train.warmup,
+        "lr_end": train.lr_end,
+        "validation": validation,
+        "save_companions": lambda folder: save_companions(folder, styled),
+        "callbacks": callbacks,
+    }
+    if not scst.enabled:
+        return StyleCaptionTrainer(styled.model, args, **parts)
+    parts |= {"self_critical": make_self_critical(config, captioner), "rewards": tasks.rewards}
+    return ScstTrainer(styled.model, args, tokenizer=styled.tokenizer, **parts)
+
+
+def frozen_parts(config: RunConfig) -> list[str]:
+    """Parts of the model that a run does not train."""
+    scst = config.scst
+    parts: list[str] = [*config.train.freeze]
+    if scst.enabled:
+        parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
+    return parts
+
+
+def make_objective(config: RunConfig, tasks: TrainingTasks) -> Objective:
+    """The loss of people's captions."""
+    train, masked, unlikelihood = config.train, config.masked_lm, config.unlikelihood
+    return Objective(
+        label_smoothing=train.label_smoothing,
+        drop_worst=train.drop_worst,
+        rdrop=train.rdrop,
+        masked_lm=masked.weight,
+        masked_lm_end=masked.weight if masked.weight_end is None else masked.weight_end,
+        repetition=unlikelihood.repetition,
+        leakage=unlikelihood.leakage,
+        foreign=tasks.foreign,
     )
+
+
+def make_self_critical(config: RunConfig, captioner: Captioner) -> SelfCritical:
+    """How a run draws and compares captions."""
+    scst = config.scst
+    sampler = Sampler(
+        scst.num_samples,
+        scst.sampling,
+        captioner.decoding,
+        temperature=scst.temperature,
+        top_p=scst.top_p,
+        with_greedy=scst.baseline == "greedy",
+        seed=config.train.seed,
+    )
+    return SelfCritical(
+        sampler,
+        scst.baseline,
+        kl_weight=scst.kl_weight,
+        cross_entropy_weight=scst.cross_entropy_weight,
+        dropout=scst.dropout,
+        train_batch_norm=not {"batch_norm", "resnet"} & set(frozen_parts(config)),
+    )
+
+
+def compute_features(
+    config: RunConfig, run: Run, args: TrainingArguments, captioner: Captioner, examples: Sequence[CaptionExample]
+) -> FeatureCache | None:
+    """Features of the training pictures, if they cannot change during the run and fit; one process computes them."""
+    resnet, transform = captioner.model.encoder.embed_images, captioner.preprocessor.image_transform
+    changing = config.image.random_crop or captioner.model.config.resnet_drop_path_rate > 0
+    images = list(dict.fromkeys(example.image_path for example in examples))
+    if "resnet" not in config.train.freeze or changing:
+        return None
+    if not features_fit(resnet, transform, len(images), config.image.feature_cache_mb):
+        return None
+    with args.main_process_first(desc="features"):
+        if args.process_index == 0:
+            run.root.mkdir(parents=True, exist_ok=True)
+            write_features(run.features, images, resnet, transform, autocast=args.bf16)
+    return FeatureCache(run.features, images, feature_shape(resnet, transform))
 
 
 def make_cider_score(examples: Sequence[CaptionExample]) -> Callable[[dict[str, str]], float]:

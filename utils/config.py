@@ -7,7 +7,6 @@ Later sources win (file, flags, ``--set``). All faults are reported together, ea
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -17,12 +16,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from utils.config_groups import FLICKRSTYLE_FORMATS, RunConfig
-from utils.config_keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, describe_unknown
+from utils.config_keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
+from utils.config_types import Group
 from utils.io import encode_json, read_json
 
 __all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
-
-logger = logging.getLogger(__name__)
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> RunConfig:
@@ -48,11 +46,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), flags: Mapping[
     draft.take_file(document)
     draft.take_flags(flags or {})
     draft.take_overrides(overrides)
-    config = draft.build(default_work_dir=Path("work_dir") / Path(path).stem)
-    if config.train.lr_end > config.train.lr:
-        rates = config.train.lr_end, config.train.lr
-        logger.warning("train.lr_end=%g is above train.lr=%g: the learning rate will rise instead of decay", *rates)
-    return config
+    return draft.build(default_work_dir=Path("work_dir") / Path(path).stem)
 
 
 class _Draft:
@@ -134,12 +128,16 @@ class _Draft:
                 self.faults.append(f"--set {text}: must be key=value, for example train.lr=2e-5")
             elif key in GROUPS:
                 self.faults.append(f"--set {key}: is a group; set one of its keys, for example {key}.{_first(key)}=...")
-            elif key.startswith("model.overrides."):
-                held = self.values.get("model.overrides")
-                merged = (held if isinstance(held, dict) else {}) | {key.removeprefix("model.overrides."): _parse(raw)}
-                self.put("model.overrides", merged, "--set model.overrides")
+            elif key.startswith(tuple(f"{mapping}." for mapping in MAPPINGS)):
+                self._put_entry(key, _parse(raw))
             else:
                 self.put(key, _parse(raw), f"--set {key}")
+
+    def _put_entry(self, key: str, value: Any) -> None:
+        group, name, entry = key.split(".", 2)
+        mapping = f"{group}.{name}"
+        held = self.values.get(mapping, GROUPS[group].model_fields[name].default)
+        self.put(mapping, (held if isinstance(held, dict) else {}) | {entry: value}, f"--set {mapping}")
 
     def build(self, default_work_dir: Path) -> RunConfig:
         if self.values.get("data.format") in FLICKRSTYLE_FORMATS and self.values.get("data.split") is None:
@@ -166,16 +164,23 @@ class _Draft:
             if error["type"] != "relation":
                 yield self._describe_one(error)
         # Pydantic checks the relations of a group only if all its fields are right; the user wants every fault at once.
+        partial: dict[str, Group] = {}
         for group, fields in GROUPS.items():
             right = {name: value for name, value in nested[group].items() if f"{group}.{name}" not in wrong}
-            partial = fields.model_construct(**right)
-            for rule in fields.RELATIONS:
-                if not any(f"{group}.{name}" in wrong for name in rule.keys) and not rule.holds(partial):
-                    yield f"{self._locate(f'{group}.{rule.keys[0]}')}: {rule.message}"
+            partial[group] = fields.model_construct(**right)
+            yield from self._describe_relations(partial[group], f"{group}.", wrong)
+        yield from self._describe_relations(RunConfig.model_construct(None, **partial), "", wrong)
+
+    def _describe_relations(self, group: Group, prefix: str, wrong: set[str]) -> Iterator[str]:
+        for rule in group.RELATIONS:
+            if wrong.isdisjoint(f"{prefix}{name}" for name in rule.keys) and not rule.holds(group):
+                yield f"{self._locate(f'{prefix}{rule.keys[0]}')}: {rule.describe(group)}"
 
     def _describe_one(self, error: ErrorDetails) -> str:
         dotted = ".".join(map(str, error["loc"][:2]))
-        item = "".join(f"item {int(index) + 1}: " for index in error["loc"][2:])
+        # Inside a list stands its index; inside a dict its key, with "[key]" after it if the key itself is at fault.
+        parts = [f"item {part + 1}: " if isinstance(part, int) else f"{part}: " for part in error["loc"][2:]]
+        item = "".join(part for part in parts if part != "[key]: ")
         if error["type"] == "missing":
             group, _, name = dotted.partition(".")
             allowed = get_args(GROUPS[group].model_fields[name].annotation)

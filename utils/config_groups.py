@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from utils.config_objectives import MaskedLmConfig, ScstConfig, UnlikelihoodConfig
 from utils.config_types import (
     DEFAULT_PROMPT,
     ConfigPath,
@@ -53,11 +54,6 @@ class ModelConfig(Group):
     """Vocabulary entries of the BPE trained on the training captions of a new model."""
 
     RELATIONS = (
-        Relation(
-            ("name", "preset"),
-            lambda group: (group.name is None) != (group.preset is None),
-            "give exactly one of model.name (folder or hub id) and model.preset (new model); set the other to null",
-        ),
         Relation(
             ("overrides", "preset"),
             lambda group: not group.overrides or group.preset is not None,
@@ -129,6 +125,8 @@ class ImageConfig(Group):
     """Training only: resize to ``max_size``, crop ``size`` at a random place."""
     mean_std: Literal["half", "imagenet"] = "half"
     """Normalisation: 0.5 for every channel, or ImageNet's statistics."""
+    feature_cache_mb: int = Field(default=4096, ge=0)
+    """Most memory for features of training pictures that cannot change (frozen resnet, no crop), MiB; 0 = off."""
 
     RELATIONS = (
         Relation(
@@ -177,6 +175,15 @@ class TrainConfig(Group):
     """Seed of weights, order, crops and dropout."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that load pictures; 0 = the main one."""
+
+    RELATIONS = (
+        Relation(
+            ("lr_end", "lr"),
+            lambda group: group.lr_end <= group.lr,
+            "the learning rate would rise from train.lr={lr:g} to train.lr_end={lr_end:g}; "
+            "lower train.lr_end or raise train.lr",
+        ),
+    )
 
 
 class DecodeConfig(Group):
@@ -230,6 +237,25 @@ class CheckpointConfig(Group):
     """Validation number by which the checkpoint for output/ is chosen."""
 
 
+def _not_with_scst(group: str, name: str) -> Relation:
+    return Relation(
+        (f"{group}.{name}", "scst.enabled"),
+        lambda config: not config.scst.enabled or getattr(getattr(config, group), name) == 0,
+        "not used in self-critical training; set it to 0",
+    )
+
+
+def _needs_cross_entropy(name: str) -> Relation:
+    return Relation(
+        (f"unlikelihood.{name}", "scst.enabled", "scst.cross_entropy_weight"),
+        lambda config: (
+            not config.scst.enabled or config.scst.cross_entropy_weight > 0 or getattr(config.unlikelihood, name) == 0
+        ),
+        "unlikelihood is computed on people's captions, which this self-critical run does not score; "
+        "set scst.cross_entropy_weight above 0, or this to 0",
+    )
+
+
 class RunConfig(Group):
     """Everything that a run is made from."""
 
@@ -238,11 +264,37 @@ class RunConfig(Group):
     style: StyleConfig = Field(default_factory=StyleConfig)
     image: ImageConfig = Field(default_factory=ImageConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    masked_lm: MaskedLmConfig = Field(default_factory=MaskedLmConfig)
+    unlikelihood: UnlikelihoodConfig = Field(default_factory=UnlikelihoodConfig)
+    scst: ScstConfig = Field(default_factory=ScstConfig)
     decode: DecodeConfig = Field(default_factory=DecodeConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
     work_dir: ConfigPath
     """The run folder."""
+
+    RELATIONS = (
+        # Self-critical training without a model is told what it starts from, in place of the general rule below.
+        Relation(
+            ("model.name", "model.preset", "scst.enabled"),
+            lambda config: not config.scst.enabled or config.model.name is not None,
+            "self-critical training starts from a trained captioner: give --checkpoint RUN/output",
+        ),
+        Relation(
+            ("model.name", "model.preset", "scst.enabled"),
+            lambda config: (
+                (config.model.name is None) != (config.model.preset is None)
+                or (config.scst.enabled and config.model.name is None)
+            ),
+            "give exactly one of model.name (folder or hub id) and model.preset (new model); set the other to null",
+        ),
+        _not_with_scst("train", "rdrop"),
+        _not_with_scst("train", "drop_worst"),
+        # The references of a row are in its own style: a caption drawn for the neutral one has none.
+        _not_with_scst("style", "dropout"),
+        _needs_cross_entropy("repetition"),
+        _needs_cross_entropy("leakage"),
+    )
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; ``load_config`` reads them back to an equal configuration."""

@@ -40,6 +40,7 @@ FLAG_KEYS: Mapping[str, str] = MappingProxyType(
         "beam_size": "decode.num_beams",
         "max_len": "decode.max_length",
         "freeze_resnet": "train.freeze",
+        "cider": "scst.enabled",
     }
 )
 """Flags of the original's command line, without the dashes, to ours."""
@@ -59,13 +60,17 @@ KNOWN_KEYS: tuple[str, ...] = (
 )
 """Every setting's dotted key."""
 
+MAPPINGS = ("model.overrides", "scst.rewards")
+"""Settings whose entries ``--set`` reaches one by one, as in ``scst.rewards.style=0.5``."""
+
 
 def describe_unknown(key: str) -> str:
     """What to tell the user about a key that does not exist: the nearest keys, or the known ones of its group."""
     if key in KNOWN_KEYS:
         group, _, name = key.partition(".")
         return f'unknown key; write it as {{"{group}": {{"{name}": ...}}}}'
-    nearest = nearest_keys(key)
+    # A third part is an entry of one of MAPPINGS: the misspelt part stands before it.
+    nearest = nearest_keys(".".join(key.split(".")[:2]))
     if nearest:
         return f"unknown key; did you mean {' or '.join(nearest)}?"
     group = key.partition(".")[0]

@@ -65,14 +65,18 @@ Names = Annotated[list[Name], Field(min_length=1)]
 
 
 class Relation(NamedTuple):
-    """A rule between fields of one group."""
+    """A rule between fields of one group, or between groups."""
 
     keys: tuple[str, ...]
-    """The fields it reads; the first is the one that a fault is reported for."""
+    """The fields it reads, dotted between groups; the first is the one that a fault is reported for."""
     holds: Callable[[Any], bool]
     """Takes the group; True if the rule is kept."""
     message: str
-    """What is wrong and what to do if it is not kept."""
+    """What is wrong and what to do if it is not kept; ``{field}`` stands for the field's value."""
+
+    def describe(self, group: BaseModel) -> str:
+        """The message for a group that breaks the rule."""
+        return self.message.format(**vars(group))
 
 
 class Group(BaseModel):
@@ -83,7 +87,7 @@ class Group(BaseModel):
 
     @model_validator(mode="after")
     def _keep_relations(self) -> Self:
-        broken = [f"{rule.keys[0]}: {rule.message}" for rule in self.RELATIONS if not rule.holds(self)]
+        broken = [f"{rule.keys[0]}: {rule.describe(self)}" for rule in self.RELATIONS if not rule.holds(self)]
         if broken:
             raise PydanticCustomError("relation", "{broken}", {"broken": "; ".join(broken)})
         return self

@@ -24,7 +24,7 @@ SOURCE_SUFFIXES = (".py", ".j2")
 RECORDED_DISTRIBUTIONS = ("torch", "transformers", "modelscope", "pycocoevalcap")
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.samples", "eval.report_images"),
-    *("checkpoint.keep", "train.num_workers"),
+    *("checkpoint.keep", "train.num_workers", "image.feature_cache_mb", "scst.reward_workers"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
 
@@ -69,6 +69,16 @@ class Run:
     def metrics(self) -> Path:
         """Numbers against ``global_step``, JSON Lines."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def features(self) -> Path:
+        """Features of the training pictures while a run with a frozen vision network lasts."""
+        return self.root / "features.f32"
+
+    @property
+    def document_frequency(self) -> Path:
+        """Document frequencies that the rewards weigh with."""
+        return self.root / "document_frequency.npz"
 
     @property
     def report(self) -> Path:
@@ -139,10 +149,12 @@ def check_same_run(run: Run, config: RunConfig) -> None:
             f"{run.config_file}: is not the configuration of a run; give another work_dir\n{error}"
         ) from error
     new = dict(_flatten(config.to_json_dict()))
+    # Captions drawn in self-critical training are decoded too.
+    may_change = MAY_CHANGE - {"decode"} if config.scst.enabled else MAY_CHANGE
     changes = [
         f"  {key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in dict.fromkeys([*old, *new])
-        if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & MAY_CHANGE
+        if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & may_change
     ]
     if changes:
         raise ValueError(

@@ -5,6 +5,7 @@ Source: Wang et al. 2022, arXiv:2202.03052. Parameter names are those of ModelSc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,8 +21,22 @@ from models.ofa.decoder import OFADecoder
 from models.ofa.encoder import OFAEncoder, OFAEncoderOutput
 from models.ofa.generation import OFACache, OFAGenerationMixin
 from models.ofa.position_bias import PositionBias
+from models.ofa.scoring import projected_log_probs
 
 IGNORE_INDEX = -100
+
+
+@dataclass
+class OFAOutput(Seq2SeqLMOutput):
+    """What ``OFAForConditionalGeneration`` returns, beside the library's fields.
+
+    Attributes:
+        encoder_outputs: To be given to later calls about the same pictures.
+        token_log_probs: (N, T), nats, of ``scored_ids``; 0 where nothing is scored.
+    """
+
+    encoder_outputs: OFAEncoderOutput | None = None
+    token_log_probs: Tensor | None = None
 
 
 class OFAPreTrainedModel(PreTrainedModel):
@@ -122,8 +137,12 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         past_key_values: OFACache | None = None,
         use_cache: bool = False,
         caption_logits: bool = False,
+        image_features: Tensor | None = None,
+        encode_only: bool = False,
+        scored_ids: Tensor | None = None,
+        temperature: float = 1.0,
         return_dict: bool = True,
-    ) -> Seq2SeqLMOutput:
+    ) -> OFAOutput:
         """Score captions.
 
         Args:
@@ -137,19 +156,30 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             past_key_values: Decoder state to continue from.
             use_cache: Return the decoder state.
             caption_logits: Only the first ``text_vocab_size`` logits, those a caption can be made of.
+            image_features: Of the ResNet, (B, F, h, w), instead of pictures.
+            encode_only: Stop after the encoder; only ``encoder_outputs`` are returned.
+            scored_ids: (N, T), ``-100`` where nothing counts: return their log-probabilities among the tokens that a
+                caption can be made of, instead of logits. The tokens are the decoder's input, shifted to the right.
+            temperature: Divides the logits of ``scored_ids``.
             return_dict: Only True; a parameter because ``generate`` passes it.
 
         Returns:
             ``logits`` (N, T, V), ``loss`` (mean cross-entropy per counted token, nats; None without labels),
-            ``encoder_last_hidden_state`` (B, S, C) and ``past_key_values``.
+            ``encoder_last_hidden_state`` (B, S, C), ``past_key_values`` and what :class:`OFAOutput` adds.
         """
         self.encoder.sparse_rows = self.decoder.sparse_rows = self.projection_is_tied
         if encoder_outputs is None:
-            encoder_outputs = self.encoder(input_ids, patch_images, patch_masks)
+            encoder_outputs = self.encoder(input_ids, patch_images, patch_masks, image_features)
+        if encode_only:
+            return OFAOutput(encoder_outputs=encoder_outputs)
+        if scored_ids is not None:
+            hidden = self.decoder(self.shift_right(scored_ids), encoder_outputs)
+            scores = self._token_log_probs(hidden / temperature, scored_ids)
+            return OFAOutput(encoder_outputs=encoder_outputs, token_log_probs=scores)
         if labels is not None:
             labels = labels.masked_fill(labels.eq(self.config.pad_token_id), IGNORE_INDEX)
         if decoder_input_ids is None:
-            decoder_input_ids = self._shift_right(labels)
+            decoder_input_ids = self.shift_right(labels)
         if use_cache and past_key_values is None:
             past_key_values = OFACache(capacity=decoder_input_ids.shape[1])
         hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values)
@@ -158,14 +188,22 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE_INDEX)
-        return Seq2SeqLMOutput(
+        return OFAOutput(
             loss=loss,
             logits=logits,
             past_key_values=past_key_values,
             encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_outputs=encoder_outputs,
         )
 
-    def _shift_right(self, labels: Tensor | None) -> Tensor:
+    def _token_log_probs(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
+        counted = token_ids.ne(IGNORE_INDEX)
+        weight = self.decoder.output_projection.weight[: self.config.text_vocab_size]
+        log_probs = projected_log_probs(hidden[counted], weight, token_ids[counted], self.config.pad_token_id)
+        return log_probs.new_zeros(token_ids.shape).masked_scatter(counted, log_probs)
+
+    def shift_right(self, labels: Tensor | None) -> Tensor:
+        """Decoder inputs of targets (N, T): BOS, then the targets but the last; ``-100`` becomes padding."""
         if labels is None:
             raise ValueError("OFA needs decoder_input_ids or labels")
         start = labels.new_full((labels.shape[0], 1), self.config.decoder_start_token_id)

@@ -281,3 +281,33 @@ def test_prepared_references_missing_captions_are_refused(references, message):
 def test_prepared_references_rows_that_do_not_fit_are_refused(rows, message):
     with pytest.raises(ValueError, match=message):
         PreparedReferences([["a dog"], ["a cat"]]).score(["a", "b", "c"], rows)
+
+
+def test_prepared_references_only_captions_that_ended_have_the_eos():
+    corpus, _ = random_images(40, seed=11)
+    documents = DocumentFrequency.from_references(corpus, tokenizer="words", eos="<eos>")
+    written_out = [[f"{text} <eos>" for text in texts] for texts in corpus]
+    plain = DocumentFrequency.from_references(written_out, tokenizer="words", eos=None)
+    samples, ended = random_captions(40, seed=12), [bool(row % 3) for row in range(40)]
+
+    scores = PreparedReferences(corpus, documents).score(samples, ended=ended)
+
+    ends = [f"{text} <eos>" if has_ended else text for text, has_ended in zip(samples, ended, strict=True)]
+    assert scores.tolist() == PreparedReferences(written_out, plain).score(ends).tolist()
+    all_ended = PreparedReferences(corpus, documents).score(samples)
+    assert (scores != all_ended)[[not has_ended for has_ended in ended]].sum() > 5
+    assert (scores == all_ended)[ended].all()
+
+
+def test_prepared_references_ended_means_nothing_without_eos():
+    prepared = PreparedReferences([["a dog"], ["a cat"]])
+    assert (
+        prepared.score(["a dog", "dog"], [0, 0], [False, True]).tolist()
+        == prepared.score(["a dog", "dog"], [0, 0]).tolist()
+    )
+
+
+def test_prepared_references_ended_of_another_length_is_refused():
+    documents = DocumentFrequency.from_references([["a dog"]], tokenizer="words", eos="<eos>")
+    with pytest.raises(ValueError, match="2 hypotheses, but ended tells of 1"):
+        PreparedReferences([["a dog"]], documents).score(["a", "b"], [0, 0], [True])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from metrics.cider import cider_d
-from metrics.document_frequency import FORMAT, DocumentFrequency, inverse_document_frequency
+from metrics.document_frequency import EOS, FORMAT, DocumentFrequency, inverse_document_frequency
 
 CORPUS = [["a dog", "a dog runs"], ["a cat", ""], ["dog", "\ud800 \0 é 狗"]]
 
@@ -322,3 +322,9 @@ def test_load_arrays_that_do_not_belong_together_are_refused(tmp_path, name, cha
     np.savez(path, **{**arrays, name: change(arrays[name])})
     with pytest.raises(ValueError, match=r"df\.npz: not a document frequency of StyleCap, or damaged"):
         DocumentFrequency.load(path, tokenizer="t", eos=None)
+
+
+def test_document_frequency_eos_of_rewards_is_that_of_self_critical_pickles(tmp_path):
+    # Its captions are read with this word at their end: the published scorers' files must go on to be accepted.
+    documents = read(tmp_path / "x.p", {"document_frequency": {("<eos>",): 2, ("a", "<eos>"): 1}, "ref_len": 2}, EOS)
+    assert (documents.eos, documents.lookup(f"a {EOS}")) == ("<eos>", 1)

@@ -5,15 +5,17 @@ from preprocessors.collator import CaptionCollator
 PAD, BOS, EOS = 1, 0, 2
 
 
-def encoded(input_ids: list[int], labels: list[int], fill: float) -> dict:
+def encoded(input_ids: list[int], labels: list[int], fill: float, **masked: list[int]) -> dict:
     image = torch.full((3, 4, 5), fill) + torch.arange(60.0).reshape(3, 4, 5) / 100
     return {
         "example_id": "a#b",
+        "row": 40 + int(fill),
         "style": "b",
         "input_ids": input_ids,
         "patch_image": image,
         "patch_mask": True,
         "labels": labels,
+        **masked,
     }
 
 
@@ -36,8 +38,23 @@ def test_collator_images_are_channels_last_and_in_order():
 
 def test_collator_batch_holds_only_tensors():
     batch = CaptionCollator(PAD, BOS)([encoded([0, 2], [EOS], 0)])
-    assert batch.keys() == {"input_ids", "patch_images", "patch_masks", "decoder_input_ids", "labels"}
+    assert batch.keys() == {"rows", "input_ids", "patch_images", "patch_masks", "decoder_input_ids", "labels"}
     assert all(isinstance(value, torch.Tensor) for value in batch.values())
+
+
+def test_collator_masked_sentences_are_padded_apart_from_the_captions():
+    items = [
+        encoded([0, 2], [8, EOS], 2, masked_ids=[0, 3, 3, 7, 2], masked_labels=[4, EOS]),
+        encoded([0, 2], [EOS], 5, masked_ids=[0, 3, 2], masked_labels=[5, 6, 7, EOS]),
+    ]
+    batch = CaptionCollator(PAD, BOS)(items)
+    assert batch["masked_input_ids"].tolist() == [[0, 3, 3, 7, 2], [0, 3, 2, PAD, PAD]]
+    assert batch["masked_labels"].tolist() == [[4, EOS, -100, -100], [5, 6, 7, EOS]]
+    assert batch["masked_decoder_input_ids"].tolist() == [[BOS, 4, PAD, PAD], [BOS, 5, 6, 7]]
+    assert batch["labels"].tolist() == [[8, EOS], [EOS, -100]]
+    assert batch["rows"].tolist() == [42, 45]
+    names = ("rows", "masked_input_ids", "masked_labels", "masked_decoder_input_ids")
+    assert all(batch[name].dtype == torch.int64 for name in names)
 
 
 def test_collator_rows_do_not_depend_on_batch_order():

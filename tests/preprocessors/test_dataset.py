@@ -1,11 +1,31 @@
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from preprocessors.collator import CaptionCollator
+from preprocessors.corpora import StyledText
 from preprocessors.dataset import CaptionDataset
+from preprocessors.images import ImageTransform
+from preprocessors.masking import CaptionMasker, MaskedSource
+from preprocessors.ofa import OFAStylePreprocessor
+
+CORPUS = [StyledText("stars fall", "humorous", "corpus.jsonl:1")]
+
+
+def make_masked_dataset(
+    example, word_tokenizer, registry, *, corpus=CORPUS, seed=7, style_dropout=0.0, training=True
+) -> CaptionDataset:
+    word_tokenizer.mask_token_id = 3
+    word_tokenizer.encode_text("a red sky the blushes love at dusk stars fall")  # so that every copy has the same ids
+    preprocessor = OFAStylePreprocessor(
+        word_tokenizer, registry, image_transform=ImageTransform(4), style_dropout=style_dropout, seed=seed
+    )
+    rates = {"mask_rate": 0.5, "style_word_rate": 0.5, "mask_style_rate": 0.2, "max_source_length": 64}
+    source = MaskedSource(CaptionMasker(word_tokenizer, registry, {}, **rates), corpus)
+    return CaptionDataset([example] * 4, preprocessor, training, source)
 
 
 def test_dataset_training_row_is_encoded_for_its_epoch(preprocessor, example):
@@ -34,3 +54,67 @@ def test_dataset_truncated_picture_names_row_and_file(preprocessor, example):
     bad = replace(example, image_path=example.image_path.with_name("c.png"))
     with pytest.raises(ValueError, match=r"^train\.jsonl, row 4: .*c\.png: the picture cannot be read"):
         CaptionDataset([bad], preprocessor, training=False)[0]
+
+
+def test_dataset_masked_target_is_the_whole_caption_of_the_epoch_in_the_examples_own_style(
+    example, word_tokenizer, registry
+):
+    dataset = make_masked_dataset(example, word_tokenizer, registry, corpus=[], style_dropout=1.0)
+    prompts = set()
+    for epoch, row in product(range(6), range(4)):
+        dataset.set_epoch(epoch)
+        item = dataset[row]
+        assert item["masked_labels"] == item["labels"]
+        assert 3 in item["masked_ids"]
+        assert item["style"] == "neutral"  # style dropout is for the captioning task alone
+        prompts.add(word_tokenizer.text_of(item["masked_ids"][-4:]))
+        assert item["row"] == row
+    assert prompts == {"a romantic reply.", "a reply."}  # the second: the style is masked
+
+
+def test_dataset_corpus_text_comes_whole_with_its_style(example, word_tokenizer, registry):
+    dataset = make_masked_dataset(example, word_tokenizer, registry)
+    drawn = []
+    for epoch, row in product(range(25), range(4)):
+        dataset.set_epoch(epoch)
+        item = dataset[row]
+        text = word_tokenizer.text_of(item["masked_labels"])
+        drawn.append(text == "stars fall")
+        assert item["masked_labels"][-1] == word_tokenizer.eos_token_id
+        assert "humorous" not in word_tokenizer.text_of(item["masked_ids"]) or text == "stars fall"
+        assert "romantic" not in word_tokenizer.text_of(item["masked_ids"]) or text != "stars fall"
+    assert 8 <= sum(drawn) <= 32  # 1 text to 4 rows: 20 of 100, standard deviation 4
+
+
+def test_dataset_masks_depend_on_seed_epoch_and_row_alone(example, word_tokenizer, registry):
+    def draw(dataset: CaptionDataset, epoch: int, row: int) -> tuple:
+        dataset.set_epoch(epoch)
+        item = dataset[row]
+        return tuple(item["masked_ids"]), tuple(item["masked_labels"])
+
+    example = replace(example, captions=("a red sky the sky blushes",))  # so that nothing but masks can differ
+    places = list(product(range(8), range(4)))
+    dataset = make_masked_dataset(example, word_tokenizer, registry)
+    forth = {place: draw(dataset, *place) for place in places}
+    again = make_masked_dataset(example, word_tokenizer, registry)
+    assert {place: draw(again, *place) for place in reversed(places)} == forth
+    other = make_masked_dataset(example, word_tokenizer, registry, seed=8)
+    assert {place: draw(other, *place) for place in places} != forth
+    by_row = [[forth[epoch, row] for epoch in range(8)] for row in range(4)]
+    assert len({tuple(draws) for draws in by_row}) == 4
+
+    loader = DataLoader(dataset, batch_size=3, num_workers=2, collate_fn=CaptionCollator(1, 0))
+    dataset.set_epoch(5)
+    for batch in loader:
+        for number, row in enumerate(batch["rows"].tolist()):
+            ids, labels = forth[5, row]
+            assert batch["masked_input_ids"][number, : len(ids)].tolist() == list(ids)
+            assert batch["masked_labels"][number, : len(labels)].tolist() == list(labels)
+
+
+def test_dataset_masks_in_training_only_and_only_if_asked(example, word_tokenizer, registry, preprocessor):
+    validation = make_masked_dataset(example, word_tokenizer, registry, training=False)
+    plain = CaptionDataset([example], preprocessor, training=True)
+    for item in (validation[2], plain[0]):
+        assert {"masked_ids", "masked_labels"}.isdisjoint(item)
+    assert validation[2]["row"] == 2

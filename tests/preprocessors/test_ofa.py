@@ -110,6 +110,8 @@ def test_encode_not_training_gives_first_caption_whole_picture_and_own_style(pre
     assert encoded[0]["example_id"] == "a.png#romantic"
     assert encoded[0]["input_ids"] == preprocessor.prompt_ids("Romantic")
     assert encoded[0]["patch_mask"] is True
+    assert encoded[0]["row"] == 5
+    assert preprocessor.encode(example)["row"] == 0
 
 
 def test_encode_training_captions_take_turns_from_a_start_that_depends_on_the_row(preprocessor, example):
@@ -121,6 +123,8 @@ def test_encode_training_captions_take_turns_from_a_start_that_depends_on_the_ro
     cycle = [caption(epoch, row=0) for epoch in range(6)]
     assert sorted(cycle[:3]) == ["a red sky", "love at dusk", "the sky blushes"]
     assert cycle[3:] == cycle[:3]
+    turns = [clean_caption(preprocessor.caption_of(example, epoch=epoch, row=0)) for epoch in range(6)]
+    assert turns == cycle
     assert {caption(0, row) for row in range(20)} == set(cycle)
 
 

@@ -98,7 +98,7 @@ def test_save_and_load_keeps_ids_aliases_and_hash(tmp_path: Path):
     assert (loaded.names, loaded.aliases, loaded.inject) == (registry.names, registry.aliases, "code")
     assert loaded.neutral == "plain"
     assert loaded.hash == registry.hash
-    loaded.check_same(registry, where="model")
+    loaded.check_known_to(registry, where="model")
     stored = json.loads((tmp_path / FILE_NAME).read_text(encoding="utf-8"))
     assert stored.keys() == {"names", "aliases", "ids", "token_template", "inject", "neutral", "hash"}
 
@@ -132,12 +132,20 @@ def test_load_without_file_or_with_other_json_is_refused(tmp_path: Path):
         StyleRegistry.load(tmp_path)
 
 
-def test_check_same_other_styles_names_model_and_difference():
-    here, there = StyleRegistry(["A", "B"]), StyleRegistry(["A", "C"], inject="code")
-    with pytest.raises(ValueError, match=r"^old/output: .*not in the model: B; only in the model: C; inject 'words'"):
-        here.check_same(there, where="old/output")
-    with pytest.raises(ValueError, match="other ids"):
-        here.check_same(StyleRegistry(["B", "A"]), where="old/output")
+def test_check_known_to_other_styles_names_model_and_difference():
+    here, there = StyleRegistry(["A", "B"]), StyleRegistry(["A", "C"], inject="code", neutral="plain")
+    expected = (
+        r"^old/output: .*not in the model: B, neutral; inject 'words', there 'code'; neutral 'neutral', there 'plain'"
+    )
+    with pytest.raises(ValueError, match=expected):
+        here.check_known_to(there, where="old/output")
+
+
+def test_check_known_to_model_with_more_styles_in_another_order_is_accepted():
+    model = StyleRegistry(["C", "B", "A"], aliases={"bee": "B"})
+    StyleRegistry(["a", "bee"]).check_known_to(model, where="old/output")
+    with pytest.raises(ValueError, match="not in the model: C"):
+        StyleRegistry(["C"]).check_known_to(StyleRegistry(["A"]), where="old/output")
 
 
 def test_resolve_styles_rewrites_ids_and_merges_what_is_the_same_style():

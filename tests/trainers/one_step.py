@@ -18,6 +18,7 @@ from preprocessors.styles import resolve_styles
 from trainers.captioning import Captioner, Decoding
 from trainers.data import read_split
 from trainers.model_setup import build_preprocessor, model_settings, set_up_model
+from trainers.tasks import prepare_tasks
 from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig, load_config
 from utils.runs import Run
@@ -38,7 +39,8 @@ def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     styled = styled._replace(settings=model_settings(config, styled.registry, split.examples))
     captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), Decoding())
     examples = resolve_styles(split.examples, styled.registry)
-    trainer = build_trainer(config, Run(config.work_dir), args, styled, captioner, examples, examples)
+    tasks = prepare_tasks(config, captioner, examples)
+    trainer = build_trainer(config, Run(config.work_dir), args, styled, captioner, examples, examples, tasks)
     keep = KeepGradients()
     trainer.add_callback(keep)
     before = {name: parameter.detach().clone() for name, parameter in styled.model.named_parameters()}

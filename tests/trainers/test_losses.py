@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from trainers.losses import label_smoothed_cross_entropy, r_drop
+from trainers.losses import label_smoothed_cross_entropy, r_drop, token_log_probs
 
 
 def test_cross_entropy_two_tokens_by_hand():
@@ -65,3 +65,27 @@ def test_r_drop_of_equal_views_is_zero_and_padding_does_not_count():
     changed = torch.stack([logits[0], logits[0].clone()])
     changed[1, 2] += torch.arange(7.0)  # only the padded position differs
     assert r_drop(changed, labels).item() == 0
+
+
+def test_token_log_probs_by_hand():
+    logits = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [1.0, 3.0, 4.0]]])) + 7.0  # the second row sums to 8
+    log_probs = token_log_probs(logits, torch.tensor([[1, 2]]))
+    assert log_probs.tolist() == [pytest.approx([math.log(1 / 4), math.log(4 / 8)], rel=1e-5)]
+
+
+def test_token_log_probs_equal_a_log_softmax_with_its_gradient():
+    logits = torch.randn(3, 5, 11, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    token_ids = torch.arange(15).reshape(3, 5) % 11
+    ours = token_log_probs(logits, token_ids)
+    expected = logits.log_softmax(-1).gather(-1, token_ids[..., None]).squeeze(-1)
+    torch.testing.assert_close(ours, expected)
+    weights = torch.linspace(-2, 2, 15).reshape(3, 5)
+    gradients = [torch.autograd.grad((weights * values).sum(), logits)[0] for values in (ours, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_token_log_probs_of_half_precision_are_summed_in_float32():
+    logits = torch.zeros(1, 1, 4096, dtype=torch.bfloat16)
+    log_prob = token_log_probs(logits, torch.tensor([[5]]))
+    assert log_prob.dtype == torch.float32
+    assert log_prob.item() == pytest.approx(-math.log(4096), rel=1e-6)

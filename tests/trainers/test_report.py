@@ -485,3 +485,30 @@ def test_write_report_draws_both_curves_inside_the_plot(tmp_path, old_results):
     assert max(numbers) <= 100
     assert len(page.attributes("circle")) == 3
     assert "train, last 2.000" in page.shown
+
+
+def test_write_report_draws_a_small_chart_for_every_number_of_training(tmp_path, old_results):
+    numbers = {"scst": 0.0, "reward": 1.5, "reward_std": 0.5, "reward/bleu_4": 0.3, "flat_share": 0.2, "masked_lm": 3.0}
+    training = {name: [(step, value) for step in range(10, 60, 10)] for name, value in numbers.items()}
+
+    page = report(tmp_path, old_results, [], losses={"train": [(10, 0.0)], "val": []}, training=training)
+
+    assert "Reward weighted sum of its terms; band: one deviation mean, last 1.500" in page.shown
+    assert "Reward term bleu_4 unweighted; band: one deviation mean, last 0.300" in page.shown
+    assert "all rewards equal, last 0.200" in page.shown
+    assert "masked LM, last 3.000" in page.shown
+    assert "that loss says nothing about progress" in page.shown
+    assert len(page.attributes("polyline")) == 1 + 4
+    assert len(page.attributes("polygon")) == 1  # only the reward has deviations here
+    corners = [
+        float(number) for attrs in page.attributes("polygon") for number in re.split("[ ,]", attrs["points"].strip())
+    ]
+    assert len(corners) == 2 * 2 * 5
+    assert 0 <= min(corners) < max(corners) <= 100
+    assert page.open == page.misplaced == []
+
+
+def test_write_report_of_a_run_without_such_numbers_leaves_no_trace(tmp_path, old_results):
+    page = report(tmp_path, old_results, [], losses={"train": [(1, 2.0)], "val": []}, training={"loss": [(1, 2.0)]})
+
+    assert not re.search("self-critical|step by step|eward", page.text)

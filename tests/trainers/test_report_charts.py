@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from trainers.monitoring import LOSSES, SAMPLES
 from trainers.report_charts import (
     MAX_COUNTED_STYLES,
     MAX_CURVE_POINTS,
@@ -11,16 +12,17 @@ from trainers.report_charts import (
     MAX_NAMED_STYLES,
     Mistake,
     confusion_map,
-    loss_chart,
+    line_chart,
     mistakes,
     ticks,
+    training_charts,
 )
 
 THREE = {"styles": ["Sweet", "Old", "Wise"], "counts": [[9, 1, 0], [3, 1, 0], [0, 0, 0]]}
 
 
-def test_loss_chart_places_points_by_hand():
-    chart = loss_chart({"train": [(0, 3.0), (50, 2.0), (100, 1.0)], "val": [(200, 2.0)]})
+def test_line_chart_places_points_by_hand():
+    chart = line_chart({"train": [(0, 3.0), (50, 2.0), (100, 1.0)], "val": [(200, 2.0)]})
 
     # Steps 0 to 200 and losses 1 to 3 fill the plot; y runs downwards.
     assert [point["at"] for point in chart["curves"][0]["points"]] == [(0, 0), (25, 50), (50, 100)]
@@ -29,8 +31,8 @@ def test_loss_chart_places_points_by_hand():
     assert chart["x_ticks"] == [(0, "0"), (25, "50"), (50, "100"), (75, "150"), (100, "200")]
 
 
-def test_loss_chart_long_curve_is_thinned_to_means():
-    chart = loss_chart({"train": [(step, float(step % 2)) for step in range(1000)]})
+def test_line_chart_long_curve_is_thinned_to_means():
+    chart = line_chart({"train": [(step, float(step % 2)) for step in range(1000)]})
 
     points = chart["curves"][0]["points"]
     assert len(points) == MAX_CURVE_POINTS
@@ -38,8 +40,8 @@ def test_loss_chart_long_curve_is_thinned_to_means():
     assert points[0]["value"] == pytest.approx(2 / 5)
 
 
-def test_loss_chart_values_that_are_not_finite_are_left_out_and_counted():
-    chart = loss_chart({"train": [(1, 2.0), (2, float("nan")), (3, float("inf"))], "val": [(3, float("nan"))]})
+def test_line_chart_values_that_are_not_finite_are_left_out_and_counted():
+    chart = line_chart({"train": [(1, 2.0), (2, float("nan")), (3, float("inf"))], "val": [(3, float("nan"))]})
 
     assert [curve["name"] for curve in chart["curves"]] == ["train"]
     assert chart["not_finite"] == 3
@@ -130,3 +132,49 @@ def test_confusion_map_overview_has_a_square_for_each_cell_that_is_not_empty():
     assert wrong["opacity"] == 0.5  # the square root of 1/4
     assert right["opacity"] == 0.875  # the square root of 3/4 is .866, the next of eight shades .875
     assert len(drawn["mistakes"]) == MAX_MISTAKES
+
+
+def test_line_chart_band_goes_along_the_upper_edge_and_back_along_the_lower():
+    chart = line_chart({"mean": [(10, 3.0), (0, 2.0)]}, [(0, 1.0), (10, 1.0), (20, 9.0)])
+
+    # Values and band reach from 1 to 4; the deviation of a step without a value is not drawn.
+    assert chart["y_ticks"][0] == (100, "1")
+    assert chart["y_ticks"][-1] == (0, "4")
+    assert chart["curves"][0]["band"] == pytest.approx([(0, 100 / 3), (100, 0), (100, 200 / 3), (0, 100)], abs=1e-3)
+
+
+@pytest.mark.parametrize("deviation", [[], [(1, 0.0), (2, 0.0)], [(1, float("nan"))], [(7, 1.0)]])
+def test_line_chart_without_a_deviation_has_no_band(deviation):
+    assert line_chart({"mean": [(1, 3.0), (2, 2.0)]}, deviation)["curves"][0]["band"] == []
+
+
+def test_line_chart_axis_reaches_what_it_has_to_cover():
+    chart = line_chart({"share": [(1, 0.3), (2, 0.4)]}, covers=(0.0, 1.0))
+
+    assert [label for _, label in chart["y_ticks"]] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
+def test_line_chart_curve_keeps_its_colour_where_the_other_has_no_points():
+    assert [curve["colour"] for curve in line_chart({"train": [], "val": [(1, 2.0)]})["curves"]] == ["val"]
+
+
+def test_training_charts_show_what_was_logged_and_nothing_else():
+    numbers = {
+        name: [(1, 0.25), (2, 0.5)]
+        for name in ("loss", "grad_norm", "unended_share", "reward", "reward_std", "reward/style", "reward_std/style")
+    }
+    charts = {chart["title"]: chart for chart in training_charts(numbers)}
+
+    assert list(charts) == ["Reward", "Reward term style", "Shares"]
+    assert [curve["name"] for curve in charts["Shares"]["curves"]] == ["captions without an end"]
+    assert [bool(charts[title]["curves"][0]["band"]) for title in charts] == [True, True, False]
+    assert training_charts({}) == []
+
+
+def test_training_charts_draw_every_monitored_number():
+    numbers = [*LOSSES, *SAMPLES, "reward/cider_d", "reward_std/cider_d"]
+    charts = training_charts({name: [(1, float(place)), (2, 0.0)] for place, name in enumerate(numbers, start=1)})
+
+    drawn = {curve["points"][0]["value"] for chart in charts for curve in chart["curves"]}
+    # Deviations are bands. The self-critical loss has no chart: it hovers around zero whatever is learnt.
+    assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {"reward_std", "reward_std/cider_d", "scst"}

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -196,16 +195,16 @@ def test_load_config_many_faults_are_reported_at_once_each_with_its_source(fault
         "tokenize_style",
         "--set train.warmpu",
         "--set oops",
-        # Fields, in the order of the groups, then the rules between fields.
+        # Fields, in the order of the groups, then the rules between fields, then those between groups.
         "model.bpe_size",
         "data.images",
         "image.size",
         "train.epochs",
         "--lr",
         "--set decode.num_beams",
-        "model.name",
         "data.annotations",
         "image.random_crop",
+        "model.name",
     ]
 
 
@@ -214,13 +213,17 @@ def test_load_config_long_value_is_cut_in_the_message(faults):
     assert len(line) < 200
 
 
-def test_load_config_lr_end_above_lr_warns(load, caplog):
-    with caplog.at_level(logging.WARNING, logger="utils.config"):
-        config = load(train={"lr": 1e-5, "lr_end": 1e-4})
-    assert config.train.lr_end == 1e-4
-    assert [record.getMessage() for record in caplog.records] == [
-        "train.lr_end=0.0001 is above train.lr=1e-05: the learning rate will rise instead of decay"
+def test_load_config_lr_end_above_lr_is_refused_with_both_values(faults, load):
+    assert faults(SMALLEST | {"train": {"lr": 1e-5, "lr_end": 1e-4}}) == [
+        "conf.json: train.lr_end=0.0001: the learning rate would rise from train.lr=1e-05 to train.lr_end=0.0001; "
+        "lower train.lr_end or raise train.lr"
     ]
+    # The default of lr_end counts as well.
+    (line,) = faults(SMALLEST, (), {"lr": "1e-8"})
+    assert line.startswith(
+        "conf.json: train.lr_end: the learning rate would rise from train.lr=1e-08 to train.lr_end=1e-07;"
+    )
+    assert load(train={"lr": 1e-4, "lr_end": 1e-4}).train.lr_end == 1e-4
 
 
 # --- Paths

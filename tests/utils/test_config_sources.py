@@ -91,7 +91,8 @@ def test_load_config_original_flags_reach_their_settings(load):
         "beam_size": 2,
         "max_len": "9",
         "freeze_resnet": True,
-        "checkpoint": None,
+        "cider": True,
+        "checkpoint": "7",
     }
     assert flags.keys() == FLAG_KEYS.keys()
     config = load(train={"freeze": ["embeddings"]}, flags=flags)
@@ -101,6 +102,7 @@ def test_load_config_original_flags_reach_their_settings(load):
     assert (image.size, image.max_size, image.random_crop) == (64, 96, False)
     assert (decode.num_beams, decode.max_length) == (2, 9)
     assert train.freeze == ["embeddings", "resnet"]
+    assert (config.scst.enabled, config.model.name) == (True, "7")
 
 
 def test_load_config_flags_that_were_not_given_change_nothing(load):
@@ -124,6 +126,7 @@ def test_load_config_flag_at_fault_is_reported_as_typed(faults):
         "--max_epoches=0: must be greater than or equal to 1",
         '--lr="abc": must be a valid number',
     ]
+    assert faults(SMALLEST, (), {"cider": "maybe"}) == ['--cider="maybe": must be a valid boolean']
 
 
 # --- --set

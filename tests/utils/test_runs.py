@@ -65,10 +65,15 @@ def test_open_run_same_settings_again_appends_the_command_and_refreshes_the_sour
     assert (run.checkpoints / "kept").exists()
 
 
-def test_open_run_decoding_and_evaluation_may_change(load, tmp_path):
+def test_open_run_decoding_evaluation_and_what_only_costs_time_may_change(load, tmp_path):
     open_run(tmp_path / "run", load(), COMMAND, {})
     changed = load(
-        decode={"num_beams": 1}, eval={"split": "test"}, checkpoint={"keep": 5}, work_dir=str(tmp_path / "run")
+        image={"feature_cache_mb": 0},
+        scst={"reward_workers": 1},
+        decode={"num_beams": 1},
+        eval={"split": "test"},
+        checkpoint={"keep": 5},
+        work_dir=str(tmp_path / "run"),
     )
     run = open_run(tmp_path / "run", changed, COMMAND, {})
     assert load_config(run.config_file) == changed

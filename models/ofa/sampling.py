@@ -1,0 +1,106 @@
+"""Captions drawn from the model's own distribution, with the random numbers given from outside."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.ofa.encoder import OFAEncoderOutput
+from models.ofa.generation import OFACache
+from models.ofa.modeling_ofa import IGNORE_INDEX, OFAForConditionalGeneration
+
+BLOCK = 256
+"""Vocabulary entries that are drawn from at once; near the square root of the vocabulary both levels are short."""
+
+
+@torch.no_grad()
+def sample_captions(
+    model: OFAForConditionalGeneration,
+    encoder_outputs: OFAEncoderOutput,
+    uniforms: Tensor,
+    *,
+    with_greedy: bool = False,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> Tensor:
+    """Draw captions token by token from ``softmax(logits / temperature)``, padding excluded.
+
+    No decoding rule is applied: what is drawn is what the model says. Equal uniforms give equal captions, whatever
+    else is in the batch.
+
+    Args:
+        model: In the mode that the encoder outputs were made in.
+        encoder_outputs: Of B images; never repeated.
+        uniforms: Random numbers in [0, 1), float64 (B, K, T): one for each caption and position.
+        with_greedy: One more caption per image, behind its K others: the likeliest token at every position.
+        temperature: Above 0.
+        top_p: Draw from the likeliest tokens that together have this probability; 1 draws from all.
+
+    Returns:
+        Token ids, int64 (B * K', T') with K' = K + with_greedy and T' <= T: EOS included, ``-100`` after it. A caption
+        that had not ended after T tokens has no EOS.
+    """
+    images, samples, length = uniforms.shape
+    rows = images * (samples + with_greedy)
+    weight = model.decoder.output_projection.weight[: model.config.text_vocab_size]
+    tokens = torch.full((rows, 1), model.config.decoder_start_token_id, device=weight.device)
+    ended = torch.zeros(rows, dtype=torch.bool, device=weight.device)
+    uniforms = F.pad(uniforms.to(weight.device), (0, 0, 0, with_greedy)).flatten(0, 1)  # (N, T)
+    cache, columns = OFACache(capacity=length), []
+    for position in range(length):
+        hidden = model.decoder(tokens, encoder_outputs, cache)[:, -1]
+        logits = F.linear(hidden, weight).float().div_(temperature)
+        logits[:, model.config.pad_token_id] = -torch.inf
+        likeliest = logits.unflatten(0, (images, -1))[:, -1].argmax(-1) if with_greedy else None
+        chosen = draw(logits if top_p == 1.0 else keep_likeliest(logits, top_p), uniforms[:, position])
+        if likeliest is not None:
+            chosen.unflatten(0, (images, -1))[:, -1] = likeliest
+        columns.append(chosen.masked_fill(ended, IGNORE_INDEX))
+        ended |= chosen == model.config.eos_token_id
+        if ended.all():
+            break
+        tokens = chosen[:, None]
+    return torch.stack(columns, dim=1)
+
+
+def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """Draw one column per row by inverting the cumulative distribution, first over blocks of columns, then in a block.
+
+    ``torch.multinomial`` over a vocabulary of 50,265 costs more than the decoder.
+
+    Args:
+        logits: (N, V), float32, ``-inf`` for what cannot be drawn; overwritten.
+        uniforms: In [0, 1), float64 (N,).
+
+    Returns:
+        int64 (N,).
+    """
+    weights = logits.sub_(logits.amax(-1, keepdim=True)).exp_()
+    blocks = F.pad(weights, (0, -weights.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+    masses = blocks.sum(-1, dtype=torch.float64)
+    block, rest = _invert(masses, uniforms * masses.sum(-1))
+    inner = blocks.gather(1, block[:, None, None].expand(-1, 1, BLOCK))[:, 0].double()
+    return block * BLOCK + _invert(inner, rest)[0]
+
+
+def _invert(masses: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """First column (N,) where the running sum of masses (N, C) exceeds the target, and what is left for inside it."""
+    sums = masses.cumsum(-1)
+    # Rounding can put a target at the total, behind which there is nothing that could be drawn.
+    targets = torch.minimum(targets, torch.nextafter(sums[:, -1], torch.zeros_like(targets)))
+    column = torch.searchsorted(sums, targets[:, None], right=True)
+    before = sums.gather(1, column) - masses.gather(1, column)
+    return column[:, 0], targets - before[:, 0]
+
+
+def keep_likeliest(logits: Tensor, top_p: float) -> Tensor:
+    """Logits (N, V) with ``-inf`` outside the smallest set of tokens whose probabilities reach ``top_p``.
+
+    Source:
+        Holtzman et al. 2020, arXiv:1904.09751.
+    """
+    ordered, order = logits.sort(descending=True)
+    probabilities = ordered.softmax(-1)
+    outside = probabilities.cumsum(-1) - probabilities >= top_p
+    return ordered.masked_fill_(outside, -torch.inf).gather(1, order.argsort())

@@ -1,0 +1,66 @@
+"""What is minimised, and the parts of a batch and of a step that the terms of the loss refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+MASKED = "masked_"
+
+
+class ForeignTokens(NamedTuple):
+    """The tokens that are typical of other styles.
+
+    Attributes:
+        by_style: bool (S, V).
+        row_styles: Style of each training row, int64 (rows,).
+    """
+
+    by_style: Tensor
+    row_styles: Tensor
+
+    def of(self, rows: Tensor) -> Tensor:
+        """True at the tokens that rows (B,) should not use, bool (B, V) on the device of the rows."""
+        return self.by_style[self.row_styles[rows.cpu()]].to(rows.device)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised when people's captions are learnt.
+
+    Attributes:
+        label_smoothing: eps of OFA's smoothing, in [0, 1).
+        drop_worst: Share of the tokens of a micro-batch to leave out, in [0, 1).
+        rdrop: Weight of R-Drop's KL per token; 0 is off, anything else doubles the batch.
+        masked_lm: Weight of the masked-LM loss at the first step; counts where batches hold the task.
+        masked_lm_end: Its weight at the last step, linear between.
+        repetition: Weight of the unlikelihood of repeating a caption's tokens.
+        leakage: Weight of the unlikelihood of other styles' words; needs ``foreign``.
+        foreign: Those words.
+    """
+
+    label_smoothing: float = 0.1
+    drop_worst: float = 0.0
+    rdrop: float = 0.0
+    masked_lm: float = 0.0
+    masked_lm_end: float = 0.0
+    repetition: float = 0.0
+    leakage: float = 0.0
+    foreign: ForeignTokens | None = None
+
+
+class StepTokens(NamedTuple):
+    """Tokens that the losses of a whole optimizer step count, over all micro-batches and processes."""
+
+    captions: Tensor
+    masked: Tensor
+
+
+def split_tasks(batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Captioning and masked-LM parts of a batch, each under the model's own names; the second may be empty."""
+    captions = {name: tensor for name, tensor in batch.items() if not name.startswith(MASKED)}
+    masked = {name.removeprefix(MASKED): tensor for name, tensor in batch.items() if name.startswith(MASKED)}
+    return captions, masked

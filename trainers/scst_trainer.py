@@ -1,0 +1,203 @@
+"""Self-critical sequence training: captions that score better than their siblings become likelier."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.ofa import OFAForConditionalGeneration, OFATokenizer
+from models.ofa.encoder import OFAEncoderOutput
+from trainers.losses import IGNORE_INDEX, token_log_probs
+from trainers.monitoring import ScstAlarms, record_samples
+from trainers.objective import StepTokens
+from trainers.reward_calculator import RewardCalculator, RewardRequest, Rewards
+from trainers.sampler import Sampler, Samples
+from trainers.self_critical import advantages, kl_divergence, self_critical_loss
+from trainers.style_trainer import StyleCaptionTrainer
+
+PICTURES = ("input_ids", "patch_images", "patch_masks", "image_features")
+
+
+@dataclass(frozen=True)
+class SelfCritical:
+    """How captions are drawn and compared.
+
+    Attributes:
+        sampler: Draws the captions.
+        baseline: What a caption's reward is compared with.
+        kl_weight: Weight of the KL divergence to the starting model, per token.
+        cross_entropy_weight: Weight of the cross-entropy of people's captions, per token.
+        dropout: Leave dropout on while captions are scored.
+        train_batch_norm: Leave the vision network's batch statistics in training.
+    """
+
+    sampler: Sampler
+    baseline: Literal["leave_one_out", "greedy", "group_mean"] = "leave_one_out"
+    kl_weight: float = 0.0
+    cross_entropy_weight: float = 0.0
+    dropout: bool = False
+    train_batch_norm: bool = False
+
+
+class Policy(NamedTuple):
+    """The model's view of the samples: log-probabilities (N, T), and the summed KL divergence to the starting model."""
+
+    token_log_probs: Tensor
+    kl: Tensor | None
+
+
+class ScstTrainer(StyleCaptionTrainer):
+    """Rewards captions that the model draws itself.
+
+    Every picture passes the encoder once: samples are drawn from the outputs that the samples are then scored with, and
+    the K samples share its rows. While they are scored, threads compute the rewards.
+
+    The loss of a step is ``-sum log p(token) * advantage`` over the tokens of all its samples, EOS included, divided by
+    their number: over all micro-batches and processes. How many there are is known with the last micro-batch only, so
+    the earlier ones are divided by an estimate and the gradient is corrected before it is clipped. Under accumulation
+    the other terms of the loss are therefore weighted by that correction too, which is within a few percent of 1.
+
+    Args:
+        model: A captioner trained by cross-entropy.
+        args: Trainer's arguments.
+        self_critical: Sampling and baseline.
+        rewards: Reward calculator over the rows of the training set; closed when training ends, however it does.
+        tokenizer: Of the model.
+        **others: As for :class:`StyleCaptionTrainer`.
+
+    Source:
+        Rennie et al. 2017, arXiv:1612.00563; leave-one-out baseline: Luo 2020, arXiv:2003.09971.
+    """
+
+    def __init__(
+        self,
+        model: OFAForConditionalGeneration,
+        args: Any,
+        *,
+        self_critical: SelfCritical,
+        rewards: RewardCalculator,
+        tokenizer: OFATokenizer,
+        **others: Any,
+    ) -> None:
+        super().__init__(model, args, **others)
+        self.self_critical, self.rewards, self.tokenizer = self_critical, rewards, tokenizer
+        self.alarms = ScstAlarms()
+        self.frozen_policy: OFAForConditionalGeneration | None = None
+        if self_critical.kl_weight:
+            self.frozen_policy = copy.deepcopy(model).requires_grad_(False).eval()
+        self._divided_by, self._counted = torch.ones(()), torch.ones(())
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; no thread is left behind, whatever happens."""
+        with self.rewards:
+            return super().train(*args, **kwargs)
+
+    def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
+        """Share of a micro-batch in the self-critical loss of the step, with its companions."""
+        self._set_mode()
+        pictures = {name: batch[name] for name in PICTURES if name in batch}
+        rows = batch["rows"].tolist()
+        encoded = model(**pictures, encode_only=True).encoder_outputs
+        samples = self.self_critical.sampler.draw(self.model, encoded, rows, self.train_dataset.epoch)
+        self.rewards.submit(lambda: self._reward_request(samples, rows))
+        policy = self._score(model, encoded, pictures, samples.token_ids.flatten(0, 1))
+        loss = self._self_critical_loss(policy, samples, self.rewards.result())
+        if self.self_critical.cross_entropy_weight:
+            people = {name: batch[name] for name in ("decoder_input_ids",)}
+            logits = model(encoder_outputs=encoded, **people).logits
+            cross_entropy = self.cross_entropy(logits, batch["labels"], batch["rows"]) / tokens.captions
+            loss = loss + self.self_critical.cross_entropy_weight * cross_entropy
+        return loss
+
+    def _set_mode(self) -> None:
+        self.model.train(self.self_critical.dropout)
+        self.model.encoder.embed_images.train(self.self_critical.train_batch_norm)
+
+    def _score(
+        self, model: nn.Module, encoded: OFAEncoderOutput, pictures: dict[str, Tensor], token_ids: Tensor
+    ) -> Policy:
+        """What the model, and the starting model if it anchors, say of the samples (N, T)."""
+        temperature = self.self_critical.sampler.temperature
+        if self.frozen_policy is None:
+            scores = model(encoder_outputs=encoded, scored_ids=token_ids, temperature=temperature)
+            return Policy(scores.token_log_probs, None)
+        decoder_input_ids = self.model.shift_right(token_ids)
+        logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
+        with torch.no_grad():
+            anchor = self.frozen_policy(**pictures, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
+        logits, anchor = (self._without_padding(each) / temperature for each in (logits, anchor))
+        counted = token_ids.ne(IGNORE_INDEX)
+        scores = token_log_probs(logits, token_ids.clamp(min=0)).masked_fill(~counted, 0.0)
+        return Policy(scores, kl_divergence(logits, anchor, counted))
+
+    def _without_padding(self, logits: Tensor) -> Tensor:
+        # As in sampling; a finite number, because the divergence takes differences.
+        padding = torch.arange(logits.shape[-1], device=logits.device) == self.model.config.pad_token_id
+        return logits.float().masked_fill(padding, -1e9)
+
+    def _reward_request(self, samples: Samples, rows: list[int]) -> RewardRequest:
+        """Texts of the samples, an image's K samples together and its greedy caption behind them; runs in a thread."""
+        token_ids = samples.token_ids
+        if samples.greedy_ids is not None:
+            token_ids = torch.cat([token_ids, samples.greedy_ids[:, None]], dim=1)
+        lists = [[token for token in ids if token != IGNORE_INDEX] for ids in token_ids.flatten(0, 1).tolist()]
+        return RewardRequest(
+            rows=[row for row in rows for _ in range(token_ids.shape[1])],
+            hypotheses=[self.tokenizer.decode_caption(ids) for ids in lists],
+            ended=[self.tokenizer.eos_token_id in ids for ids in lists],
+        )
+
+    def _self_critical_loss(self, policy: Policy, samples: Samples, rewards: Rewards) -> Tensor:
+        images, num_samples, _ = samples.token_ids.shape
+        mask = samples.token_ids.ne(IGNORE_INDEX).flatten(0, 1)
+        totals = torch.from_numpy(rewards.total).unflatten(0, (images, -1))
+        greedy = totals[:, -1] if samples.greedy_ids is not None else None
+        self._record(mask, totals[:, :num_samples], greedy, rewards)
+        advantage = advantages(totals[:, :num_samples], self.self_critical.baseline, greedy)
+        loss = self_critical_loss(policy.token_log_probs, advantage.flatten().to(mask.device, torch.float32), mask)
+        count = mask.sum()
+        self.meter.add("scst", loss, count)
+        if policy.kl is not None:
+            self.meter.add("kl", policy.kl, count)
+            loss = loss + self.self_critical.kl_weight * policy.kl
+        return loss / self._divisor(count)
+
+    def _record(self, mask: Tensor, sampled: Tensor, greedy: Tensor | None, rewards: Rewards) -> None:
+        rows = torch.arange(rewards.total.size).unflatten(0, (len(sampled), -1))
+        chosen = rows[:, : sampled.shape[1]].flatten().tolist()  # without the greedy captions
+        record_samples(
+            self.meter,
+            rewards=sampled,
+            terms={name: torch.from_numpy(values)[chosen] for name, values in rewards.terms.items()},
+            caption_mask=mask,
+            ended=[rewards.request.ended[row] for row in chosen],
+            captions=[rewards.request.hypotheses[row] for row in chosen],
+            greedy_rewards=greedy,
+        )
+
+    def _divisor(self, count: Tensor) -> Tensor:
+        """Tokens of the step as far as they are known: the first micro-batch's, times the number of micro-batches."""
+        count = self.sum_over_processes(count.float())
+        if self._micro_step == 1:
+            self._divided_by, self._counted = count * self.current_gradient_accumulation_steps, torch.zeros_like(count)
+        self._counted = self._counted + count
+        return self._divided_by
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        step = self.meter.end_step()
+        self.alarms.check(
+            self.state.global_step + 1,
+            loss=step["scst"],
+            reward=step["reward"],
+            flat_share=step["flat_share"],
+            unended_share=step["unended_share"],
+        )
+        if self.current_gradient_accumulation_steps > 1:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self._divided_by / self._counted)
+        return super()._clip_grad_norm(model)

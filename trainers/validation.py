@@ -1,0 +1,63 @@
+"""What a validation does beside the loss: captions of examples, and their score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from preprocessors.examples import CaptionExample
+from trainers.captioning import Captioner
+from utils.io import append_jsonl
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Captions at validation.
+
+    Attributes:
+        captioner: Captions examples with the model in training.
+        samples: So many rows, spread evenly, are captioned into ``samples_file`` every time.
+        samples_file: JSON Lines.
+        batch_size: Examples per generation.
+        score: From captions by example id to a number that is logged as ``eval_CIDEr``; None skips it, and with it
+            the captions of the whole split.
+    """
+
+    captioner: Captioner
+    samples: int
+    samples_file: Path
+    batch_size: int
+    score: Callable[[dict[str, str]], float] | None = None
+
+    def run(self, examples: Sequence[CaptionExample], global_step: int, *, record: bool) -> float | None:
+        """Caption examples; all processes together.
+
+        Args:
+            examples: Of the validation split.
+            global_step: Stands beside the samples.
+            record: Whether this process writes the samples.
+
+        Returns:
+            The score, if one was asked for.
+        """
+        shown = choose_samples(examples, self.samples)
+        captions = self.captioner.caption(shown if self.score is None else examples, self.batch_size)
+        if record:
+            decoding = asdict(self.captioner.decoding)
+            for example in shown:
+                row = {"example_id": example.example_id, "style": example.style, "decoding": decoding}
+                row |= {"caption": captions[example.example_id], "references": list(example.captions)}
+                append_jsonl(self.samples_file, {"global_step": global_step} | row)
+        return None if self.score is None else self.score(captions)
+
+
+def choose_samples(examples: Sequence[CaptionExample], count: int) -> list[CaptionExample]:
+    """The same ``count`` examples at every validation: pictures spread over the split, styles taking turns."""
+    by_image: dict[Path, list[CaptionExample]] = {}
+    for example in examples:
+        by_image.setdefault(example.image_path, []).append(example)
+    groups = list(by_image.values())
+    chosen = [groups[number * len(groups) // count] for number in range(count)]
+    picked = (group[number % len(group)] for number, group in enumerate(chosen))
+    return list({example.example_id: example for example in picked}.values())
