@@ -116,30 +116,32 @@ def write_run_report(
         for example in group
         for references in [example.captions[:3]]
     ]
+    curves = read_curves(run.metrics)
     write_report(
         path,
         title=run.root.name,
         results=results,
         rows=rows,
-        losses=read_losses(run.metrics),
+        losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
         config=config.to_json_dict(),
         settings=asdict(captioner.decoding),
+        training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
     )
     logger.info("report: %s", path)
 
 
-def read_losses(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
-    """Loss curves of a run: ``train`` and ``val`` points (step, nats per token).
+def read_curves(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Points (step, value) of a run by the names of ``metrics.jsonl``, such as ``train/loss``.
 
-    A resumed run writes some steps twice; the newest row counts. Losses that were no number, and what follows a line
+    A resumed run writes some steps twice; the newest row counts. Values that were no number, and what follows a line
     that a killed run left unfinished, are not drawn: a report must not fail over them.
     """
-    curves: dict[str, dict[int, float]] = {"train": {}, "val": {}}
+    curves: dict[str, dict[int, float]] = {}
     try:
         for _, row in read_jsonl(metrics_file) if metrics_file.is_file() else ():
-            for name, points in curves.items():
-                if row.get(f"{name}/loss") is not None:
-                    points[row["global_step"]] = row[f"{name}/loss"]
+            for name, value in row.items():
+                if "/" in name and value is not None:
+                    curves.setdefault(name, {})[row["global_step"]] = value
     except ValueError as error:
-        logger.warning("loss curves are cut short: %s", error)
+        logger.warning("curves are cut short: %s", error)
     return {name: sorted(points.items()) for name, points in curves.items()}

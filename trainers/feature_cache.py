@@ -58,9 +58,9 @@ class FeatureCache(Mapping[Path, Tensor]):
 def features_fit(resnet: ResNet, transform: ImageTransform, num_images: int, limit_mb: int) -> bool:
     """Whether the features of so many pictures stay within a limit of MiB, and says so in the log if they do not."""
     count, height, width = feature_shape(resnet, transform)
-    needed = num_images * count * height * width * 4 / 2**20
+    needed = -(-num_images * count * height * width * 4 // 2**20)  # rounded up
     if limit_mb and needed > limit_mb:
-        message = "features of %d pictures need %.0f MiB and image.feature_cache_mb is %d: computing them every epoch"
+        message = "features of %d pictures need %d MiB and image.feature_cache_mb is %d: computing them every epoch"
         logger.warning(message, num_images, needed, limit_mb)
     return needed <= limit_mb
 
@@ -80,23 +80,27 @@ def write_features(
     """Compute the features of pictures, with a progress bar on a terminal.
 
     Args:
-        file: Written aside first, then put in place.
+        file: Written aside first, then put in place; untouched if a picture cannot be read.
         images: Each is opened once.
         resnet: Where it is; its batch statistics must be frozen.
         transform: Picture to pixels, nothing cropped.
         autocast: Compute in bfloat16, as the training step does; stored is float32.
     """
     device, aside = next(resnet.parameters()).device, file.with_name(f".{file.name}.new")
-    array = np.memmap(aside, np.float32, "w+", shape=(len(images), *feature_shape(resnet, transform)))
     was_training = resnet.training
     resnet.eval()
-    with tqdm(total=len(images), desc="features", unit="img", disable=not sys.stderr.isatty(), leave=False) as bar:
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            pixels = torch.stack([transform(load_image(image)) for image in part]).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-                array[start : start + len(part)] = resnet(pixels).float().cpu().numpy()
-            bar.update(len(part))
-    resnet.train(was_training)
-    array.flush()
-    aside.replace(file)
+    bar = tqdm(total=len(images), desc="features", unit="img", disable=not sys.stderr.isatty(), leave=False)
+    try:
+        # A plain file, because a full disk under a memory map ends the process without a word.
+        with aside.open("wb") as stream, bar:
+            for start in range(0, len(images), BATCH):
+                part = images[start : start + BATCH]
+                pixels = torch.stack([transform(load_image(image)) for image in part]).to(device)
+                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                    features = resnet(pixels)
+                stream.write(features.float().cpu().numpy().tobytes())
+                bar.update(len(part))
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+        resnet.train(was_training)

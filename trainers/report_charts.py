@@ -114,7 +114,9 @@ def training_charts(numbers: Mapping[str, Points]) -> list[dict[str, Any]]:
         chart = line_chart(curves, numbers.get(wanted.deviation, ()), wanted.covers)
         if chart is not None:
             charts.append({"title": wanted.title, "note": wanted.note} | chart)
-    return charts
+    # Where there was cross-entropy alone, it is the loss that has a chart of its own already.
+    alone = [curve["name"] for chart in charts for curve in chart["curves"]] == ["cross-entropy"]
+    return [] if alone else charts
 
 
 def _widen(points: Points, deviations: Points) -> list[tuple[float, float, float]]:

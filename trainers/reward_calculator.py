@@ -3,7 +3,7 @@
     with RewardCalculator(terms, weights, workers=2) as rewards:
         rewards.submit(lambda: RewardRequest(rows, decode(token_ids), ended))
         logits = model(...)
-        total, terms = rewards.result()
+        total = rewards.result().total
 
 A request is one job. Its terms mostly hold Python's lock, so that they are no faster as jobs of their own.
 """
@@ -163,7 +163,7 @@ def _compute(request: RewardRequest, terms: Mapping[str, Term], weights: Mapping
     total = np.zeros(len(hypotheses))
     for name, weight in weights.items():
         total += weight * values[name]
-    return Rewards(total, values)
+    return Rewards(total, values, request)
 
 
 def _call(name: str, term: Term, hypotheses: Sequence[str], request: RewardRequest) -> FloatArray:

@@ -45,6 +45,8 @@ class Rewards(NamedTuple):
     """Weighted sum of the terms. Shape (N,)."""
     terms: dict[str, FloatArray]
     """Each term by name, unweighted. Shapes (N,)."""
+    request: RewardRequest
+    """What was rewarded."""
 
 
 def cider_d(references: Sequence[Sequence[str]], document_frequency: DocumentFrequency) -> Term:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig
 
@@ -65,12 +66,13 @@ class Sampler:
         """
         length = self.decoding.max_length + 1  # with EOS
         if self.method == "beam":
-            sampled = self._beams(model, encoder_outputs, length)
-            greedy = None
-            if self.with_greedy:
-                nothing = torch.empty(len(rows), 0, length, dtype=torch.float64)
-                greedy = sample_captions(model, encoder_outputs, nothing, with_greedy=True)
-            return Samples(sampled.unflatten(0, (len(rows), -1)), greedy)
+            sampled = self._beams(model, encoder_outputs, length).unflatten(0, (len(rows), -1))
+            if not self.with_greedy:
+                return Samples(sampled, None)
+            nothing = torch.empty(len(rows), 0, length, dtype=torch.float64)
+            greedy = sample_captions(model, encoder_outputs, nothing, with_greedy=True)
+            longest = max(sampled.shape[-1], greedy.shape[-1])
+            return Samples(*(F.pad(ids, (0, longest - ids.shape[-1]), value=IGNORE_INDEX) for ids in (sampled, greedy)))
         uniforms = torch.stack([self._uniforms(row, epoch, length) for row in rows])
         drawn = sample_captions(
             model,
@@ -94,6 +96,7 @@ class Sampler:
         # A caption that runs to the limit must be seen to have no end.
         rules.forced_eos_token_id = None
         rules.num_beams = rules.num_return_sequences = self.num_samples
+        rules.early_stopping = self.num_samples > 1
         images = len(encoder_outputs.last_hidden_state)
         prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoder_outputs.last_hidden_state.device)
         found = model.generate(input_ids=prompts, encoder_outputs=encoder_outputs, generation_config=rules)

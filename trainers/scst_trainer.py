@@ -135,9 +135,9 @@ class ScstTrainer(StyleCaptionTrainer):
         return Policy(scores, kl_divergence(logits, anchor, counted))
 
     def _without_padding(self, logits: Tensor) -> Tensor:
-        # As in sampling; a finite number, because the divergence takes differences.
+        # As in sampling.
         padding = torch.arange(logits.shape[-1], device=logits.device) == self.model.config.pad_token_id
-        return logits.float().masked_fill(padding, -1e9)
+        return logits.float().masked_fill(padding, -torch.inf)
 
     def _reward_request(self, samples: Samples, rows: list[int]) -> RewardRequest:
         """Texts of the samples, an image's K samples together and its greedy caption behind them; runs in a thread."""

@@ -81,7 +81,7 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     masses = blocks.sum(-1, dtype=torch.float64)
     block, rest = _invert(masses, uniforms * masses.sum(-1))
     inner = blocks.gather(1, block[:, None, None].expand(-1, 1, BLOCK))[:, 0].double()
-    return block * BLOCK + _invert(inner, rest)[0]
+    return (block * BLOCK + _invert(inner, rest)[0]).clamp_(max=logits.shape[1] - 1)
 
 
 def _invert(masses: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,8 +89,10 @@ def _invert(masses: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     sums = masses.cumsum(-1)
     # Rounding can put a target at the total, behind which there is nothing that could be drawn.
     targets = torch.minimum(targets, torch.nextafter(sums[:, -1], torch.zeros_like(targets)))
-    column = torch.searchsorted(sums, targets[:, None], right=True)
-    before = sums.gather(1, column) - masses.gather(1, column)
+    # NaN of a diverged model exceeds nothing. Some column is drawn: the loss will be NaN, and training ends with advice.
+    column = torch.searchsorted(sums, targets[:, None], right=True).clamp_(max=masses.shape[1] - 1)
+    # Looked up, not subtracted: a remainder rounded below zero would choose the first column, whatever its mass.
+    before = F.pad(sums, (1, 0)).gather(1, column)
     return column[:, 0], targets - before[:, 0]
 
 

@@ -23,6 +23,8 @@ from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig, load_config
 from utils.runs import Run
 
+LOGGED = ("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption_length", "unended_share")
+
 
 class KeepGradients(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model=None, **_):
@@ -45,8 +47,9 @@ def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     trainer.add_callback(keep)
     before = {name: parameter.detach().clone() for name, parameter in styled.model.named_parameters()}
     trainer.train()
+    logged = {name: value for name, value in trainer.state.log_history[0].items() if name.startswith(LOGGED)}
     change = {name: parameter.detach() - before[name] for name, parameter in styled.model.named_parameters()}
-    return {"gradients": keep.gradients, "change": change}
+    return {"gradients": keep.gradients, "change": change, "logged": logged}
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_line_chart_band_goes_along_the_upper_edge_and_back_along_the_lower():
     # Values and band reach from 1 to 4; the deviation of a step without a value is not drawn.
     assert chart["y_ticks"][0] == (100, "1")
     assert chart["y_ticks"][-1] == (0, "4")
-    assert chart["curves"][0]["band"] == pytest.approx([(0, 100 / 3), (100, 0), (100, 200 / 3), (0, 100)], abs=1e-3)
+    assert chart["curves"][0]["band"] == [(0, 33.333), (100, 0), (100, 66.667), (0, 100)]
 
 
 @pytest.mark.parametrize("deviation", [[], [(1, 0.0), (2, 0.0)], [(1, float("nan"))], [(7, 1.0)]])
@@ -178,3 +178,11 @@ def test_training_charts_draw_every_monitored_number():
     drawn = {curve["points"][0]["value"] for chart in charts for curve in chart["curves"]}
     # Deviations are bands. The self-critical loss has no chart: it hovers around zero whatever is learnt.
     assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {"reward_std", "reward_std/cider_d", "scst"}
+
+
+def test_training_charts_repeat_no_cross_entropy_that_is_the_whole_loss():
+    numbers = {"loss": [(1, 2.0)], "grad_norm": [(1, 1.0)], "cross_entropy": [(1, 2.0)]}
+
+    assert training_charts(numbers) == []
+    (chart,) = training_charts(numbers | {"masked_lm": [(1, 3.0)]})
+    assert [curve["name"] for curve in chart["curves"]] == ["cross-entropy", "masked LM"]

@@ -97,8 +97,9 @@ def test_build_rewards_total_is_the_weighted_sum_of_the_terms():
 
     with build_rewards(REFERENCES, weights, styles=STYLES, workers=1) as rewards:
         rewards.submit(lambda: request)
-        total, terms = rewards.result()
+        total, terms, answered = rewards.result()
 
+    assert answered is request
     assert list(terms) == list(weights) == list(TERMS)
     expected = sum(weight * terms[name] for name, weight in weights.items())
     np.testing.assert_allclose(total, expected, rtol=0, atol=1e-14)
