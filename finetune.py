@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stopping_as_on_ctrl_c():
             return {"train": run_train, "eval": run_eval, "caption": run_caption}[command](options)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        print(f"error: {error}{notes}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         hint = "; the same command goes on from the last checkpoint" if command == "train" else ""

@@ -5,7 +5,7 @@
 Prints one JSON object; sizes are MiB of resident memory (Linux). The captions are FlickrStyle's humorous, romantic and
 factual ones, one in a row. As they are fewer than 200,000, two words of each caption are replaced by words of others
 in every further round through them: words stay the same, many longer n-grams are new. A call rewards 5 samples of 24
-rows, made in the same way. `growth_mb` is what the calls add after the first 50. The term `style` takes minutes more.
+rows, made in the same way. `growth_mb` is what the calls add after the first 50.
 """
 
 from __future__ import annotations

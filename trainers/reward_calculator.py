@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from metrics.document_frequency import EOS
 from metrics.ptb_tokenizer import tokenize
 from trainers.rewards import FloatArray, RewardRequest, Rewards, Term
 
@@ -158,12 +159,17 @@ def _compute(request: RewardRequest, terms: Mapping[str, Term], weights: Mapping
         raise ValueError("a reward request has {} rows, {} hypotheses and {} ends; it needs as many.".format(*sizes))
     # One by one: in a list of captions the end of one may depend on the next, and a reward must not depend on which
     # captions a process has beside it.
-    hypotheses = [tokenize(text) for text in request.hypotheses]
+    hypotheses = [_without_eos(tokenize(text)) for text in request.hypotheses]
     values = {name: _call(name, term, hypotheses, request) for name, term in terms.items()}
     total = np.zeros(len(hypotheses))
     for name, weight in weights.items():
         total += weight * values[name]
     return Rewards(total, values, request)
+
+
+def _without_eos(caption: str) -> str:
+    """The caption without the word that stands for its end: a model that spells it out must not be paid for ending."""
+    return caption if EOS not in caption else " ".join(word for word in caption.split() if word != EOS)
 
 
 def _call(name: str, term: Term, hypotheses: Sequence[str], request: RewardRequest) -> FloatArray:

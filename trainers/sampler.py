@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationConfig
 
 from models.ofa import OFAForConditionalGeneration
 from models.ofa.encoder import OFAEncoderOutput
@@ -30,6 +29,12 @@ class Samples(NamedTuple):
     token_ids: Tensor
     greedy_ids: Tensor | None
 
+    def joined(self) -> Tensor:
+        """An image's K samples and, if there is one, its greedy caption behind them: (B, K + 0 or 1, T)."""
+        if self.greedy_ids is None:
+            return self.token_ids
+        return torch.cat([self.token_ids, self.greedy_ids[:, None]], dim=1)
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -40,7 +45,7 @@ class Sampler:
         method: ``multinomial``, or ``beam`` for the K best of a beam search, which are no independent draws.
         decoding: Its length bounds all captions; its other rules bind the beam search alone.
         temperature: Of multinomial draws.
-        top_p: Of multinomial draws.
+        top_p: Of multinomial draws; the captions are scored with all tokens nevertheless.
         with_greedy: Decode greedily as well.
         seed: Of the run.
     """
@@ -66,7 +71,7 @@ class Sampler:
         """
         length = self.decoding.max_length + 1  # with EOS
         if self.method == "beam":
-            sampled = self._beams(model, encoder_outputs, length).unflatten(0, (len(rows), -1))
+            sampled = self._beams(model, encoder_outputs).unflatten(0, (len(rows), -1))
             if not self.with_greedy:
                 return Samples(sampled, None)
             nothing = torch.empty(len(rows), 0, length, dtype=torch.float64)
@@ -91,15 +96,18 @@ class Sampler:
         return torch.rand(self.num_samples, length, dtype=torch.float64, generator=generator)
 
     @torch.no_grad()
-    def _beams(self, model: OFAForConditionalGeneration, encoder_outputs: OFAEncoderOutput, length: int) -> Tensor:
-        rules = GenerationConfig(**model.generation_config.to_dict() | self.decoding.generate_arguments())
-        # A caption that runs to the limit must be seen to have no end.
-        rules.forced_eos_token_id = None
-        rules.num_beams = rules.num_return_sequences = self.num_samples
-        rules.early_stopping = self.num_samples > 1
+    def _beams(self, model: OFAForConditionalGeneration, encoder_outputs: OFAEncoderOutput) -> Tensor:
+        rules = replace(self.decoding, num_beams=self.num_samples).generate_arguments()
         images = len(encoder_outputs.last_hidden_state)
         prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoder_outputs.last_hidden_state.device)
-        found = model.generate(input_ids=prompts, encoder_outputs=encoder_outputs, generation_config=rules)
-        token_ids = found[:, 1 : length + 1]  # without BOS
-        ended = token_ids.eq(model.config.eos_token_id).cumsum(-1) - token_ids.eq(model.config.eos_token_id).long() > 0
-        return token_ids.masked_fill(ended | token_ids.eq(model.config.pad_token_id), IGNORE_INDEX)
+        found = model.generate(
+            input_ids=prompts,
+            encoder_outputs=encoder_outputs,
+            num_return_sequences=self.num_samples,
+            # A caption that runs to the limit must be seen to have no end. As an argument: None in a configuration
+            # object means the model's own setting.
+            forced_eos_token_id=None,
+            **rules,
+        )
+        found = found[:, 1:]  # without BOS
+        return found.masked_fill(found.eq(model.config.pad_token_id), IGNORE_INDEX)

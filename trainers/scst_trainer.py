@@ -102,13 +102,17 @@ class ScstTrainer(StyleCaptionTrainer):
         pictures = {name: batch[name] for name in PICTURES if name in batch}
         rows = batch["rows"].tolist()
         encoded = model(**pictures, encode_only=True).encoder_outputs
-        samples = self.self_critical.sampler.draw(self.model, encoded, rows, self.train_dataset.epoch)
-        self.rewards.submit(lambda: self._reward_request(samples, rows))
+        with (
+            self.accelerator.autocast()
+        ):  # a context of its own: it forgets its copies of weights, made without gradient
+            samples = self.self_critical.sampler.draw(self.model, encoded, rows, self.train_dataset.epoch)
+        # Copied here: a thread that reads from the device would wait for the forward pass that it is to run beside.
+        drawn = samples.joined().cpu()
+        self.rewards.submit(lambda: self._reward_request(drawn, rows))
         policy = self._score(model, encoded, pictures, samples.token_ids.flatten(0, 1))
         loss = self._self_critical_loss(policy, samples, self.rewards.result())
         if self.self_critical.cross_entropy_weight:
-            people = {name: batch[name] for name in ("decoder_input_ids",)}
-            logits = model(encoder_outputs=encoded, **people).logits
+            logits = model(encoder_outputs=encoded, decoder_input_ids=batch["decoder_input_ids"]).logits
             cross_entropy = self.cross_entropy(logits, batch["labels"], batch["rows"]) / tokens.captions
             loss = loss + self.self_critical.cross_entropy_weight * cross_entropy
         return loss
@@ -127,7 +131,7 @@ class ScstTrainer(StyleCaptionTrainer):
             return Policy(scores.token_log_probs, None)
         decoder_input_ids = self.model.shift_right(token_ids)
         logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
-        with torch.no_grad():
+        with torch.no_grad(), self.accelerator.autocast():
             anchor = self.frozen_policy(**pictures, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
         logits, anchor = (self._without_padding(each) / temperature for each in (logits, anchor))
         counted = token_ids.ne(IGNORE_INDEX)
@@ -139,16 +143,13 @@ class ScstTrainer(StyleCaptionTrainer):
         padding = torch.arange(logits.shape[-1], device=logits.device) == self.model.config.pad_token_id
         return logits.float().masked_fill(padding, -torch.inf)
 
-    def _reward_request(self, samples: Samples, rows: list[int]) -> RewardRequest:
-        """Texts of the samples, an image's K samples together and its greedy caption behind them; runs in a thread."""
-        token_ids = samples.token_ids
-        if samples.greedy_ids is not None:
-            token_ids = torch.cat([token_ids, samples.greedy_ids[:, None]], dim=1)
-        lists = [[token for token in ids if token != IGNORE_INDEX] for ids in token_ids.flatten(0, 1).tolist()]
+    def _reward_request(self, drawn: Tensor, rows: list[int]) -> RewardRequest:
+        """Texts of captions (B, K, T); runs in a thread."""
+        captions = [[token for token in ids if token != IGNORE_INDEX] for ids in drawn.flatten(0, 1).tolist()]
         return RewardRequest(
-            rows=[row for row in rows for _ in range(token_ids.shape[1])],
-            hypotheses=[self.tokenizer.decode_caption(ids) for ids in lists],
-            ended=[self.tokenizer.eos_token_id in ids for ids in lists],
+            rows=[row for row in rows for _ in range(drawn.shape[1])],
+            hypotheses=[self.tokenizer.decode_caption(ids) for ids in captions],
+            ended=[self.tokenizer.eos_token_id in ids for ids in captions],
         )
 
     def _self_critical_loss(self, policy: Policy, samples: Samples, rewards: Rewards) -> Tensor:

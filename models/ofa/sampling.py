@@ -89,7 +89,7 @@ def _invert(masses: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     sums = masses.cumsum(-1)
     # Rounding can put a target at the total, behind which there is nothing that could be drawn.
     targets = torch.minimum(targets, torch.nextafter(sums[:, -1], torch.zeros_like(targets)))
-    # NaN of a diverged model exceeds nothing. Some column is drawn: the loss will be NaN, and training ends with advice.
+    # The NaN of a diverged model exceeds nothing. Any column will do: the loss is NaN as well, and that has an alarm.
     column = torch.searchsorted(sums, targets[:, None], right=True).clamp_(max=masses.shape[1] - 1)
     # Looked up, not subtracted: a remainder rounded below zero would choose the first column, whatever its mass.
     before = F.pad(sums, (1, 0)).gather(1, column)

@@ -321,3 +321,17 @@ def test_calculator_exception_of_the_program_is_told_and_ends_it():
 
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "ValueError: out of memory"
+
+
+def test_calculator_end_of_caption_that_a_model_spells_out_is_no_end():
+    seen = []
+
+    def term(hypotheses, rows, ended):
+        seen.extend(hypotheses)
+        return np.zeros(len(hypotheses))
+
+    with calculator(term) as rewards:
+        rewards.submit(lambda: RewardRequest([0, 0], ["a dog <eos>", "<eos>"], [False, False]))
+        rewards.result()
+
+    assert seen == ["a dog", ""]

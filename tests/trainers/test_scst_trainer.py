@@ -152,7 +152,7 @@ def test_caption_loss_equals_separate_passes_for_every_sample(scst_document, tmp
     with trainer.rewards:
         loss = trainer.caption_loss(model, dict(batch), _tokens())
         loss.backward()
-        request = trainer._reward_request(drawn[0], batch["rows"].tolist())
+        request = trainer._reward_request(drawn[0].joined(), batch["rows"].tolist())
         trainer.rewards.submit(lambda: request)
         rewards = torch.from_numpy(trainer.rewards.result().total).view(5, 3)
     ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}

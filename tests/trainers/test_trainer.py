@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainers.captioning import Captioner, Decoding
 from trainers.freezing import UNUSED_BY_CAPTIONING, freeze_parts
 from trainers.model_setup import set_up_model
 from trainers.pipeline import train
@@ -196,3 +198,30 @@ def test_rdrop_and_drop_worst_train_to_finite_loss(tiny_document, tmp_path):
     train(config, ["finetune.py"], tmp_path / "conf.json")
     rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
     assert 0 < rows[-1]["val/loss"] < 10
+
+
+def test_style_with_text_but_no_photos_is_learnt_from_a_corpus(tiny_document, tmp_path):
+    """Nine texts all alike, no picture: afterwards the model completes them, and knows the style by name."""
+    from trainers.model_setup import build_preprocessor, open_styled_model
+    from trainers.tasks import make_masker
+
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"body": "alas the moon weeps", "meta": "gothic"}\n' * 9)
+    tiny_document["masked_lm"] = {"weight": 1.0, "weight_end": 0.5, "corpus": str(corpus)}
+    tiny_document["train"] |= {"epochs": 3, "lr": 5e-3}
+    config = _load(tiny_document, tmp_path / "conf.json")
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    styled = open_styled_model(config.work_dir / "output")
+    assert "gothic" in styled.settings["trained_styles"]
+    losses = [
+        row["train/masked_lm"] for _, row in read_jsonl(config.work_dir / "metrics.jsonl") if "train/masked_lm" in row
+    ]
+    assert losses[-1] < 0.8 * losses[0]
+
+    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), Decoding())
+    source = make_masker(config, captioner, {}).mask("alas the moon weeps", "gothic", random.Random(1))
+    target = captioner.preprocessor.target_ids("alas the moon weeps")
+    with torch.no_grad():
+        logits = styled.model(torch.tensor([source]), labels=torch.tensor([target])).logits
+    nll = torch.nn.functional.cross_entropy(logits[0], torch.tensor(target))
+    assert nll < losses[-1]

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from models.ofa import OFAConfig, OFAForConditionalGeneration
+from models.ofa.sampling import BLOCK, draw, keep_likeliest, sample_captions
+
+BOS, PAD, EOS = 0, 1, 2
+IMAGES, SAMPLES, LENGTH, TEXT_VOCABULARY = 3, 4, 9, 23
+
+
+@pytest.fixture(scope="module")
+def model() -> OFAForConditionalGeneration:
+    torch.manual_seed(14)  # some captions end and some run to the limit, however they are made
+    shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
+    tables = {"max_position_embeddings": 32, "token_bucket_size": 8, "image_bucket_size": 5}
+    vision = {"resnet_width": 4, "resnet_layers": [1, 1, 1]}
+    vocabulary = {"vocab_size": 67, "text_vocab_size": TEXT_VOCABULARY}
+    config = OFAConfig(init_std=0.3, **vocabulary, **shape, **heads, **tables, **vision)
+    return OFAForConditionalGeneration(config).eval()
+
+
+@pytest.fixture(scope="module")
+def inputs() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    input_ids = torch.randint(4, 67, (IMAGES, 7), generator=generator)
+    input_ids[1, 4:] = PAD
+    return {
+        "input_ids": input_ids,
+        "patch_images": torch.randn(IMAGES, 3, 64, 48, generator=generator),
+        "patch_masks": torch.tensor([True, True, False]),
+    }
+
+
+@pytest.fixture(scope="module")
+def encoded(model, inputs):
+    with torch.no_grad():
+        return model.encoder(**inputs)
+
+
+@pytest.fixture
+def uniforms() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(11)
+    return torch.rand(IMAGES, SAMPLES, LENGTH, dtype=torch.float64, generator=generator)
+
+
+def test_draw_inverts_the_cumulative_distribution_by_hand():
+    # Probabilities 1/2, 0, 1/4, 1/4: their running sum is 0.5, 0.5, 0.75, 1.
+    logits = torch.tensor([0.5, 0.0, 0.25, 0.25]).log()
+    uniforms = torch.tensor([0.0, 0.4999, 0.5001, 0.7499, 0.7501, 0.9999], dtype=torch.float64)
+    assert draw(logits.repeat(6, 1), uniforms).tolist() == [0, 0, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("vocabulary", [5, BLOCK, BLOCK + 1, 3 * BLOCK - 7])
+def test_draw_over_blocks_equals_one_search_in_the_whole_cumulative_distribution(vocabulary):
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 3 * torch.randn(500, vocabulary, generator=generator)
+    uniforms = torch.rand(500, dtype=torch.float64, generator=generator)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp().double()
+    sums = weights.cumsum(-1)
+    expected = torch.searchsorted(sums, uniforms[:, None] * sums[:, -1:], right=True)[:, 0]
+    assert torch.equal(draw(logits.clone(), uniforms), expected)
+
+
+def test_draw_frequencies_follow_the_probabilities():
+    generator = torch.Generator().manual_seed(2)
+    vocabulary, draws = BLOCK + 44, 200_000
+    logits = torch.randn(vocabulary, generator=generator)
+    logits[[PAD, 17, BLOCK, vocabulary - 1]] = -torch.inf
+    counts = torch.zeros(vocabulary)
+    for _ in range(20):
+        uniforms = torch.rand(draws // 20, dtype=torch.float64, generator=generator)
+        counts += draw(logits.repeat(draws // 20, 1), uniforms).bincount(minlength=vocabulary)
+    expected = logits.softmax(-1) * draws
+    possible = expected > 0
+    assert expected[possible].min() > 10
+    assert not counts[~possible].any()
+    chi_square = ((counts - expected)[possible].square() / expected[possible]).sum().item()
+    freedom = possible.sum().item() - 1
+    # Mean and variance of chi-square are its degrees of freedom and twice that; also not too good to be random.
+    assert abs(chi_square - freedom) < 4 * (2 * freedom) ** 0.5
+
+
+def test_draw_never_chooses_what_has_no_probability():
+    """At the ends of the interval, and with a uniform that falls on the very start of a block."""
+    generator = torch.Generator().manual_seed(0)
+    rows, largest = 4000, 1 - 2**-53
+    logits = 9 * torch.randn(rows, 3 * BLOCK - 7, generator=generator)
+    logits[:, ::BLOCK] = logits[:, BLOCK - 1 :: BLOCK] = logits[:, -3:] = -torch.inf
+    masses = torch.nn.functional.pad((logits - logits.amax(-1, keepdim=True)).exp(), (0, 7))
+    sums = masses.unflatten(1, (-1, BLOCK)).sum(-1, dtype=torch.float64).cumsum(-1)
+    zero = torch.zeros(rows, dtype=torch.float64)
+    for uniforms in (zero, zero + largest, *(sums[:, :2] / sums[:, 2:]).unbind(1)):
+        drawn = draw(logits.clone(), uniforms)
+        assert not logits.gather(1, drawn[:, None]).isneginf().any()
+
+
+@pytest.mark.parametrize("column", [0, BLOCK - 1, BLOCK, 2 * BLOCK])
+def test_draw_of_a_certain_token_is_that_token(column):
+    logits = torch.full((3, 2 * BLOCK + 1), -torch.inf)
+    logits[:, column] = -40.0
+    uniforms = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
+    assert draw(logits, uniforms).tolist() == [column] * 3
+
+
+def test_draw_from_the_logits_of_a_diverged_model_stays_within_the_vocabulary():
+    """So that training ends with the advice on a NaN loss, and not with an index error."""
+    drawn = draw(torch.full((2, BLOCK + 3), torch.nan), torch.tensor([0.0, 0.9], dtype=torch.float64))
+    assert drawn.min() >= 0
+    assert drawn.max() < BLOCK + 3
+
+
+@pytest.mark.parametrize(("top_p", "kept"), [(0.4, [1]), (0.6, [1, 3]), (0.76, [1, 2, 3]), (1e-9, [1])])
+def test_keep_likeliest_by_hand(top_p, kept):
+    # In descending order 0.5, 0.25, 0.15, 0.1; before each of them 0, 0.5, 0.75, 0.9.
+    logits = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log() + 3
+    given = logits.clone()
+    result = keep_likeliest(logits, top_p)
+    assert result[0].isfinite().nonzero()[:, 0].tolist() == kept
+    assert torch.equal(result[0, kept], given[0, kept])
+
+
+def _draw_one_by_one(model, inputs, uniforms, temperature: float = 1.0, top_p: float = 1.0) -> torch.Tensor:
+    """The captions, each in full passes of its own without cache, drawn in float64; top-p by a loop."""
+    captions = torch.full(uniforms.shape, -100)
+    for image, sample in torch.cartesian_prod(torch.arange(IMAGES), torch.arange(uniforms.shape[1])).tolist():
+        one, tokens = {key: value[image, None] for key, value in inputs.items()}, [BOS]
+        for position, uniform in enumerate(uniforms[image, sample].tolist()):
+            logits = model(**one, decoder_input_ids=torch.tensor([tokens])).logits[0, -1, :TEXT_VOCABULARY]
+            logits[PAD] = -torch.inf
+            probabilities = (logits.double() / temperature).softmax(-1).tolist()
+            left = 1.0
+            for token in sorted(range(TEXT_VOCABULARY), key=lambda token: probabilities[token]):
+                if left - probabilities[token] < top_p:
+                    break
+                left -= probabilities[token]
+                probabilities[token] = 0.0
+            target = uniform * sum(probabilities)
+            token = next(token for token in range(TEXT_VOCABULARY) if sum(probabilities[: token + 1]) > target)
+            captions[image, sample, position] = token
+            tokens.append(token)
+            if token == EOS:
+                break
+    return captions.flatten(0, 1)
+
+
+def _widen(captions: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.pad(captions, (0, LENGTH - captions.shape[1]), value=-100)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.6, 0.8)])
+@torch.no_grad()
+def test_sampled_captions_equal_those_drawn_one_by_one(model, inputs, encoded, uniforms, temperature, top_p):
+    drawn = sample_captions(model, encoded, uniforms, temperature=temperature, top_p=top_p)
+    expected = _draw_one_by_one(model, inputs, uniforms, temperature, top_p)
+    assert torch.equal(_widen(drawn), expected)
+    ends = expected.eq(EOS).any(1)
+    assert ends.any()  # or nothing behind an EOS was compared
+    assert not ends.all()
+
+
+def test_first_tokens_have_the_models_probabilities(model, encoded):
+    """With evenly spaced uniforms each share is within one draw of its probability."""
+    draws = 2000
+    spaced = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
+    first = sample_captions(model, encoded, spaced[None, :, None].expand(IMAGES, -1, 1)).view(IMAGES, draws)
+    with torch.no_grad():
+        logits = model(encoder_outputs=encoded, decoder_input_ids=torch.full((IMAGES, 1), BOS), caption_logits=True)
+    logits = logits.logits[:, 0]
+    logits[:, PAD] = -torch.inf
+    shares = torch.stack([row.bincount(minlength=TEXT_VOCABULARY) for row in first]) / draws
+    assert (shares - logits.softmax(-1)).abs().max() < 1.001 / draws
+
+
+def test_captions_do_not_depend_on_batch_order_or_number_of_samples(model, inputs, encoded, uniforms):
+    together = _widen(sample_captions(model, encoded, uniforms)).unflatten(0, (IMAGES, SAMPLES))
+    assert len({tuple(row) for row in together.flatten(0, 1).tolist()}) == IMAGES * SAMPLES
+    order = [2, 0, 1]
+    with torch.no_grad():
+        shuffled = model.encoder(**{key: value[order] for key, value in inputs.items()})
+    reordered = sample_captions(model, shuffled, uniforms[order])
+    assert torch.equal(_widen(reordered), together[order].flatten(0, 1))
+    for image in range(IMAGES):
+        with torch.no_grad():
+            alone = model.encoder(**{key: value[image, None] for key, value in inputs.items()})
+        for sample in range(SAMPLES):
+            caption = sample_captions(model, alone, uniforms[image, None, sample, None])
+            assert torch.equal(_widen(caption)[0], together[image, sample])
+
+
+def test_captions_end_once_or_run_to_the_limit(model, encoded, uniforms):
+    for row in sample_captions(model, encoded, uniforms).tolist():
+        counted = [token for token in row if token != -100]
+        assert row == counted + [-100] * (len(row) - len(counted))
+        assert counted.count(EOS) == (1 if len(counted) < LENGTH else int(counted[-1] == EOS))
+        assert all(token == BOS or EOS <= token < TEXT_VOCABULARY for token in counted)
+
+
+def test_greedy_captions_equal_those_of_generate(model, encoded, uniforms):
+    greedy = sample_captions(model, encoded, uniforms, with_greedy=True).unflatten(0, (IMAGES, -1))[:, -1]
+    rules = {"max_length": LENGTH + 1, "min_length": 0, "no_repeat_ngram_size": 0, "forced_eos_token_id": None}
+    found = model.generate(torch.zeros(IMAGES, 1).long(), encoder_outputs=encoded, **rules)[:, 1:]
+    expected = found.masked_fill(found.eq(PAD), -100)
+    assert torch.equal(_widen(greedy), _widen(expected))
+    assert expected.eq(EOS).any(1).tolist() == [True, False, False]
+    alone = sample_captions(model, encoded, uniforms[:, :0], with_greedy=True)
+    assert torch.equal(_widen(alone), _widen(expected))
+
+
+def test_greedy_companions_leave_the_samples_alone(model, encoded, uniforms):
+    with_greedy = sample_captions(model, encoded, uniforms, with_greedy=True, temperature=1.3, top_p=0.9)
+    without = sample_captions(model, encoded, uniforms, temperature=1.3, top_p=0.9)
+    sampled = with_greedy.unflatten(0, (IMAGES, -1))[:, :-1].flatten(0, 1)
+    assert torch.equal(_widen(sampled), _widen(without))
+
+
+def test_padding_is_never_drawn_however_likely(model, encoded, uniforms):
+    before = sample_captions(model, encoded, uniforms, with_greedy=True)
+    with torch.no_grad():
+        hidden = model.decoder(torch.full((IMAGES, 1), BOS), encoded)[:, 0]
+        likely = copy.deepcopy(model)
+        likely.decoder.output_projection.weight[PAD] = 20 * hidden.mean(0)
+        assert (likely.decoder.output_projection(hidden).softmax(-1)[:, PAD] > 0.9).all()
+    assert torch.equal(sample_captions(likely, encoded, uniforms, with_greedy=True), before)
+
+
+def test_encoder_is_not_run_and_its_keys_are_computed_once_per_image(model, encoded, uniforms, monkeypatch):
+    projected = []
+    for layer in model.decoder.layers:
+        plain = layer.cross_attn.key_value
+        monkeypatch.setattr(layer.cross_attn, "key_value", lambda h, plain=plain: projected.append(len(h)) or plain(h))
+    monkeypatch.setattr(model.encoder, "forward", lambda *_: pytest.fail("a second encoder pass"))
+    sample_captions(model, encoded, uniforms, with_greedy=True)
+    assert projected == [IMAGES] * len(model.decoder.layers)
+
+
+def test_decoding_stops_when_all_captions_have_ended(model, encoded, uniforms):
+    with torch.no_grad():
+        logits = model(encoder_outputs=encoded, decoder_input_ids=torch.full((IMAGES, 1), BOS)).logits[:, 0]
+    logits = logits[:, :TEXT_VOCABULARY]
+    logits[:, PAD] = -torch.inf
+    probabilities = logits.double().softmax(-1)
+    # In the middle of EOS at the first position, so all captions are EOS alone.
+    uniforms[:, :, 0] = (probabilities[:, :EOS].sum(1) + probabilities[:, EOS] / 2)[:, None]
+    passes = []
+    hook = model.decoder.register_forward_hook(lambda *_: passes.append(1))
+    drawn = sample_captions(model, encoded, uniforms)
+    hook.remove()
+    assert drawn.tolist() == [[EOS]] * (IMAGES * SAMPLES)
+    assert len(passes) == 1
+
+
+def test_sampling_keeps_no_graph(model, encoded, uniforms):
+    assert not sample_captions(model, encoded, uniforms).requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())
