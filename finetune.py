@@ -72,15 +72,17 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def read_config(options: argparse.Namespace, *, checkpoint: str | None) -> RunConfig:
+def read_config(
+    options: argparse.Namespace, *, leave_out: Sequence[str] = (), default_model: str | None = None
+) -> RunConfig:
     """The configuration that options describe; checks it before anything heavy is imported."""
-    flags = {flag: getattr(options, flag) for flag in FLAG_KEYS}
-    return load_config(options.conf, options.set, flags | {"checkpoint": checkpoint})
+    flags = {flag: getattr(options, flag) for flag in FLAG_KEYS if flag not in leave_out}
+    return load_config(options.conf, options.set, flags, default_model=default_model)
 
 
 def run_train(options: argparse.Namespace) -> int:
     """Train and evaluate."""
-    config = read_config(options, checkpoint=options.checkpoint)
+    config = read_config(options)
     start_console()
     from trainers.pipeline import rank, train
 
@@ -94,8 +96,9 @@ def run_eval(options: argparse.Namespace) -> int:
     """Evaluate a trained model."""
     if options.split:
         options.set.append(f"eval.split={options.split}")
-    # What training starts from is not opened, and need not be given even where self-critical training asks for it.
-    config = read_config(options, checkpoint=options.checkpoint or "output")
+    # What training starts from is not opened: the file's own stays for the record, and need not be given.
+    trained = options.checkpoint or "output"
+    config = read_config(options, leave_out=("checkpoint", "cider"), default_model=trained)
     start_console()
     from trainers.pipeline import evaluate, rank
 

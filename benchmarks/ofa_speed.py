@@ -128,6 +128,7 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
             collator=CaptionCollator(tokenizer.pad_token_id, tokenizer.bos_token_id),
             objective=Objective(),
         )
+        trainer.accelerator.prepare_model(model)  # as Trainer does: the forward pass under autocast
         trainer.current_gradient_accumulation_steps = 1
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
         batch = inputs | {"labels": labels, "rows": torch.tensor(rows)}

@@ -1,7 +1,7 @@
-"""Count in how many images' captions each n-gram occurs, for the CIDEr-D reward.
+"""Count in how many images' captions each n-gram occurs, for the CIDEr-D reward; every caption ends with EOS.
 
     python -m metrics.cider build-df --references train.json --out df.npz
-    python -m metrics.cider build-df --references train.json more.json --no-eos --out df.npz
+    python -m metrics.cider build-df --references train.json more.json --out df.npz
 
 References are COCO annotations, a list of rows {"image_id", "caption"}, or a map {id: [captions]}. Every example of
 every file is one document. The last line on standard output says what was counted, one JSON object.
@@ -24,13 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, 2 for a fault of the input, told in one line on standard error, 130 if interrupted.
     """
     options = make_parser().parse_args(arguments)
-    return run_command(lambda: build_document_frequency(options.references, options.out, options.eos))
+    return run_command(lambda: build_document_frequency(options.references, options.out))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command and its options."""
-    from metrics.document_frequency import EOS
-
     parser = argparse.ArgumentParser(prog="python -m metrics.cider", description="Tools for CIDEr.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     build = commands.add_parser(
@@ -41,32 +39,26 @@ def make_parser() -> argparse.ArgumentParser:
     )
     build.add_argument("--references", required=True, nargs="+", type=Path, metavar="R.json", help="human captions")
     build.add_argument("--out", required=True, type=Path, metavar="DF.npz", help="the file to write")
-    end = build.add_mutually_exclusive_group()
-    end.add_argument(
-        "--eos", default=EOS, metavar="WORD", help="ends every caption as a word (default: %(default)s, the reward's)"
-    )
-    end.add_argument("--no-eos", dest="eos", action="store_const", const=None, help="captions end without such a word")
     return parser
 
 
-def build_document_frequency(references: Sequence[Path], out: Path, eos: str | None) -> dict[str, Any]:
+def build_document_frequency(references: Sequence[Path], out: Path) -> dict[str, Any]:
     """Read captions, tokenise and count them, write the counts.
 
     Args:
         references: JSON files.
         out: The ``.npz`` file to write.
-        eos: A word to append to every caption; None for none.
 
     Returns:
         ``out``, ``ngrams``, ``documents``, ``tokenizer``, ``eos`` and ``references``.
 
     Raises:
-        ValueError: If a file cannot be used, an example's captions are all without a word, or ``out`` or ``eos`` is
-            nothing to use. Nothing is written then.
+        ValueError: If a file cannot be used, an example's captions are all without a word, or ``out`` is nothing to
+            use. Nothing is written then.
         OSError: If a file cannot be read or written.
     """
     from metrics.caption_files import count_and_list, read_references
-    from metrics.document_frequency import DocumentFrequency
+    from metrics.document_frequency import EOS, DocumentFrequency
     from metrics.evaluate import check_writable
     from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
 
@@ -78,7 +70,7 @@ def build_document_frequency(references: Sequence[Path], out: Path, eos: str | N
     wordless = [key for (key, _), texts in zip(examples, documents, strict=True) if not any(texts)]
     if wordless:
         raise ValueError(f"--references: {count_and_list(wordless)} without a word in any caption; leave them out.")
-    counted = DocumentFrequency.from_references(documents, tokenizer=TOKENIZER_NAME, eos=eos)
+    counted = DocumentFrequency.from_references(documents, tokenizer=TOKENIZER_NAME, eos=EOS)
     check_writable(out, references)
     counted.save(out)
     return {

@@ -15,6 +15,7 @@ from PIL import Image
 
 import finetune
 from utils.config import load_config
+from utils.config_groups import ModelConfig
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 METRICS = ["Bleu_1", "Bleu_4", "ROUGE_L", "CIDEr"]
@@ -412,6 +413,27 @@ def test_self_critical_training_without_a_checkpoint_is_refused(tiny_document, t
     error = _fails(capsys, "--conf", conf, "--cider")
     assert "self-critical training starts from a trained captioner: give --checkpoint RUN/output" in error
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("conf", "arguments", "name"),
+    [
+        ("demo", [], None),
+        ("demo", ["--checkpoint", "a/output"], None),
+        ("flickrstyle_scst", [], "output"),
+        ("flickrstyle_scst", ["--checkpoint", "a/output"], "a/output"),
+        ("flickrstyle_scst", ["--checkpoint", "a/output", "--set", "model.name=b"], "b"),
+    ],
+)
+def test_eval_keeps_the_model_that_training_starts_from_and_needs_none(monkeypatch, conf, arguments, name):
+    from trainers import pipeline
+
+    file, evaluated = REPOSITORY / f"conf/{conf}.json", []
+    monkeypatch.setattr(pipeline, "evaluate", lambda *given: evaluated.append(given) or {})
+    assert finetune.main(["eval", "--conf", str(file), *arguments]) == 0
+    ((config, checkpoint),) = evaluated
+    assert config.model == ModelConfig(**{"name": name} | json.loads(file.read_bytes()).get("model", {}))
+    assert checkpoint == ("a/output" if arguments else None)
 
 
 def test_eval_takes_a_self_critical_configuration_without_a_checkpoint(trained, tmp_path, capsys):

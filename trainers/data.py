@@ -69,8 +69,12 @@ def read_split(
 
 
 def read_corpus(config: RunConfig) -> list[StyledText]:
-    """The text-only corpus of the masked-LM task; empty if there is none."""
-    return [] if config.masked_lm.corpus is None else read_style_corpus(config.masked_lm.corpus)
+    """The text-only corpus of the masked-LM task, in the styles to train on; empty if there is none."""
+    if config.masked_lm.corpus is None:
+        return []
+    wanted = {fold_name(style) for style in config.data.styles or ()}
+    texts = read_style_corpus(config.masked_lm.corpus)
+    return [text for text in texts if not wanted or fold_name(text.style) in wanted]
 
 
 def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:

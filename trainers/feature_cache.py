@@ -75,7 +75,12 @@ def feature_shape(resnet: ResNet, transform: ImageTransform) -> tuple[int, int, 
 
 @torch.no_grad()
 def write_features(
-    file: Path, images: Sequence[Path], resnet: ResNet, transform: ImageTransform, *, autocast: bool = False
+    file: Path,
+    images: Sequence[Path],
+    resnet: ResNet,
+    transform: ImageTransform,
+    *,
+    autocast: torch.dtype | None = None,
 ) -> None:
     """Compute the features of pictures, with a progress bar on a terminal.
 
@@ -84,7 +89,7 @@ def write_features(
         images: Each is opened once.
         resnet: Where it is; its batch statistics must be frozen.
         transform: Picture to pixels, nothing cropped.
-        autocast: Compute in bfloat16, as the training step does; stored is float32.
+        autocast: Number format of the training step; None is float32, which is what is stored always.
     """
     device, aside = next(resnet.parameters()).device, file.with_name(f".{file.name}.new")
     was_training = resnet.training
@@ -96,7 +101,7 @@ def write_features(
             for start in range(0, len(images), BATCH):
                 part = images[start : start + BATCH]
                 pixels = torch.stack([transform(load_image(image)) for image in part]).to(device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                with torch.autocast(device.type, autocast, enabled=autocast is not None):
                     features = resnet(pixels)
                 stream.write(features.float().cpu().numpy().tobytes())
                 bar.update(len(part))

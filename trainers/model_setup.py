@@ -23,13 +23,14 @@ from models.ofa import (
     write_configuration,
 )
 from preprocessors.bpe import train_bpe
+from preprocessors.corpora import StyledText
 from preprocessors.examples import CaptionExample
 from preprocessors.images import ImageTransform
 from preprocessors.masking import masked_prompt
 from preprocessors.ofa import STYLE_SLOT, OFAStylePreprocessor
 from preprocessors.styles import FILE_NAME as STYLES_FILE
 from preprocessors.styles import StyleRegistry
-from trainers.data import read_corpus, styles_of
+from trainers.data import styles_of
 from utils.config import RunConfig
 from utils.hub import resolve_model_folder
 from utils.io import read_json
@@ -57,26 +58,30 @@ class StyledModel(NamedTuple):
     settings: dict[str, Any]
 
 
-def new_registry(config: RunConfig, examples: Sequence[CaptionExample]) -> StyleRegistry:
-    """Registry over the styles of the training examples and of the text-only corpus."""
-    return StyleRegistry(
-        styles_of([*examples, *read_corpus(config)]), inject=config.style.inject, neutral=config.style.neutral
-    )
+def new_registry(
+    config: RunConfig, examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
+) -> StyleRegistry:
+    """Registry over the styles of the training examples and of a text-only corpus."""
+    return StyleRegistry(styles_of([*examples, *corpus]), inject=config.style.inject, neutral=config.style.neutral)
 
 
-def set_up_model(config: RunConfig, train_examples: Sequence[CaptionExample]) -> StyledModel:
+def set_up_model(
+    config: RunConfig, train_examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
+) -> StyledModel:
     """The captioner that a training run starts from.
 
     Args:
         config: ``model.name`` or ``model.preset``, and the style settings.
         train_examples: Give the styles and, for a new model, the BPE.
+        corpus: Texts without pictures, which add to both.
 
     Raises:
         ValueError: If the model does not know all styles of the data, or an override is no field of OFAConfig.
     """
-    registry = new_registry(config, train_examples)
+    registry = new_registry(config, train_examples, corpus)
     if config.model.name is None:
-        return _new_model(config, registry, train_examples)
+        captions = [caption for example in train_examples for caption in example.captions]
+        return _new_model(config, registry, [*captions, *(text.body for text in corpus)])
     styled = open_styled_model(config.model.name, revision=config.model.revision, registry=registry)
     registry.check_known_to(styled.registry, config.model.name)
     return styled
@@ -140,10 +145,8 @@ def add_style_tokens(model: OFAForConditionalGeneration, tokenizer: OFATokenizer
             weight[tokenizer.convert_tokens_to_ids(registry.token_of(name))] = weight[sub_words].mean(0)
 
 
-def _new_model(config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]) -> StyledModel:
+def _new_model(config: RunConfig, registry: StyleRegistry, captions: Sequence[str]) -> StyledModel:
     num_codes = len(registry) if registry.inject == "code" else 0
-    captions = [caption for example in train_examples for caption in example.captions]
-    captions += [text.body for text in read_corpus(config)]
     prompts = [config.style.prompt.replace(STYLE_SLOT, registry.token_of(name)) for name in registry.names]
     if config.masked_lm.weight:
         prompts += [masked_prompt("", registry.token_of(name)) for name in registry.names]
@@ -178,14 +181,25 @@ def _new_ofa_config(config: RunConfig, tokenizer: OFATokenizer) -> OFAConfig:
 
 
 def model_settings(
-    config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample]
+    config: RunConfig,
+    registry: StyleRegistry,
+    train_examples: Sequence[CaptionExample],
+    corpus: Sequence[StyledText] = (),
+    already: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a captioner must be used with: the ``model`` section of its ``configuration.json``.
 
     ModelScope reads the sizes, the ``prompt`` (for the neutral style) and ``beam_search``; the rest is ours.
+
+    Args:
+        config: Of the run.
+        registry: Of the model.
+        train_examples: Their styles are trained.
+        corpus: Texts without pictures, whose styles are trained too.
+        already: Styles that the model knew before.
     """
     decode = config.decode
-    trained = {registry.resolve(style) for style in styles_of([*train_examples, *read_corpus(config)])}
+    trained = {registry.resolve(style) for style in (*styles_of([*train_examples, *corpus]), *already)}
     if config.style.dropout:
         trained.add(registry.neutral)
     return {

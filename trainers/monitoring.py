@@ -53,10 +53,9 @@ class StepMeter:
         names = sorted(self._pending)
         if not names:
             return {}
-        columns = (zip(*self._pending[name], strict=True) for name in names)
-        sums = torch.tensor(
-            [[math.fsum(map(float, column)) for column in group] for group in columns], dtype=torch.float64
-        )
+        rows = ([[float(number) for number in entry] for entry in self._pending[name]] for name in names)
+        # Not math.fsum, which raises on inf - inf: that is to be NaN, for the alarms.
+        sums = torch.stack([torch.tensor(entries, dtype=torch.float64).sum(0) for entries in rows])
         if self._reduce is not None:
             sums = self._reduce(sums)
         self._pending = {}

@@ -19,7 +19,7 @@ from preprocessors.images import load_image
 from preprocessors.readers import ReadResult
 from preprocessors.styles import resolve_styles
 from trainers.captioning import Captioner, Decoding
-from trainers.data import hash_examples, prepare_data, read_split
+from trainers.data import hash_examples, prepare_data, read_corpus, read_split
 from trainers.evaluation import describe_provenance, score_examples, write_evaluation, write_run_report
 from trainers.model_setup import (
     StyledModel,
@@ -30,13 +30,12 @@ from trainers.model_setup import (
     save_styled_model,
     set_up_model,
 )
-from trainers.reward_setup import DocumentFrequencySource
+from trainers.run_record import describe_data, enter_run, keep_document_frequency
 from trainers.tasks import TrainingTasks, prepare_tasks
 from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig
-from utils.io import read_json, write_json
 from utils.logging import setup_logging
-from utils.runs import Run, check_same_run, open_run
+from utils.runs import Run
 
 logger = logging.getLogger(__name__)
 
@@ -71,25 +70,32 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
     with args.main_process_first(desc="data"):
         if rank() == 0:
             prepare_data(config)
-    train_split = read_split(config, "train")
-    styled = set_up_model(config, train_split.examples)
-    styled = styled._replace(settings=model_settings(config, styled.registry, train_split.examples))
+    train_split, corpus = read_split(config, "train"), read_corpus(config)
+    styled = set_up_model(config, train_split.examples, corpus)
+    before = styled.settings
+    already = before.get("trained_styles", ())
+    styled = styled._replace(settings=model_settings(config, styled.registry, train_split.examples, corpus, already))
     captioner = build_captioner(config, styled)
     check_fits(config, captioner)
     train_split = with_model_styles(train_split, styled)
     val_split = with_model_styles(read_split(config, "val", config.eval.styles), styled)
     eval_split = val_split if config.eval.split == "val" else read_eval_split(config, styled)
     run = Run(config.work_dir)
-    tasks = TrainingTasks() if run.output.is_dir() else prepare_tasks(config, captioner, train_split.examples)
+    tasks = TrainingTasks() if run.output.is_dir() else prepare_tasks(config, captioner, train_split.examples, corpus)
+    splits = {"train": train_split, "val": val_split, "eval": eval_split}
+    made_from = describe_data(config, splits)
     with args.main_process_first(desc="run folder"):
         if rank() == 0:
-            enter_run(run, config, command, conf_file, {"train": train_split, "val": val_split, "eval": eval_split})
+            enter_run(run, config, command, conf_file, splits, made_from)
     setup_logging(run.log, rank())
+    for difference in differing_use(config.model.name or "", before, styled.settings):
+        logger.warning("%s", difference)
     if run.output.is_dir():
         logger.info("%s is trained already; evaluating it", run.output)
         trained = open_styled_model(run.output)
         trained.model.to(args.device)
         captioner = build_captioner(config, trained)
+        run.features.unlink(missing_ok=True)
     else:
         if rank() == 0 and tasks.document_frequency is not None:
             keep_document_frequency(run, tasks.document_frequency)
@@ -129,7 +135,9 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     name = checkpoint or str(run.output)
     styled = open_styled_model(name, registry=new_registry(config, train_split.examples))
     wanted = model_settings(config, styled.registry, train_split.examples)
-    check_same_use(name, styled.settings, wanted)
+    differences = differing_use(name, styled.settings, wanted)
+    if differences:
+        raise ValueError(differences[0])
     styled = styled._replace(settings=styled.settings or wanted)
     styled.model.to(processes.device)
     captioner = build_captioner(config, styled)
@@ -138,12 +146,6 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     train_split = with_model_styles(train_split, styled)
     setup_logging(run.log, rank())
     return evaluate_split(config, run, captioner, eval_split, train_split.examples, model=name)
-
-
-def keep_document_frequency(run: Run, source: DocumentFrequencySource) -> None:
-    """Save the document frequencies with the run, and where the next run looks for them."""
-    source.document_frequency.save(run.document_frequency)
-    source.save()
 
 
 def build_captioner(config: RunConfig, styled: StyledModel) -> Captioner:
@@ -155,31 +157,6 @@ def build_captioner(config: RunConfig, styled: StyledModel) -> Captioner:
         seed=config.train.seed,
     )
     return Captioner(styled.model, styled.tokenizer, preprocessor, Decoding(**config.decode.model_dump()))
-
-
-def enter_run(
-    run: Run, config: RunConfig, command: Sequence[str], conf_file: Path, splits: dict[str, ReadResult]
-) -> None:
-    """Make or reopen the run folder and record what goes into the run.
-
-    Raises:
-        ValueError: If the folder's run was made with other settings or other data.
-    """
-    if run.config_file.exists():
-        check_same_run(run, config)
-    data = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
-    data |= {"split": splits["train"].split_id}
-    record = run.root / "environment.json"
-    before = read_json(record).get("data", data) if record.is_file() else data
-    if before.get("train_sha256") != data["train_sha256"]:
-        raise ValueError(
-            f"{run.root}: holds a run on other training captions; they have changed since. "
-            "Give another work_dir, or restore the captions to go on with that run"
-        )
-    open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
-    rows = [row._asdict() for name in ("train", "val") for row in splits[name].dropped]
-    if rows:
-        write_json(run.root / "dropped_rows.json", rows)
 
 
 def evaluate_split(
@@ -223,17 +200,15 @@ def evaluate_split(
     return {key: value for key, value in results.items() if key != "per_image"}
 
 
-def check_same_use(model: str, settings: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse to evaluate a model otherwise than it was trained; other people's folders say nothing about it.
-
-    Raises:
-        ValueError: Naming the setting, its value and the model's.
-    """
+def differing_use(model: str, settings: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """How a model is to be used otherwise than it was trained; other people's folders say nothing about it."""
     names = {"patch_image_size": "image.size", "style_prompt": "style.prompt"}
     names |= {"imagenet_default_mean_and_std": "image.mean_std=imagenet"}
-    for key, name in names.items():
-        if settings and settings[key] != wanted[key]:
-            raise ValueError(f"{name}: {wanted[key]!r} is asked for, but {model} was trained with {settings[key]!r}")
+    return [
+        f"{name}: {wanted[key]!r} is asked for, but {model} was trained with {settings[key]!r}"
+        for key, name in names.items()
+        if settings and settings[key] != wanted[key]
+    ]
 
 
 def caption_images(

@@ -64,6 +64,11 @@ class RewardCalculator:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def workers(self) -> int:
+        """Number of threads."""
+        return len(self._threads)
+
     def __enter__(self) -> Self:
         return self
 

@@ -10,11 +10,10 @@ Nothing is written until ``DocumentFrequencySource.save`` is called:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +26,6 @@ from trainers.rewards import Term, bleu_4, cider_d, length, repetition, style_pr
 
 logger = logging.getLogger(__name__)
 
-TERMS = ("cider_d", "bleu_4", "style", "repetition", "length")
-"""Names of the terms that ``build_rewards`` knows."""
-
 PICKLE_SUFFIXES = {".p", ".pkl", ".pickle"}
 
 
@@ -41,9 +37,13 @@ class DocumentFrequencySource(NamedTuple):
     """Where the next run will look for them; None if they come from a file."""
 
     def save(self) -> None:
-        """Keep what was counted; does nothing about what came from a file."""
-        if self.cache_file is not None:
+        """Keep what was counted, or log why that cannot be; does nothing about what came from a file."""
+        if self.cache_file is None:
+            return
+        try:
             self.document_frequency.save(self.cache_file)
+        except OSError as error:
+            logger.warning("%s: cannot be written (%s); the next run counts again.", self.cache_file, error.strerror)
 
 
 def tokenize_references(examples: Sequence[CaptionExample]) -> list[list[str]]:
@@ -125,15 +125,14 @@ def build_rewards(
 
     Args:
         references: What ``tokenize_references`` gives; the terms share it.
-        weights: Of names from ``TERMS``; 0 only reports a term.
+        weights: Of names from ``utils.config_objectives.REWARD_TERMS``; 0 only reports a term.
         styles: Style wanted of each row; the references of a style teach the classifier of ``style``.
         document_frequency: For ``cider_d``; None counts over the references.
         workers: Threads of the calculator.
 
     Raises:
-        ValueError: If a term is unknown, or ``style`` has fewer than two styles to tell apart.
+        ValueError: If ``style`` has fewer than two styles to tell apart.
     """
-    check_terms(weights)
     builders: dict[str, Callable[[], Term]] = {
         "cider_d": lambda: cider_d(references, document_frequency or _count(references)),
         "bleu_4": lambda: bleu_4(references),
@@ -142,20 +141,6 @@ def build_rewards(
         "length": lambda: length(references),
     }
     return RewardCalculator({name: builders[name]() for name in weights}, weights, workers=workers)
-
-
-def check_terms(names: Collection[str]) -> None:
-    """Refuse names that are not in ``TERMS``.
-
-    Raises:
-        ValueError: Naming the first of them and the one most like it; or if there is no name.
-    """
-    for name in names:
-        if name not in TERMS:
-            nearest = difflib.get_close_matches(name, TERMS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"reward {name!r}: unknown; did you mean {nearest!r}? Known: {', '.join(TERMS)}.")
-    if not names:
-        raise ValueError(f"no reward term; give one of {', '.join(TERMS)} a weight.")
 
 
 def _count(references: Sequence[Sequence[str]]) -> DocumentFrequency:

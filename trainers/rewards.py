@@ -49,6 +49,16 @@ class Rewards(NamedTuple):
     """What was rewarded."""
 
 
+def join_rewards(parts: Sequence[Rewards]) -> Rewards:
+    """What several requests, one behind the other, would have been worth as one."""
+    requests = [part.request for part in parts]
+    return Rewards(
+        np.concatenate([part.total for part in parts]),
+        {name: np.concatenate([part.terms[name] for part in parts]) for name in parts[0].terms},
+        RewardRequest(*(sum(column, []) for column in zip(*requests, strict=True))),
+    )
+
+
 def cider_d(references: Sequence[Sequence[str]], document_frequency: DocumentFrequency) -> Term:
     """CIDEr-D against the captions of the row, in [0, 10]. EOS is a word, which captions that were cut off lack.
 

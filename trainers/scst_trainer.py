@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,12 +15,13 @@ from models.ofa.encoder import OFAEncoderOutput
 from trainers.losses import IGNORE_INDEX, token_log_probs
 from trainers.monitoring import ScstAlarms, record_samples
 from trainers.objective import StepTokens
-from trainers.reward_calculator import RewardCalculator, RewardRequest, Rewards
+from trainers.reward_calculator import RewardCalculator
+from trainers.rewards import RewardRequest, Rewards, join_rewards
 from trainers.sampler import Sampler, Samples
 from trainers.self_critical import advantages, kl_divergence, self_critical_loss
 from trainers.style_trainer import StyleCaptionTrainer
 
-PICTURES = ("input_ids", "patch_images", "patch_masks", "image_features")
+ENCODED = ("input_ids", "patch_images", "patch_masks", "image_features")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SelfCritical:
     train_batch_norm: bool = False
 
 
-class Policy(NamedTuple):
+class Scored(NamedTuple):
     """The model's view of the samples: log-probabilities (N, T), and the summed KL divergence to the starting model."""
 
     token_log_probs: Tensor
@@ -99,18 +101,14 @@ class ScstTrainer(StyleCaptionTrainer):
     def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         """Share of a micro-batch in the self-critical loss of the step, with its companions."""
         self._set_mode()
-        pictures = {name: batch[name] for name in PICTURES if name in batch}
+        pictures = {name: batch[name] for name in ENCODED if name in batch}
         rows = batch["rows"].tolist()
         encoded = model(**pictures, encode_only=True).encoder_outputs
-        with (
-            self.accelerator.autocast()
-        ):  # a context of its own: it forgets its copies of weights, made without gradient
-            samples = self.self_critical.sampler.draw(self.model, encoded, rows, self.train_dataset.epoch)
-        # Copied here: a thread that reads from the device would wait for the forward pass that it is to run beside.
-        drawn = samples.joined().cpu()
-        self.rewards.submit(lambda: self._reward_request(drawn, rows))
-        policy = self._score(model, encoded, pictures, samples.token_ids.flatten(0, 1))
-        loss = self._self_critical_loss(policy, samples, self.rewards.result())
+        samples = self._draw(encoded, rows)
+        submitted = self._submit(samples, rows)
+        scored = self._score(model, encoded, pictures, samples.token_ids.flatten(0, 1))
+        rewards = join_rewards([self.rewards.result() for _ in range(submitted)])
+        loss = self._self_critical_loss(scored, samples, rewards)
         if self.self_critical.cross_entropy_weight:
             logits = model(encoder_outputs=encoded, decoder_input_ids=batch["decoder_input_ids"]).logits
             cross_entropy = self.cross_entropy(logits, batch["labels"], batch["rows"]) / tokens.captions
@@ -121,14 +119,33 @@ class ScstTrainer(StyleCaptionTrainer):
         self.model.train(self.self_critical.dropout)
         self.model.encoder.embed_images.train(self.self_critical.train_batch_norm)
 
+    def _draw(self, encoded: OFAEncoderOutput, rows: list[int]) -> Samples:
+        """Captions without dropout in the decoder, whatever they are scored with."""
+        self.model.decoder.eval()
+        # A context of its own, which forgets its copies of weights: they were made without gradient.
+        with self.accelerator.autocast():
+            samples = self.self_critical.sampler.draw(self.model, encoded, rows, self.train_dataset.epoch)
+        self.model.decoder.train(self.self_critical.dropout)
+        return samples
+
+    def _submit(self, samples: Samples, rows: list[int]) -> int:
+        """Give every reward thread its share of the pictures; returns the number of shares."""
+        # Copied here: a thread that reads from the device would wait for the forward pass that it is to run beside.
+        shares = samples.joined().cpu().chunk(max(self.rewards.workers, 1))
+        for number, drawn in enumerate(shares):
+            first = number * len(shares[0])
+            own = rows[first : first + len(drawn)]
+            self.rewards.submit(partial(self._reward_request, drawn, own))
+        return len(shares)
+
     def _score(
         self, model: nn.Module, encoded: OFAEncoderOutput, pictures: dict[str, Tensor], token_ids: Tensor
-    ) -> Policy:
+    ) -> Scored:
         """What the model, and the starting model if it anchors, say of the samples (N, T)."""
         temperature = self.self_critical.sampler.temperature
         if self.frozen_policy is None:
             scores = model(encoder_outputs=encoded, scored_ids=token_ids, temperature=temperature)
-            return Policy(scores.token_log_probs, None)
+            return Scored(scores.token_log_probs, None)
         decoder_input_ids = self.model.shift_right(token_ids)
         logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
         with torch.no_grad(), self.accelerator.autocast():
@@ -136,7 +153,7 @@ class ScstTrainer(StyleCaptionTrainer):
         logits, anchor = (self._without_padding(each) / temperature for each in (logits, anchor))
         counted = token_ids.ne(IGNORE_INDEX)
         scores = token_log_probs(logits, token_ids.clamp(min=0)).masked_fill(~counted, 0.0)
-        return Policy(scores, kl_divergence(logits, anchor, counted))
+        return Scored(scores, kl_divergence(logits, anchor, counted))
 
     def _without_padding(self, logits: Tensor) -> Tensor:
         # As in sampling.
@@ -152,19 +169,19 @@ class ScstTrainer(StyleCaptionTrainer):
             ended=[self.tokenizer.eos_token_id in ids for ids in captions],
         )
 
-    def _self_critical_loss(self, policy: Policy, samples: Samples, rewards: Rewards) -> Tensor:
+    def _self_critical_loss(self, scored: Scored, samples: Samples, rewards: Rewards) -> Tensor:
         images, num_samples, _ = samples.token_ids.shape
         mask = samples.token_ids.ne(IGNORE_INDEX).flatten(0, 1)
         totals = torch.from_numpy(rewards.total).unflatten(0, (images, -1))
         greedy = totals[:, -1] if samples.greedy_ids is not None else None
         self._record(mask, totals[:, :num_samples], greedy, rewards)
         advantage = advantages(totals[:, :num_samples], self.self_critical.baseline, greedy)
-        loss = self_critical_loss(policy.token_log_probs, advantage.flatten().to(mask.device, torch.float32), mask)
+        loss = self_critical_loss(scored.token_log_probs, advantage.flatten().to(mask.device, torch.float32), mask)
         count = mask.sum()
         self.meter.add("scst", loss, count)
-        if policy.kl is not None:
-            self.meter.add("kl", policy.kl, count)
-            loss = loss + self.self_critical.kl_weight * policy.kl
+        if scored.kl is not None:
+            self.meter.add("kl", scored.kl, count)
+            loss = loss + self.self_critical.kl_weight * scored.kl
         return loss / self._divisor(count)
 
     def _record(self, mask: Tensor, sampled: Tensor, greedy: Tensor | None, rewards: Rewards) -> None:

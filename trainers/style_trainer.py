@@ -30,7 +30,7 @@ class StyleCaptionTrainer(Trainer):
 
     The loss is a sum over tokens, divided by the tokens of the whole optimizer step: over all micro-batches and all
     processes, so 1 x 8, 2 x 4 and 4 accumulation steps give the same update. Order, crops and captions depend on
-    (seed, epoch, row), dropout on (seed, step, micro-batch, rank). The wrapped module is always what is called.
+    (seed, epoch, row), dropout on (seed, step, micro-batch, rank). Gradients always pass through the wrapped module.
 
     Args:
         model: The captioner; frozen parts already have ``requires_grad`` off.
@@ -124,7 +124,7 @@ class StyleCaptionTrainer(Trainer):
     def masked_lm_weight(self) -> float:
         """Weight of the masked-LM loss at this step."""
         first, last = self.objective.masked_lm, self.objective.masked_lm_end
-        return first + (last - first) * self.state.global_step / max(self.state.max_steps, 1)
+        return first + (last - first) * self.state.global_step / max(self.state.max_steps - 1, 1)
 
     def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         """Share of a micro-batch in the loss of people's captions."""

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
+from preprocessors.corpora import StyledText
 from preprocessors.examples import CaptionExample
 from preprocessors.masking import CaptionMasker, MaskedSource
 from preprocessors.style_words import style_word_scores, typical_words
 from trainers.captioning import Captioner
-from trainers.data import read_corpus
 from trainers.objective import ForeignTokens
 from trainers.reward_calculator import RewardCalculator
 from trainers.reward_setup import (
@@ -37,30 +37,40 @@ class TrainingTasks(NamedTuple):
     document_frequency: DocumentFrequencySource | None = None
 
 
-def prepare_tasks(config: RunConfig, captioner: Captioner, examples: Sequence[CaptionExample]) -> TrainingTasks:
+def prepare_tasks(
+    config: RunConfig, captioner: Captioner, examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
+) -> TrainingTasks:
     """Build what the configuration asks for; everything that can be wrong with it is found, and nothing is written.
 
     Args:
         config: Of the run.
         captioner: The model to be trained.
         examples: Training examples, styles as its registry writes them.
+        corpus: Texts without pictures, for the masked-LM task.
     """
-    corpus = read_corpus(config)
+    masking = foreign = None
+    if config.masked_lm.weight or config.unlikelihood.leakage:
+        typical = find_typical_words(captioner, examples, corpus)
+        if config.masked_lm.weight:
+            masking = MaskedSource(make_masker(config, captioner, typical), corpus)
+        if config.unlikelihood.leakage:
+            foreign = find_foreign_tokens(captioner, typical, examples)
+    if not config.scst.enabled:
+        return TrainingTasks(masking, foreign)
+    return TrainingTasks(masking, foreign, *prepare_rewards(config, examples))
+
+
+def find_typical_words(
+    captioner: Captioner, examples: Sequence[CaptionExample], corpus: Sequence[StyledText]
+) -> dict[str, frozenset[str]]:
+    """The words that tell each style from the others."""
     captions: dict[str, list[str]] = {}
     for example in examples:
         captions.setdefault(example.style, []).extend(example.captions)
     for text in corpus:
         style = captioner.preprocessor.registry.resolve(text.style, where=text.where)
         captions.setdefault(style, []).append(text.body)
-    typical = typical_words(style_word_scores(captions))
-    masking = foreign = None
-    if config.masked_lm.weight:
-        masking = MaskedSource(make_masker(config, captioner, typical), corpus)
-    if config.unlikelihood.leakage:
-        foreign = find_foreign_tokens(captioner, typical, examples)
-    if not config.scst.enabled:
-        return TrainingTasks(masking, foreign)
-    return TrainingTasks(masking, foreign, *prepare_rewards(config, examples))
+    return typical_words(style_word_scores(captions))
 
 
 def make_masker(config: RunConfig, captioner: Captioner, typical: dict[str, frozenset[str]]) -> CaptionMasker:
@@ -92,16 +102,18 @@ def find_foreign_tokens(
 
 def prepare_rewards(
     config: RunConfig, examples: Sequence[CaptionExample]
-) -> tuple[RewardCalculator, DocumentFrequencySource]:
-    """Rewards over the training rows, and the document frequencies they weigh with."""
+) -> tuple[RewardCalculator, DocumentFrequencySource | None]:
+    """Rewards over the training rows, and the document frequencies that ``cider_d`` weighs with."""
     scst = config.scst
     references = tokenize_references(examples)
-    source = training_document_frequency(references, DOCUMENT_FREQUENCIES, scst.document_frequency)
+    source = None
+    if "cider_d" in scst.rewards:
+        source = training_document_frequency(references, DOCUMENT_FREQUENCIES, scst.document_frequency)
     rewards = build_rewards(
         references,
         scst.rewards,
         styles=[example.style for example in examples],
-        document_frequency=source.document_frequency,
+        document_frequency=source and source.document_frequency,
         workers=scst.reward_workers,
     )
     return rewards, source

@@ -184,7 +184,8 @@ def compute_features(
     with args.main_process_first(desc="features"):
         if args.process_index == 0:
             run.root.mkdir(parents=True, exist_ok=True)
-            write_features(run.features, images, resnet, transform, autocast=args.bf16)
+            autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
+            write_features(run.features, images, resnet, transform, autocast=autocast)
     return FeatureCache(run.features, images, feature_shape(resnet, transform))
 
 

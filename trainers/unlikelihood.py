@@ -85,13 +85,21 @@ def foreign_token_ids(
         encode: Text to token ids, without BOS and EOS.
 
     Returns:
-        By style, in ascending order, the ids of the words that are typical of another style and not of this one; empty
-        if there is no other style.
+        By style, in ascending order, the ids of the words that are typical of another style and not of this one.
+
+    Raises:
+        ValueError: If there are none in any style.
     """
     all_words = frozenset().union(*typical_words.values())
     pieces = {word: encode(f" {word}") for word in all_words}
     single = {word: ids[0] for word, ids in pieces.items() if len(ids) == 1}
-    return {
+    token_ids = {
         style: sorted(single[word] for word in all_words - own if word in single)
         for style, own in typical_words.items()
     }
+    if not any(token_ids.values()):
+        raise ValueError(
+            f"unlikelihood.leakage: no token is typical of one style and not of another ({len(typical_words)} in all); "
+            "it takes two styles that differ in their words. Set it to 0."
+        )
+    return token_ids

@@ -23,7 +23,13 @@ from utils.io import encode_json, read_json
 __all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
 
 
-def load_config(path: Path | str, overrides: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> RunConfig:
+def load_config(
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    *,
+    default_model: str | None = None,
+) -> RunConfig:
     """Reads, merges and checks a configuration.
 
     Args:
@@ -31,6 +37,7 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), flags: Mapping[
         overrides: ``group.key=value`` each; the value is read as JSON, or taken as a string if it is not JSON.
         flags: The original's flags (``FLAG_KEYS``) without dashes; None values were not given. Strings are read as
             in ``overrides``.
+        default_model: ``model.name`` if none of these gives a model, by name or preset.
 
     Returns:
         The complete configuration; ``work_dir`` is ``work_dir/<stem of the file>`` unless given.
@@ -46,6 +53,8 @@ def load_config(path: Path | str, overrides: Sequence[str] = (), flags: Mapping[
     draft.take_file(document)
     draft.take_flags(flags or {})
     draft.take_overrides(overrides)
+    if default_model and all(draft.values.get(key) is None for key in ("model.name", "model.preset")):
+        draft.put("model.name", default_model, "--checkpoint")
     return draft.build(default_work_dir=Path("work_dir") / Path(path).stem)
 
 
@@ -142,6 +151,8 @@ class _Draft:
     def build(self, default_work_dir: Path) -> RunConfig:
         if self.values.get("data.format") in FLICKRSTYLE_FORMATS and self.values.get("data.split") is None:
             self.values["data.split"] = "flickr8k"
+        if self.values.get("scst.enabled") is True:
+            self.values.setdefault("checkpoint.select", "CIDEr")
         if self.values.get("work_dir") is None:
             self.values["work_dir"] = default_work_dir
         nested: dict[str, Any] = {group: {} for group in GROUPS}

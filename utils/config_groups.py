@@ -126,7 +126,8 @@ class ImageConfig(Group):
     mean_std: Literal["half", "imagenet"] = "half"
     """Normalisation: 0.5 for every channel, or ImageNet's statistics."""
     feature_cache_mb: int = Field(default=4096, ge=0)
-    """Most memory for features of training pictures that cannot change (frozen resnet, no crop), MiB; 0 = off."""
+    """Most disk space, MiB, for features of training pictures that cannot change (frozen resnet, no crop); they are in
+    the run folder while the run lasts. 0 = off."""
 
     RELATIONS = (
         Relation(
@@ -234,7 +235,7 @@ class CheckpointConfig(Group):
     keep: int = Field(default=2, ge=1)
     """Checkpoints kept."""
     select: Literal["loss", "CIDEr"] = "loss"
-    """Validation number by which the checkpoint for output/ is chosen."""
+    """Validation number by which the checkpoint for output/ is chosen; in self-critical training CIDEr, unless set."""
 
 
 def _not_with_scst(group: str, name: str) -> Relation:

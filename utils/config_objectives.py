@@ -21,6 +21,7 @@ def _check_reward_term(term: str) -> str:
 
 
 RewardTerm = Annotated[str, AfterValidator(_check_reward_term)]
+RewardWeight = Annotated[float, Field(ge=0)]
 
 
 def _only_with_weight(name: str) -> Relation:
@@ -73,7 +74,8 @@ class ScstConfig(Group):
     enabled: bool = False
     """Train on rewards instead of cross-entropy; the only switch."""
     num_samples: int = Field(default=5, ge=1)
-    """Captions drawn per picture (K); 5 in Luo 2020, arXiv:2003.09971. At most decode.max_length tokens each."""
+    """Captions drawn per picture (K); 5 in Luo 2020, arXiv:2003.09971. At most decode.max_length + 1 tokens each, EOS
+    counted."""
     sampling: Literal["multinomial", "beam"] = "multinomial"
     """Independent draws, or the best K of a beam search, as in the original."""
     temperature: float = Field(default=1.0, gt=0)
@@ -83,8 +85,9 @@ class ScstConfig(Group):
     baseline: Literal["leave_one_out", "greedy", "group_mean"] = "leave_one_out"
     """Subtracted from a reward: mean of its siblings (Luo 2020), reward of the greedy caption (Rennie 2017), or mean of
     all K, as in the original."""
-    rewards: dict[RewardTerm, float] = {"cider_d": 1.0}
-    """Weight of each reward term (``REWARD_TERMS``); terms that are not named are off."""
+    rewards: dict[RewardTerm, RewardWeight] = {"cider_d": 1.0}
+    """Weight of each reward term (``REWARD_TERMS``); terms that are not named are off. What is bad lowers its term: of
+    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Factor of the KL divergence to the starting model, nats per token (Ziegler 2019, arXiv:1909.08593); 0 = off."""
     cross_entropy_weight: float = Field(default=0.0, ge=0)
@@ -102,15 +105,20 @@ class ScstConfig(Group):
 
     RELATIONS = (
         Relation(
-            ("num_samples", "baseline"),
-            lambda group: group.num_samples >= 2 or group.baseline == "greedy",
+            ("num_samples", "baseline", "sampling"),
+            lambda group: group.num_samples >= 2 or group.baseline == "greedy" or group.sampling == "beam",
             "{baseline} needs at least 2 captions of a picture; use 2+ or scst.baseline=greedy",
+        ),
+        Relation(
+            ("num_samples", "sampling"),
+            lambda group: group.num_samples >= 2 or group.sampling != "beam",
+            "a beam search of one is all but the greedy caption; use 2+ or scst.sampling=multinomial",
         ),
         _only_with_multinomial("temperature"),
         _only_with_multinomial("top_p"),
         Relation(
             ("rewards",),
             lambda group: any(group.rewards.values()),
-            "at least one reward term needs a weight other than 0, for example scst.rewards.cider_d=1",
+            "at least one reward term needs a weight above 0, for example scst.rewards.cider_d=1",
         ),
     )

@@ -198,9 +198,18 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
 
     def _token_log_probs(self, hidden: Tensor, token_ids: Tensor) -> Tensor:
         counted = token_ids.ne(IGNORE_INDEX)
-        weight = self.decoder.output_projection.weight[: self.config.text_vocab_size]
+        weight = self.caption_projection()
         log_probs = projected_log_probs(hidden[counted], weight, token_ids[counted], self.config.pad_token_id)
         return log_probs.new_zeros(token_ids.shape).masked_scatter(counted, log_probs)
+
+    def caption_projection(self) -> Tensor:
+        """Output projection onto what a caption can be made of, (V, C), in the number format of the products.
+
+        Under autocast it is converted here, once: a slice of a parameter would be converted again for every product.
+        """
+        weight = self.decoder.output_projection.weight[: self.config.text_vocab_size]
+        device = weight.device.type
+        return weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
 
     def shift_right(self, labels: Tensor | None) -> Tensor:
         """Decoder inputs of targets (N, T): BOS, then the targets but the last; ``-100`` becomes padding."""

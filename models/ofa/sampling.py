@@ -43,7 +43,7 @@ def sample_captions(
     """
     images, samples, length = uniforms.shape
     rows = images * (samples + with_greedy)
-    weight = model.decoder.output_projection.weight[: model.config.text_vocab_size]
+    weight = model.caption_projection()
     tokens = torch.full((rows, 1), model.config.decoder_start_token_id, device=weight.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=weight.device)
     uniforms = F.pad(uniforms.to(weight.device), (0, 0, 0, with_greedy)).flatten(0, 1)  # (N, T)

@@ -27,7 +27,7 @@ class _TokenLogProbs(torch.autograd.Function):
             rows = slice(start, start + ROWS_PER_BLOCK)
             log_p = _block_log_probs(hidden[rows], weight, banned_id)
             log_probs[rows] = log_p.gather(-1, token_ids[rows, None])[:, 0]
-            expected[rows] = (log_p.exp_().to(weight.dtype) @ weight).to(hidden.dtype)
+            expected[rows] = log_p.exp_().to(weight.dtype) @ weight
         ctx.save_for_backward(hidden, weight, token_ids, weight[token_ids].to(hidden.dtype) - expected)
         ctx.banned_id = banned_id
         return log_probs
@@ -46,7 +46,7 @@ class _TokenLogProbs(torch.autograd.Function):
 
 
 def _block_log_probs(hidden: Tensor, weight: Tensor, banned_id: int) -> Tensor:
-    logits = (hidden @ weight.T).float()
+    logits = (hidden.to(weight.dtype) @ weight.T).float()
     logits[:, banned_id] = -torch.inf
     return logits.sub_(logits.logsumexp(-1, keepdim=True))
 

@@ -84,7 +84,7 @@ def test_training_examples_with_kept_features_are_those_of_their_pixels(tiny_doc
 
 
 def test_kept_features_in_bfloat16_are_what_autocast_gives(resnet, images, tmp_path):
-    write_features(tmp_path / "features", images[:5], resnet, TRANSFORM, autocast=True)
+    write_features(tmp_path / "features", images[:5], resnet, TRANSFORM, autocast=torch.bfloat16)
     cache = FeatureCache(tmp_path / "features", images[:5], SHAPE)
     with torch.autocast("cpu", torch.bfloat16):
         together = resnet(torch.stack([TRANSFORM(load_image(image)) for image in images[:5]]))

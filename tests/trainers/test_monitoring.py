@@ -80,6 +80,19 @@ def test_step_meter_two_ranks_give_the_numbers_of_one_process():
     assert len(sent) == 1  # the log entry needs no word from the other rank
 
 
+@pytest.mark.parametrize("values", [(math.inf, -math.inf), (math.inf, math.inf), (1.0, math.nan)])
+def test_step_meter_numbers_that_are_not_finite_reach_the_alarm(values):
+    meter = StepMeter()
+    for value in values:
+        meter.add("scst", torch.tensor(value), 1)
+        meter.add_values("reward", torch.tensor([value]))
+    step = meter.end_step()
+    total = sum(values)
+    assert [step["scst"], step["reward"]] == pytest.approx([total, total], nan_ok=True)
+    with pytest.raises(ValueError, match=f"^step 0: the loss is {total}"):
+        told(ScstAlarms(), 1, loss=step["scst"], reward=step["reward"])
+
+
 def record(meter, rewards, captions=("a b", "a b"), greedy=None, ended=(True, True)):
     record_samples(
         meter,

@@ -100,6 +100,15 @@ def test_foreign_token_ids_are_whole_words_typical_of_other_styles_only():
     assert foreign_token_ids(typical, ids.__getitem__) == {"Sweet": [4], "Old": [5], "Plain": [3, 4, 5]}
 
 
-@pytest.mark.parametrize("typical", [{}, {"Sweet": frozenset({"lovely"})}])
-def test_foreign_token_ids_of_fewer_than_two_styles_are_none(typical):
-    assert foreign_token_ids(typical, lambda _: [5]) == {style: [] for style in typical}
+@pytest.mark.parametrize(
+    "typical",
+    [
+        {"Sweet": frozenset()},  # of a single style no word is typical
+        {"Sweet": frozenset({"dear"}), "Old": frozenset({"dear"})},
+        {"Sweet": frozenset({"cuddly"}), "Old": frozenset()},
+    ],
+)
+def test_foreign_token_ids_without_any_are_refused(typical):
+    ids = {" dear": [3], " cuddly": [8, 9]}
+    with pytest.raises(ValueError, match=r"^unlikelihood\.leakage: .*; it takes two styles .* Set it to 0\.$"):
+        foreign_token_ids(typical, ids.__getitem__)

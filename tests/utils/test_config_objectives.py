@@ -14,6 +14,7 @@ TRAINED = SMALLEST | {"model": {"name": "work_dir/a/output"}}
 NO_CHECKPOINT = (
     "conf.json: model.name: self-critical training starts from a trained captioner: give --checkpoint RUN/output"
 )
+ONE_BEAM = "scst.num_samples=1: a beam search of one is all but the greedy caption; use 2+ or scst.sampling=multinomial"
 KNOWN_TERMS = "known: cider_d, bleu_4, style, repetition, length"
 
 
@@ -67,7 +68,8 @@ def test_load_config_objectives_resolved_dict_loads_back_equal(load):
             "scst.num_samples=1: leave_one_out needs at least 2 captions of a picture; use 2+ or scst.baseline=greedy",
         ),
         ("scst", {"num_samples": 1, "baseline": "group_mean"}, "scst.num_samples=1: group_mean needs at least 2"),
-        ("scst", {"num_samples": 1, "sampling": "beam"}, "scst.num_samples=1: leave_one_out needs at least 2"),
+        ("scst", {"num_samples": 1, "sampling": "beam"}, ONE_BEAM),
+        ("scst", {"num_samples": 1, "sampling": "beam", "baseline": "greedy"}, ONE_BEAM),
         ("scst", {"baseline": "mean"}, "scst.baseline=\"mean\": must be 'leave_one_out', 'greedy' or 'group_mean'"),
         ("scst", {"top_p": 0}, "scst.top_p=0: must be greater than 0"),
         ("scst", {"top_p": 1.01}, "scst.top_p=1.01: must be less than or equal to 1"),
@@ -78,8 +80,13 @@ def test_load_config_objectives_resolved_dict_loads_back_equal(load):
             "scst.temperature=0.7: only used with scst.sampling=multinomial; remove it",
         ),
         ("scst", {"sampling": "beam", "top_p": 0.9}, "scst.top_p=0.9: only used with scst.sampling=multinomial"),
-        ("scst", {"rewards": {}}, "scst.rewards={}: at least one reward term needs a weight other than 0"),
+        ("scst", {"rewards": {}}, "scst.rewards={}: at least one reward term needs a weight above 0"),
         ("scst", {"rewards": {"style": 0}}, 'scst.rewards={"style":0}: at least one reward term needs a weight'),
+        (
+            "scst",
+            {"rewards": {"cider_d": 1.0, "repetition": -0.5}},
+            'scst.rewards={"cider_d":1.0,"repetition":-0.5}: repetition: must be greater than or equal to 0',
+        ),
         ("scst", {"rewards": None}, "scst.rewards=null: must be an object"),
         ("scst", {"reward_workers": 0}, "scst.reward_workers=0: must be greater than or equal to 1"),
     ],
@@ -89,10 +96,9 @@ def test_load_config_wrong_objective_names_key_value_and_rule(faults, group, val
     assert line.startswith(f"conf.json: {fault}")
 
 
-def test_load_config_one_greedy_sample_is_taken_in_both_ways_of_sampling(load):
-    for sampling in ("multinomial", "beam"):
-        scst = load(scst={"num_samples": 1, "baseline": "greedy", "sampling": sampling}).scst
-        assert (scst.num_samples, scst.sampling) == (1, sampling)
+def test_load_config_one_drawn_sample_is_enough_beside_the_greedy_caption(load):
+    scst = load(scst={"num_samples": 1, "baseline": "greedy"}).scst
+    assert (scst.num_samples, scst.sampling) == (1, "multinomial")
 
 
 # --- Rewards
@@ -118,7 +124,7 @@ def test_load_config_unknown_reward_names_the_nearest_and_the_known(faults, term
 
 
 def test_load_config_every_reward_term_is_known(load):
-    rewards = {term: -0.5 for term in REWARD_TERMS}
+    rewards = {term: 0.5 for term in REWARD_TERMS}
     assert load(scst={"rewards": rewards}).scst.rewards == rewards
 
 
@@ -162,6 +168,24 @@ def test_load_config_self_critical_training_without_a_model_asks_for_a_checkpoin
     assert faults(data | {"scst": {"enabled": True}}) == [NO_CHECKPOINT]
     assert faults(SMALLEST | {"scst": {"enabled": True}}) == [NO_CHECKPOINT]
     assert faults(SMALLEST, (), {"cider": True}) == [NO_CHECKPOINT]
+
+
+@pytest.mark.parametrize(
+    ("groups", "overrides", "selected"),
+    [
+        ({}, (), "loss"),
+        ({"scst": {"enabled": False}}, (), "loss"),
+        ({"scst": {"enabled": True}}, (), "CIDEr"),
+        ({}, ("scst.enabled=true",), "CIDEr"),
+        ({"scst": {"enabled": True}, "checkpoint": {"select": "loss"}}, (), "loss"),
+        ({"scst": {"enabled": True}}, ("checkpoint.select=loss",), "loss"),
+        ({"checkpoint": {"select": "CIDEr"}}, (), "CIDEr"),
+    ],
+)
+def test_load_config_self_critical_training_selects_by_cider_unless_told(load, groups, overrides, selected):
+    config = load(TRAINED, overrides, **groups)
+    assert config.checkpoint.select == selected
+    assert load(config.to_json_dict()) == config
 
 
 def test_load_config_self_critical_training_takes_a_checkpoint_in_place_of_a_preset(load):
