@@ -194,6 +194,18 @@ def test_training_changes_the_decoder_and_leaves_frozen_parts_and_statistics(scs
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("reward")]
 
 
+@pytest.mark.parametrize("workers", [1, 2, 7])
+def test_rewards_are_the_same_for_any_number_of_threads(scst_document, tmp_path, workers):
+    """Seven threads and five pictures: some get none."""
+    losses = []
+    for count in (workers, 3):
+        scst_document["scst"] |= {"reward_workers": count, "baseline": "greedy"}
+        trainer = _trainer(scst_document, tmp_path)
+        with trainer.rewards:
+            losses.append(trainer.caption_loss(trainer.model, _batch(trainer), _tokens()).item())
+    assert losses[0] == losses[1]
+
+
 def test_embeddings_and_batch_norm_train_where_they_are_not_frozen(scst_document, tmp_path):
     scst_document["scst"] |= {"freeze_embeddings": False, "freeze_batch_norm": False, "dropout": True}
     config = _load(scst_document, tmp_path / "conf.json")
