@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def test_demo_reaches_its_scores_and_looks_at_the_pictures(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert finetune.main(["--conf", str(REPOSITORY / "conf/demo.json")]) == 0
+    before = json.loads(capsys.readouterr().out.splitlines()[-1])["overall"]["CIDEr"]
+    scst = ["--conf", str(REPOSITORY / "conf/demo_scst.json"), "--checkpoint", "work_dir/demo/output"]
+    assert finetune.main(scst) == 0
+    after = json.loads(capsys.readouterr().out.splitlines()[-1])["overall"]["CIDEr"]
+    assert after > 1.1 * before
     spec = importlib.util.spec_from_file_location("picture_matters", REPOSITORY / "benchmarks/picture_matters.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    measured = benchmark.measure(load_config(Path("work_dir/demo/config.json")))
+    measured = benchmark.measure(load_config(Path("work_dir/demo_scst/config.json")))
     assert measured["CIDEr"] > 3.0
     assert measured["right_style_share"] >= 0.95
     assert measured["CIDEr_shuffled_pictures"] < measured["CIDEr"] / 2
