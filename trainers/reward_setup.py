@@ -140,7 +140,8 @@ def build_rewards(
         "repetition": lambda: repetition,
         "length": lambda: length(references),
     }
-    return RewardCalculator({name: builders[name]() for name in weights}, weights, workers=workers)
+    # A step is shared out among the threads before its first share is collected.
+    return RewardCalculator({name: builders[name]() for name in weights}, weights, workers=workers, max_pending=max(workers, 1))
 
 
 def _count(references: Sequence[Sequence[str]]) -> DocumentFrequency:
