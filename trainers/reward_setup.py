@@ -141,7 +141,9 @@ def build_rewards(
         "length": lambda: length(references),
     }
     # A step is shared out among the threads before its first share is collected.
-    return RewardCalculator({name: builders[name]() for name in weights}, weights, workers=workers, max_pending=max(workers, 1))
+    return RewardCalculator(
+        {name: builders[name]() for name in weights}, weights, workers=workers, max_pending=max(workers, 1)
+    )
 
 
 def _count(references: Sequence[Sequence[str]]) -> DocumentFrequency:
