@@ -1,6 +1,6 @@
 """Does the captioner look? Score a run's captions with the right pictures and with shuffled ones.
 
-    python benchmarks/picture_matters.py --conf work_dir/demo/config.json
+    python benchmarks/picture_matters.py --conf work_dir/demo_scst/config.json
 
 Prints one JSON object: CIDEr with the right pictures, with every example given another example's picture, and the
 share of captions in the right style if the data are the drawn scenes.
