@@ -142,7 +142,7 @@ def build_rewards(
     }
     # A step is shared out among the threads before its first share is collected.
     return RewardCalculator(
-        {name: builders[name]() for name in weights}, weights, workers=workers, max_pending=max(workers, 1)
+        {name: builders[name]() for name in weights}, weights, workers=workers, max_pending=max(workers, 4)
     )
 
 
