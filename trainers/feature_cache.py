@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,10 +56,9 @@ class FeatureCache(Mapping[Path, Tensor]):
         return self.__dict__ | {"_array": None}
 
 
-def features_fit(resnet: ResNet, transform: ImageTransform, num_images: int, limit_mb: int) -> bool:
-    """Whether the features of so many pictures stay within a limit of MiB, and says so in the log if they do not."""
-    count, height, width = feature_shape(resnet, transform)
-    needed = -(-num_images * count * height * width * 4 // 2**20)  # rounded up
+def features_fit(shape: tuple[int, int, int], num_images: int, limit_mb: int) -> bool:
+    """Whether features (F, h, w) of so many pictures stay within a limit of MiB; the log says so if they do not."""
+    needed = -(-num_images * math.prod(shape) * 4 // 2**20)  # rounded up
     if limit_mb and needed > limit_mb:
         message = "features of %d pictures need %d MiB and image.feature_cache_mb is %d: computing them every epoch"
         logger.warning(message, num_images, needed, limit_mb)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.ofa.folder import WEIGHT_FILES
 from preprocessors.readers import ReadResult
 from trainers.data import hash_examples
 from trainers.reward_setup import DocumentFrequencySource
@@ -21,7 +22,6 @@ FIXED_DATA = {
     "anchor_sha256": "weights of model.name, which scst.kl_weight holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
-WEIGHT_FILES = ("pytorch_model.bin", "model.safetensors")
 
 
 def describe_data(config: RunConfig, splits: dict[str, ReadResult]) -> dict[str, str]:
@@ -35,7 +35,8 @@ def describe_data(config: RunConfig, splits: dict[str, ReadResult]) -> dict[str,
     if config.scst.enabled and config.scst.kl_weight:  # the anchor is read again when a run goes on
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         weights = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
-        data |= {"anchor_sha256": hash_file(weights[0])}
+        if weights:
+            data |= {"anchor_sha256": hash_file(weights[0])}
     return data
 
 

@@ -93,11 +93,11 @@ def find_foreign_tokens(
 ) -> ForeignTokens:
     """For every training row the tokens typical of other styles than its own."""
     token_ids = foreign_token_ids(typical, captioner.tokenizer.encode_text)
-    styles = list(token_ids)
-    by_style = torch.zeros(len(styles), captioner.model.config.vocab_size, dtype=torch.bool)
-    for number, style in enumerate(styles):
+    numbers = {style: number for number, style in enumerate(token_ids)}
+    by_style = torch.zeros(len(numbers), captioner.model.config.vocab_size, dtype=torch.bool)
+    for style, number in numbers.items():
         by_style[number, token_ids[style]] = True
-    return ForeignTokens(by_style, torch.tensor([styles.index(example.style) for example in examples]))
+    return ForeignTokens(by_style, torch.tensor([numbers[example.style] for example in examples]))
 
 
 def prepare_rewards(

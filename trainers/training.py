@@ -174,19 +174,20 @@ def compute_features(
     config: RunConfig, run: Run, args: TrainingArguments, captioner: Captioner, examples: Sequence[CaptionExample]
 ) -> FeatureCache | None:
     """Features of the training pictures, if they cannot change during the run and fit; one process computes them."""
-    resnet, transform = captioner.model.encoder.embed_images, captioner.preprocessor.image_transform
     changing = config.image.random_crop or captioner.model.config.resnet_drop_path_rate > 0
-    images = list(dict.fromkeys(example.image_path for example in examples))
-    if "resnet" not in config.train.freeze or changing:
+    if "resnet" not in config.train.freeze or changing or not config.image.feature_cache_mb:
         return None
-    if not features_fit(resnet, transform, len(images), config.image.feature_cache_mb):
+    resnet, transform = captioner.model.encoder.embed_images, captioner.preprocessor.image_transform
+    images = list(dict.fromkeys(example.image_path for example in examples))
+    shape = feature_shape(resnet, transform)
+    if not features_fit(shape, len(images), config.image.feature_cache_mb):
         return None
     with args.main_process_first(desc="features"):
         if args.process_index == 0:
             run.root.mkdir(parents=True, exist_ok=True)
             autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
             write_features(run.features, images, resnet, transform, autocast=autocast)
-    return FeatureCache(run.features, images, feature_shape(resnet, transform))
+    return FeatureCache(run.features, images, shape)
 
 
 def make_cider_score(examples: Sequence[CaptionExample]) -> Callable[[dict[str, str]], float]:

@@ -132,13 +132,13 @@ def test_a_damaged_picture_in_the_middle_leaves_the_folder_as_it_was(resnet, ima
     assert resnet.training
 
 
-def test_features_fit_up_to_the_limit_and_say_so_beyond(resnet, caplog):
+def test_features_fit_up_to_the_limit_and_say_so_beyond(caplog):
     # 64 * 2 * 3 floats are 1,536 bytes a picture, of which 682.67 are one MiB.
     with caplog.at_level(logging.WARNING, feature_cache.__name__):
-        assert features_fit(resnet, TRANSFORM, 682, limit_mb=1)
-        assert not features_fit(resnet, TRANSFORM, 1, limit_mb=0)  # switched off: nothing to be said
+        assert features_fit(SHAPE, 682, limit_mb=1)
+        assert not features_fit(SHAPE, 1, limit_mb=0)  # switched off: nothing to be said
         assert not caplog.records
-        assert not features_fit(resnet, TRANSFORM, 683, limit_mb=1)
+        assert not features_fit(SHAPE, 683, limit_mb=1)
     (record,) = caplog.records
     assert record.getMessage() == (
         "features of 683 pictures need 2 MiB and image.feature_cache_mb is 1: computing them every epoch"
