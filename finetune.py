@@ -63,6 +63,14 @@ def make_parser(command: str) -> argparse.ArgumentParser:
     )
     if command == "eval":
         parser.add_argument("--split", choices=("val", "test"), help="rows to evaluate on; eval.split if not given")
+    if command == "train":
+        parser.add_argument(
+            "--pause_after",
+            type=_epochs,
+            metavar="EPOCHS",
+            help="stop at the first checkpoint at or after so many epochs"
+            " (0.5, 2); the same command without it goes on",
+        )
     flags = parser.add_argument_group("flags of the original project", "each stands for a key of the configuration")
     for flag, key in FLAG_KEYS.items():
         if flag in SWITCHES:
@@ -70,6 +78,13 @@ def make_parser(command: str) -> argparse.ArgumentParser:
         else:
             flags.add_argument(f"--{flag}", metavar="VALUE", help=key)
     return parser
+
+
+def _epochs(text: str) -> float:
+    epochs = float(text)
+    if not 0 < epochs < float("inf"):
+        raise ValueError("must be above 0")
+    return epochs
 
 
 def read_config(
@@ -86,7 +101,7 @@ def run_train(options: argparse.Namespace) -> int:
     start_console()
     from trainers.pipeline import rank, train
 
-    results = train(config, [Path(sys.executable).name, *sys.argv], options.conf)
+    results = train(config, [Path(sys.executable).name, *sys.argv], options.conf, options.pause_after)
     if rank() == 0:
         print_json(results)
     return 0

@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainers.monitoring import is_monitored
 from utils.io import append_jsonl
+from utils.runs import has_reached
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,24 @@ class StopOnNan(TrainerCallback):
                     f"step {state.global_step}: the {kind} loss is {loss}. Start again in another work_dir with a "
                     "lower train.lr, a longer train.warmup, or train.precision=fp32."
                 )
+
+
+class PauseAfter(TrainerCallback):
+    """Ends training at a checkpoint in the middle of the schedule, from which the same run goes on later.
+
+    It adds neither a validation nor a checkpoint, so that pausing does not change the weights that a run ends up with.
+
+    Args:
+        epochs: Pause at the first checkpoint at or after so many; above 0.
+    """
+
+    def __init__(self, epochs: float) -> None:
+        self.epochs = epochs
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop if it is time and there is something left to train."""
+        if has_reached(state.epoch or 0.0, self.epochs) and state.global_step < state.max_steps:
+            control.should_training_stop = True
 
 
 class ProgressBar(TrainerCallback):

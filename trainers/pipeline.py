@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import TrainerState
 
 from preprocessors.examples import CaptionExample, make_example_id
 from preprocessors.images import load_image
 from preprocessors.readers import ReadResult
 from preprocessors.styles import resolve_styles
 from trainers.captioning import Captioner, Decoding
+from trainers.checkpoints import is_complete, last_checkpoint, read_trainer_state
 from trainers.data import hash_examples, prepare_data, read_corpus, read_split
 from trainers.evaluation import describe_provenance, score_examples, write_evaluation, write_run_report
 from trainers.model_setup import (
@@ -35,7 +36,7 @@ from trainers.tasks import TrainingTasks, prepare_tasks
 from trainers.training import build_trainer, training_arguments
 from utils.config import RunConfig
 from utils.logging import setup_logging
-from utils.runs import Run
+from utils.runs import Run, has_reached
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ def join_processes() -> PartialState:
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
-def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[str, Any]:
+def train(
+    config: RunConfig, command: Sequence[str], conf_file: Path, pause_after: float | None = None
+) -> dict[str, Any]:
     """Train, save the final model, evaluate it.
 
     Everything that can be wrong with configuration, data or model is found before the run folder is made. A run that
@@ -62,9 +65,11 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
         config: Resolved configuration.
         command: The command line, for the record.
         conf_file: The configuration file, for the record.
+        pause_after: Stop at the first checkpoint at or after so many epochs, if training is not complete then; the
+            same run goes on from there when it is started again.
 
     Returns:
-        The results of the evaluation; empty on ranks above 0.
+        The results of the evaluation, or ``{"paused": {"epoch", "global_step"}}``; empty on ranks above 0.
     """
     args = training_arguments(config)
     with args.main_process_first(desc="data"):
@@ -100,8 +105,14 @@ def train(config: RunConfig, command: Sequence[str], conf_file: Path) -> dict[st
         if rank() == 0 and tasks.document_frequency is not None:
             keep_document_frequency(run, tasks.document_frequency)
         examples = train_split.examples, val_split.examples
-        trainer = build_trainer(config, run, args, styled, captioner, *examples, tasks)
-        trainer.train(resume_from_checkpoint=last_checkpoint(run))
+        checkpoint = last_checkpoint(run)
+        state = read_trainer_state(checkpoint) if checkpoint and pause_after is not None else None
+        if state is not None and has_reached(state.epoch or 0.0, pause_after or 0.0) and not is_complete(state):
+            return report_pause(run, state)
+        trainer = build_trainer(config, run, args, styled, captioner, *examples, tasks, pause_after)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        if not is_complete(trainer.state):
+            return report_pause(run, trainer.state)
         # Evaluate what is saved: accelerate leaves the forward pass under autocast.
         trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
         if rank() == 0:
@@ -294,9 +305,10 @@ def check_fits(config: RunConfig, captioner: Captioner) -> None:
             raise ValueError(f"style.prompt: {tokens} tokens with the style {style!r}; at most {positions - 2} fit")
 
 
-def last_checkpoint(run: Run) -> str | None:
-    """Newest checkpoint of an interrupted run, or None."""
-    found = get_last_checkpoint(str(run.checkpoints)) if run.checkpoints.is_dir() else None
-    if found:
-        logger.info("resuming from %s", found)
-    return found
+def report_pause(run: Run, state: TrainerState) -> dict[str, Any]:
+    """Leave a run that will go on later: what it says, and no features, which are large and quickly made again."""
+    if rank() != 0:
+        return {}
+    run.features.unlink(missing_ok=True)
+    logger.info("paused after %.2f epochs, step %d/%d", state.epoch or 0.0, state.global_step, state.max_steps)
+    return {"paused": {"epoch": state.epoch, "global_step": state.global_step}}

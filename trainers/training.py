@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from metrics.coco import score_captions
 from metrics.ptb_tokenizer import tokenize_many
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample
-from trainers.callbacks import ProgressBar, RunRecorder, StopOnNan
+from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
 from trainers.captioning import Captioner
 from trainers.feature_cache import FeatureCache, feature_shape, features_fit, write_features
 from trainers.freezing import freeze_parts
@@ -87,8 +87,9 @@ def build_trainer(
     train_examples: Sequence[CaptionExample],
     eval_examples: Sequence[CaptionExample],
     tasks: TrainingTasks,
+    pause_after: float | None = None,
 ) -> StyleCaptionTrainer:
-    """The trainer of a run, with its validation and its observers."""
+    """The trainer of a run, with its validation and its observers; ``pause_after`` counts epochs."""
     train, scst = config.train, config.scst
     freeze_parts(styled.model, frozen_parts(config))
     styled.model.to(args.device)
@@ -104,7 +105,9 @@ def build_trainer(
         score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
     )
     features = compute_features(config, run, args, captioner, train_examples)
-    callbacks = [RunRecorder(run.metrics), StopOnNan()]
+    callbacks: list[TrainerCallback] = [RunRecorder(run.metrics), StopOnNan()]
+    if pause_after is not None:
+        callbacks.append(PauseAfter(pause_after))
     if sys.stderr.isatty():
         callbacks.append(ProgressBar())
     parts: dict[str, Any] = {

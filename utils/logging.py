@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-OUR_LOGGERS = ("__main__", "finetune", "metrics", "models", "preprocessors", "trainers", "utils")
+OUR_LOGGERS = ("__main__", "finetune", "metrics", "models", "preprocessors", "sweeps", "trainers", "utils")
 
 
 class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]

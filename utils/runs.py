@@ -86,6 +86,11 @@ class Run:
         return self.root / "report.html"
 
 
+def has_reached(epoch: float, wanted: float) -> bool:
+    """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs; both are fractions of whole steps."""
+    return epoch >= wanted - 1e-6
+
+
 def open_run(
     work_dir: Path,
     config: RunConfig,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,32 @@ def test_resumed_run_equals_an_uninterrupted_one(tiny_document, tmp_path):
         folder = config.work_dir / f"checkpoints/checkpoint-{step}"
         folder.rename(tmp_path / folder.name)
     train(config, ["finetune.py"], tmp_path / "conf.json")
+    resumed = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
+    for name, tensor in full.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_paused_run_equals_one_that_never_paused(tiny_document, tmp_path):
+    """Paused twice, asked again at the place where it stands already, and with a checkpoint that a kill cut short."""
+    tiny_document["style"] = {"dropout": 0.3}
+    tiny_document["checkpoint"] = {"every_epochs": 0.5, "keep": 9}
+    config = _load(tiny_document, tmp_path / "conf.json")
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    full = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
+    shutil.rmtree(config.work_dir)
+
+    # Checkpoints stand at steps 3, 6, 9 and 12: half an epoch is reached at 3, 1.2 epochs at 9.
+    for pause, step in ((0.5, 3), (0.5, 3), (1.2, 9)):
+        paused = train(config, ["finetune.py"], tmp_path / "conf.json", pause)
+        assert paused == {"paused": {"epoch": pytest.approx(step / 6), "global_step": step}}
+        assert not config.work_dir.joinpath("output").exists()
+        assert not config.work_dir.joinpath("eval").exists()
+    cut_short = config.work_dir / "checkpoints/checkpoint-12"
+    cut_short.mkdir()
+    (cut_short / "config.json").write_bytes((config.work_dir / "checkpoints/checkpoint-9/config.json").read_bytes())
+    assert train(config, ["finetune.py"], tmp_path / "conf.json", 2)["overall"]["CIDEr"] >= 0
+    rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
+    assert [row["global_step"] for row in rows if "val/loss" in row] == [3, 6, 9, 12]
     resumed = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     for name, tensor in full.items():
         assert torch.equal(tensor, resumed[name]), name

@@ -1,0 +1,37 @@
+"""The checkpoints of a run: which one to go on from, and where training stood then."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+from utils.runs import Run
+
+logger = logging.getLogger(__name__)
+
+
+def last_checkpoint(run: Run) -> str | None:
+    """Newest complete checkpoint of an interrupted run, or None."""
+    numbered = [(path.name.removeprefix("checkpoint-"), path) for path in run.checkpoints.glob("checkpoint-*")]
+    for _, folder in sorted(((int(number), path) for number, path in numbered if number.isdigit()), reverse=True):
+        if read_trainer_state(folder) is not None:
+            logger.info("resuming from %s", folder)
+            return str(folder)
+        logger.warning("%s: is not complete, because a save was interrupted; going on from an older one", folder)
+    return None
+
+
+def read_trainer_state(checkpoint: Path | str) -> TrainerState | None:
+    """Where training stood at a checkpoint; None if it is not complete, since the state is what a save writes last."""
+    try:
+        return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_complete(state: TrainerState) -> bool:
+    """Whether all optimizer steps are done."""
+    return state.global_step >= state.max_steps
