@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,57 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
         "eval": {"batch_size": 8, "samples": 2, "report_images": 2, "metrics": ["Bleu_4", "CIDEr"]},
         "work_dir": str(tmp_path / "run"),
     }
+
+
+@pytest.fixture
+def start_model(tiny_document: dict[str, Any], tmp_path: Path) -> Path:
+    """Folder with an untrained model to start a self-critical run from."""
+    from trainers.data import read_split
+    from trainers.model_setup import model_settings, save_styled_model, set_up_model
+    from utils.config import load_config
+
+    conf, folder = tmp_path / "start.json", tmp_path / "start"
+    conf.write_text(json.dumps(tiny_document))
+    config = load_config(conf)
+    examples = read_split(config, "train").examples
+    styled = set_up_model(config, examples)
+    settings = model_settings(config, styled.registry, examples)
+    save_styled_model(folder, styled._replace(settings=settings))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ofa() -> Callable[..., Any]:
+    """Builds an OFA model of 67 tokens with the random weights of a seed; options go to its configuration."""
+    import torch
+
+    from models.ofa import OFAConfig, OFAForConditionalGeneration
+
+    def build(seed: int, **options: Any) -> OFAForConditionalGeneration:
+        torch.manual_seed(seed)
+        shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
+        heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
+        tables = {"max_position_embeddings": 32, "token_bucket_size": 8, "image_bucket_size": 5}
+        vision = {"resnet_width": 4, "resnet_layers": [1, 1, 1]}
+        config = OFAConfig(vocab_size=67, init_std=0.3, **shape, **heads, **tables, **vision, **options)
+        return OFAForConditionalGeneration(config).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_inputs() -> Callable[[int], dict[str, Any]]:
+    """Draws three pictures, the last masked out, and prompts of a given length, the second padded, for ``tiny_ofa``."""
+    import torch
+
+    def build(length: int) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(5)
+        input_ids = torch.randint(4, 67, (3, length), generator=generator)
+        input_ids[1, 4:] = 1  # padding
+        return {
+            "input_ids": input_ids,
+            "patch_images": torch.randn(3, 3, 64, 48, generator=generator),
+            "patch_masks": torch.tensor([True, True, False]),
+        }
+
+    return build

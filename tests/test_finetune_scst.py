@@ -10,23 +10,7 @@ import pytest
 
 import finetune
 from metrics.document_frequency import EOS, DocumentFrequency
-from trainers.data import read_split
-from trainers.model_setup import model_settings, save_styled_model, set_up_model
-from utils.config import load_config
 from utils.io import read_jsonl
-
-
-@pytest.fixture
-def start(tiny_document: dict[str, Any], tmp_path: Path) -> Path:
-    """A model folder to start from."""
-    conf = tmp_path / "start.json"
-    conf.write_text(json.dumps(tiny_document))
-    config = load_config(conf)
-    examples = read_split(config, "train").examples
-    styled = set_up_model(config, examples)
-    settings = model_settings(config, styled.registry, examples)
-    save_styled_model(tmp_path / "start", styled._replace(settings=settings))
-    return tmp_path / "start"
 
 
 def _refused(document: dict[str, Any], start: Path, tmp_path: Path, capsys: Any, *arguments: str) -> str:
@@ -52,21 +36,21 @@ def _copy_rows(document: dict[str, Any], folder: Path, **changed: Any) -> dict[s
     return document | {"data": document["data"] | {"annotations": str(folder)}}
 
 
-def test_reference_without_a_word_is_refused(tiny_document, start, tmp_path, capsys):
+def test_reference_without_a_word_is_refused(tiny_document, start_model, tmp_path, capsys):
     document = _copy_rows(tiny_document, tmp_path / "rows", captions=["...", " ! "])
-    error = _refused(document, start, tmp_path, capsys)
+    error = _refused(document, start_model, tmp_path, capsys)
     assert "1 of 48 training rows have no reference to reward against" in error
     assert "train.jsonl, row 2: captions without a word" in error
 
 
-def test_row_without_captions_is_refused(tiny_document, start, tmp_path, capsys):
+def test_row_without_captions_is_refused(tiny_document, start_model, tmp_path, capsys):
     document = _copy_rows(tiny_document, tmp_path / "rows", captions=[])
-    assert "train.jsonl, row 2" in _refused(document, start, tmp_path, capsys)
+    assert "train.jsonl, row 2" in _refused(document, start_model, tmp_path, capsys)
 
 
 @pytest.mark.parametrize(("tokenizer", "eos"), [("split at spaces", EOS), (None, None)])
 def test_document_frequency_of_another_tokenizer_or_end_is_refused(
-    tiny_document, start, tmp_path, capsys, tokenizer, eos
+    tiny_document, start_model, tmp_path, capsys, tokenizer, eos
 ):
     from metrics.ptb_tokenizer import TOKENIZER_NAME
 
@@ -74,13 +58,13 @@ def test_document_frequency_of_another_tokenizer_or_end_is_refused(
     counted = DocumentFrequency.from_references([["a dog"]], tokenizer=tokenizer or TOKENIZER_NAME, eos=eos)
     counted.save(file)
     document = tiny_document | {"scst": {"document_frequency": str(file)}}
-    error = _refused(document, start, tmp_path, capsys)
+    error = _refused(document, start_model, tmp_path, capsys)
     assert f"{file}: counted with tokenizer {tokenizer or TOKENIZER_NAME!r}" in error
 
 
-def test_missing_document_frequency_and_missing_model_are_refused(tiny_document, start, tmp_path, capsys):
+def test_missing_document_frequency_and_missing_model_are_refused(tiny_document, start_model, tmp_path, capsys):
     document = tiny_document | {"scst": {"document_frequency": str(tmp_path / "none.npz")}}
-    assert "none.npz: no such file" in _refused(document, start, tmp_path, capsys)
+    assert "none.npz: no such file" in _refused(document, start_model, tmp_path, capsys)
     assert "nowhere" in _refused(tiny_document, tmp_path / "nowhere", tmp_path, capsys)
 
 
@@ -96,20 +80,20 @@ def test_missing_document_frequency_and_missing_model_are_refused(tiny_document,
         ("masked_lm.corpus=corpus.jsonl", "masked_lm.weight"),
     ],
 )
-def test_setting_that_cannot_work_is_refused(tiny_document, start, tmp_path, capsys, setting, message):
-    error = _refused(tiny_document, start, tmp_path, capsys, "--set", setting)
+def test_setting_that_cannot_work_is_refused(tiny_document, start_model, tmp_path, capsys, setting, message):
+    error = _refused(tiny_document, start_model, tmp_path, capsys, "--set", setting)
     assert message in error
 
 
-def test_style_reward_with_a_single_style_is_refused(tiny_document, start, tmp_path, capsys):
+def test_style_reward_with_a_single_style_is_refused(tiny_document, start_model, tmp_path, capsys):
     document = tiny_document | {"scst": {"rewards": {"style": 1.0}}}
     document["data"] = document["data"] | {"styles": ["pirate"]}
-    error = _refused(document, start, tmp_path, capsys)
+    error = _refused(document, start_model, tmp_path, capsys)
     assert "it takes two to tell them apart" in error
 
 
-def test_corpus_with_a_style_that_the_model_lacks_is_refused(tiny_document, start, tmp_path, capsys):
+def test_corpus_with_a_style_that_the_model_lacks_is_refused(tiny_document, start_model, tmp_path, capsys):
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"body": "avast ye", "meta": "pirate"}\n{"body": "the moon weeps", "meta": "gothic"}\n')
     document = tiny_document | {"masked_lm": {"weight": 0.5, "corpus": str(corpus)}}
-    assert "not in the model: gothic" in _refused(document, start, tmp_path, capsys)
+    assert "not in the model: gothic" in _refused(document, start_model, tmp_path, capsys)

@@ -3,33 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.ofa import OFAConfig, OFAForConditionalGeneration
 from models.ofa.generation import CaptionRules, OFACache
 
 BOS, PAD, EOS = 0, 1, 2
 
 
 @pytest.fixture(scope="module")
-def model() -> OFAForConditionalGeneration:
-    torch.manual_seed(3)
-    shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
-    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
-    tables = {"max_position_embeddings": 32, "token_bucket_size": 8, "image_bucket_size": 5}
-    vision = {"resnet_width": 4, "resnet_layers": [1, 1, 1]}
-    config = OFAConfig(vocab_size=67, init_std=0.3, **shape, **heads, **tables, **vision)
-    return OFAForConditionalGeneration(config).eval()
+def model(tiny_ofa):
+    return tiny_ofa(3)
 
 
 @pytest.fixture
-def inputs() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    input_ids = torch.randint(4, 67, (3, 6), generator=generator)
-    input_ids[1, 4:] = PAD
-    return {
-        "input_ids": input_ids,
-        "patch_images": torch.randn(3, 3, 64, 48, generator=generator),
-        "patch_masks": torch.tensor([True, True, False]),
-    }
+def inputs(tiny_inputs) -> dict[str, torch.Tensor]:
+    return tiny_inputs(6)
 
 
 def test_cached_steps_give_the_logits_of_the_whole_caption(model, inputs):

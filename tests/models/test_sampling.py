@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 
-from models.ofa import OFAConfig, OFAForConditionalGeneration
 from models.ofa.sampling import BLOCK, draw, keep_likeliest, sample_captions
 
 BOS, PAD, EOS = 0, 1, 2
@@ -13,27 +12,14 @@ IMAGES, SAMPLES, LENGTH, TEXT_VOCABULARY = 3, 4, 9, 23
 
 
 @pytest.fixture(scope="module")
-def model() -> OFAForConditionalGeneration:
-    torch.manual_seed(14)  # some captions end and some run to the limit, however they are made
-    shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
-    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
-    tables = {"max_position_embeddings": 32, "token_bucket_size": 8, "image_bucket_size": 5}
-    vision = {"resnet_width": 4, "resnet_layers": [1, 1, 1]}
-    vocabulary = {"vocab_size": 67, "text_vocab_size": TEXT_VOCABULARY}
-    config = OFAConfig(init_std=0.3, **vocabulary, **shape, **heads, **tables, **vision)
-    return OFAForConditionalGeneration(config).eval()
+def model(tiny_ofa):
+    # With this seed some captions end and some run to the limit, however they are made.
+    return tiny_ofa(14, text_vocab_size=TEXT_VOCABULARY)
 
 
 @pytest.fixture(scope="module")
-def inputs() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    input_ids = torch.randint(4, 67, (IMAGES, 7), generator=generator)
-    input_ids[1, 4:] = PAD
-    return {
-        "input_ids": input_ids,
-        "patch_images": torch.randn(IMAGES, 3, 64, 48, generator=generator),
-        "patch_masks": torch.tensor([True, True, False]),
-    }
+def inputs(tiny_inputs) -> dict[str, torch.Tensor]:
+    return tiny_inputs(7)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.ofa import OFAConfig, OFAForConditionalGeneration
+from models.ofa import OFAForConditionalGeneration
 from models.ofa.scoring import ROWS_PER_BLOCK, projected_log_probs
 
 PAD, BANNED = 1, 3
@@ -14,28 +14,13 @@ IMAGES, SAMPLES, LENGTH, TEXT_VOCABULARY = 3, 4, 6, 53
 
 
 @pytest.fixture(scope="module")
-def model() -> OFAForConditionalGeneration:
-    torch.manual_seed(3)
-    shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
-    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
-    tables = {"max_position_embeddings": 32, "token_bucket_size": 8, "image_bucket_size": 5}
-    vision = {"resnet_width": 4, "resnet_layers": [1, 1, 1]}
-    vocabulary = {"vocab_size": 67, "text_vocab_size": TEXT_VOCABULARY}
-    return OFAForConditionalGeneration(
-        OFAConfig(init_std=0.3, **vocabulary, **shape, **heads, **tables, **vision)
-    ).eval()
+def model(tiny_ofa) -> OFAForConditionalGeneration:
+    return tiny_ofa(3, text_vocab_size=TEXT_VOCABULARY)
 
 
 @pytest.fixture
-def inputs() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    input_ids = torch.randint(4, 67, (IMAGES, 7), generator=generator)
-    input_ids[1, 4:] = PAD
-    return {
-        "input_ids": input_ids,
-        "patch_images": torch.randn(IMAGES, 3, 64, 48, generator=generator),
-        "patch_masks": torch.tensor([True, True, False]),
-    }
+def inputs(tiny_inputs) -> dict[str, torch.Tensor]:
+    return tiny_inputs(7)
 
 
 @pytest.fixture

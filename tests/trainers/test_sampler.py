@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.ofa import OFAConfig, OFAForConditionalGeneration
 from models.ofa.sampling import sample_captions
 from trainers.captioning import Decoding
 from trainers.sampler import Sampler
@@ -16,15 +15,9 @@ DECODING = Decoding(num_beams=5, max_length=8, min_length=2, no_repeat_ngram_siz
 
 
 @pytest.fixture(scope="module")
-def model() -> OFAForConditionalGeneration:
-    torch.manual_seed(14)  # some captions end and some run to the limit, however they are made
-    shape = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
-    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 2}
-    tables = {"max_position_embeddings": 32, "token_bucket_size": 8, "image_bucket_size": 5}
-    vision = {"resnet_width": 4, "resnet_layers": [1, 1, 1]}
-    vocabulary = {"vocab_size": 67, "text_vocab_size": 23}
-    config = OFAConfig(init_std=0.3, **vocabulary, **shape, **heads, **tables, **vision)
-    return OFAForConditionalGeneration(config).eval()
+def model(tiny_ofa):
+    # With this seed some captions end and some run to the limit, however they are made.
+    return tiny_ofa(14, text_vocab_size=23)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from preprocessors.styles import resolve_styles
 from trainers import tasks as tasks_module
 from trainers.captioning import Captioner, Decoding
 from trainers.data import read_split
-from trainers.model_setup import build_preprocessor, model_settings, save_styled_model, set_up_model
+from trainers.model_setup import build_preprocessor, model_settings, set_up_model
 from trainers.objective import StepTokens
 from trainers.pipeline import train
 from trainers.rewards import RewardRequest, Rewards
@@ -24,38 +21,26 @@ from trainers.sampler import Samples
 from trainers.scst_trainer import ScstTrainer
 from trainers.tasks import prepare_tasks
 from trainers.training import build_trainer, training_arguments
-from utils.config import RunConfig, load_config
+from utils.config import RunConfig
 from utils.io import read_jsonl
 from utils.runs import Run
 
-HERE = Path(__file__).resolve().parent
 # Terms that tell the captions of an untrained model apart, which CIDEr-D hardly does.
 TOLD_APART = {"cider_d": 1.0, "length": 1.0, "repetition": 1.0}
 
 
 @pytest.fixture
-def scst_document(tiny_document: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """Configuration of a self-critical run from an untrained model, whose folder is made here."""
-    config = _load(tiny_document, tmp_path / "start.json")
-    examples = read_split(config, "train").examples
-    styled = set_up_model(config, examples)
-    settings = model_settings(config, styled.registry, examples)
-    save_styled_model(tmp_path / "start", styled._replace(settings=settings))
+def scst_document(tiny_document: dict[str, Any], start_model: Path) -> dict[str, Any]:
+    """Configuration of a self-critical run from an untrained model."""
     return tiny_document | {
-        "model": {"name": str(tmp_path / "start")},
+        "model": {"name": str(start_model)},
         "train": {"epochs": 1, "batch_size": 8, "lr": 1e-3, "warmup": 0.0},
         "scst": {"enabled": True, "num_samples": 3, "rewards": TOLD_APART},
         "decode": {"num_beams": 2, "max_length": 8},
     }
 
 
-def _load(document: dict[str, Any], path: Path) -> RunConfig:
-    path.write_text(json.dumps(document))
-    return load_config(path)
-
-
-def _trainer(document: dict[str, Any], tmp_path: Path) -> ScstTrainer:
-    config = _load(document, tmp_path / "conf.json")
+def _trainer(config: RunConfig) -> ScstTrainer:
     args = training_arguments(config)
     args.report_to = []
     split = read_split(config, "train")
@@ -77,13 +62,6 @@ def _tokens() -> StepTokens:
     return StepTokens(torch.tensor(7), torch.tensor(9))
 
 
-def _one_step(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    spec = importlib.util.spec_from_file_location("one_step", HERE / "one_step.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.one_step(load_config(path))
-
-
 def _variant(document: dict[str, Any], tmp_path: Path, name: str, **changes: Any) -> Path:
     path = tmp_path / f"{name}.json"
     changed = document | {"train": document["train"] | {"lr": 0.5} | changes, "work_dir": str(tmp_path / name)}
@@ -91,29 +69,19 @@ def _variant(document: dict[str, Any], tmp_path: Path, name: str, **changes: Any
     return path
 
 
-def _assert_same(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == others.keys()
-    assert max(tensor.abs().max().item() for tensor in ours.values()) > 1e-3  # something was compared
-    for name, tensor in ours.items():
-        assert (others[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-7, name
-
-
-def test_two_ranks_and_accumulated_steps_give_the_update_of_one_batch(scst_document, tmp_path):
+def test_two_ranks_and_accumulated_steps_give_the_update_of_one_batch(
+    scst_document, tmp_path, one_step, two_ranks, assert_same
+):
     """Samples depend on the row alone, and the mean is over the tokens of all of them, so 8 = 2 ranks x 4 = 4 x 2."""
-    whole = _one_step(_variant(scst_document, tmp_path, "whole", batch_size=8))
-    parts = _one_step(_variant(scst_document, tmp_path, "parts", batch_size=2, accumulation_steps=4))
-    _assert_same(whole["gradients"], parts["gradients"])
+    whole = one_step(_variant(scst_document, tmp_path, "whole", batch_size=8))
+    parts = one_step(_variant(scst_document, tmp_path, "parts", batch_size=2, accumulation_steps=4))
+    assert_same(whole["gradients"], parts["gradients"])
 
-    conf = _variant(scst_document, tmp_path, "ranks", batch_size=4)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(HERE / "one_step.py"), str(conf), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=HERE.parents[1])
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    ranks = two_ranks(_variant(scst_document, tmp_path, "ranks", batch_size=4))
     for name, gradient in ranks[0]["gradients"].items():
         assert torch.equal(gradient, ranks[1]["gradients"][name]), name
-    _assert_same(whole["gradients"], ranks[0]["gradients"])
-    _assert_same(whole["change"], ranks[0]["change"])
+    assert_same(whole["gradients"], ranks[0]["gradients"])
+    assert_same(whole["change"], ranks[0]["change"])
     # What is logged is of both ranks: the same numbers as one process saw.
     for name, value in whole["logged"].items():
         assert ranks[0]["logged"][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
@@ -128,9 +96,9 @@ def test_two_ranks_and_accumulated_steps_give_the_update_of_one_batch(scst_docum
         {"baseline": "greedy", "sampling": "beam", "cross_entropy_weight": 0.5},
     ],
 )
-def test_step_passes_every_image_through_the_encoder_once(scst_document, tmp_path, scst):
+def test_step_passes_every_image_through_the_encoder_once(scst_document, load, scst):
     scst_document["scst"] |= scst
-    trainer = _trainer(scst_document, tmp_path)
+    trainer = _trainer(load(scst_document))
     passed: list[int] = []
     trainer.model.encoder.register_forward_hook(lambda module, given, out: passed.append(len(out.last_hidden_state)))
     pictures: list[int] = []
@@ -140,9 +108,9 @@ def test_step_passes_every_image_through_the_encoder_once(scst_document, tmp_pat
     assert passed == pictures == [5]
 
 
-def test_caption_loss_equals_separate_passes_for_every_sample(scst_document, tmp_path, monkeypatch):
+def test_caption_loss_equals_separate_passes_for_every_sample(scst_document, load, assert_same, monkeypatch):
     """The gradient of -sum log p * (reward - mean of the siblings) / tokens, one picture and one caption at a time."""
-    trainer = _trainer(scst_document, tmp_path)
+    trainer = _trainer(load(scst_document))
     model, batch = trainer.model, _batch(trainer)
     drawn: list[Samples] = []
     draw = trainer.self_critical.sampler.draw
@@ -173,13 +141,15 @@ def test_caption_loss_equals_separate_passes_for_every_sample(scst_document, tmp
     total.backward()
     theirs = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert loss.item() == pytest.approx(total.item(), rel=1e-4, abs=1e-6)
-    _assert_same(theirs, ours)
+    assert_same(theirs, ours)
 
 
-def test_training_changes_the_decoder_and_leaves_frozen_parts_and_statistics(scst_document, tmp_path):
-    config = _load(scst_document, tmp_path / "conf.json")
+def test_training_changes_the_decoder_and_leaves_frozen_parts_and_statistics(
+    scst_document, start_model, tmp_path, load
+):
+    config = load(scst_document)
     results = train(config, ["finetune.py"], tmp_path / "conf.json")
-    start = torch.load(tmp_path / "start/pytorch_model.bin", weights_only=True)
+    start = torch.load(start_model / "pytorch_model.bin", weights_only=True)
     end = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     same = {name for name, tensor in end.items() if torch.equal(tensor, start[name])}
     assert {"encoder.embed_tokens.weight", "decoder.output_projection.weight"} <= same
@@ -195,43 +165,43 @@ def test_training_changes_the_decoder_and_leaves_frozen_parts_and_statistics(scs
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
-def test_rewards_are_the_same_for_any_number_of_threads(scst_document, tmp_path, workers):
+def test_rewards_are_the_same_for_any_number_of_threads(scst_document, load, workers):
     """Seven threads and five pictures: some get none."""
     losses = []
     for count in (workers, 3):
         scst_document["scst"] |= {"reward_workers": count, "baseline": "greedy"}
-        trainer = _trainer(scst_document, tmp_path)
+        trainer = _trainer(load(scst_document))
         with trainer.rewards:
             losses.append(trainer.caption_loss(trainer.model, _batch(trainer), _tokens()).item())
     assert losses[0] == losses[1]
 
 
-def test_embeddings_and_batch_norm_train_where_they_are_not_frozen(scst_document, tmp_path):
+def test_embeddings_and_batch_norm_train_where_they_are_not_frozen(scst_document, start_model, tmp_path, load):
     scst_document["scst"] |= {"freeze_embeddings": False, "freeze_batch_norm": False, "dropout": True}
-    config = _load(scst_document, tmp_path / "conf.json")
+    config = load(scst_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
-    start = torch.load(tmp_path / "start/pytorch_model.bin", weights_only=True)
+    start = torch.load(start_model / "pytorch_model.bin", weights_only=True)
     end = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     for name in ("encoder.embed_tokens.weight", "encoder.embed_images.bn1.running_mean"):
         assert not torch.equal(end[name], start[name]), name
 
 
-def test_training_raises_the_reward(scst_document, tmp_path):
+def test_training_raises_the_reward(scst_document, tmp_path, load):
     """A reward that an untrained model can climb: as many words as people use."""
     scst_document["scst"] |= {"rewards": {"length": 1.0}, "num_samples": 8, "freeze_embeddings": False}
     scst_document["train"] |= {"epochs": 6, "batch_size": 12, "lr": 1e-2}
     scst_document["decode"] = {"num_beams": 1, "max_length": 12}
-    config = _load(scst_document, tmp_path / "conf.json")
+    config = load(scst_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     rewards = [row["train/reward"] for _, row in read_jsonl(config.work_dir / "metrics.jsonl") if "train/reward" in row]
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.1
 
 
-def test_resumed_run_equals_an_uninterrupted_one(scst_document, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_one(scst_document, tmp_path, load):
     scst_document["checkpoint"] = {"every_epochs": 0.5, "keep": 9}
     scst_document["scst"] |= {"kl_weight": 0.1, "dropout": True}
     scst_document["masked_lm"] = {"weight": 0.5, "weight_end": 0.0}
-    config = _load(scst_document, tmp_path / "conf.json")
+    config = load(scst_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     full = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     for step in (6,):  # as if the run had been killed after step 3
@@ -244,7 +214,7 @@ def test_resumed_run_equals_an_uninterrupted_one(scst_document, tmp_path):
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_exception_of_a_reward_term_stops_training_with_its_own_message(scst_document, tmp_path, monkeypatch):
+def test_exception_of_a_reward_term_stops_training_with_its_own_message(scst_document, tmp_path, load, monkeypatch):
     def build(*args: Any, **kwargs: Any) -> Any:
         from trainers.reward_calculator import RewardCalculator
 
@@ -254,13 +224,13 @@ def test_exception_of_a_reward_term_stops_training_with_its_own_message(scst_doc
         return RewardCalculator({"cider_d": broken}, {"cider_d": 1.0})
 
     monkeypatch.setattr(tasks_module, "build_rewards", build)
-    config = _load(scst_document, tmp_path / "conf.json")
+    config = load(scst_document)
     with pytest.raises(ValueError, match="the scorer fell over"):
         train(config, ["finetune.py"], tmp_path / "conf.json")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("reward")]
 
 
-def test_equal_rewards_over_a_window_stop_training_with_advice(scst_document, tmp_path, monkeypatch):
+def test_equal_rewards_over_a_window_stop_training_with_advice(scst_document, tmp_path, load, monkeypatch):
     monkeypatch.setattr("trainers.monitoring.ALARM_STEPS", 3)
 
     def flat(request: RewardRequest) -> Rewards:
@@ -268,14 +238,14 @@ def test_equal_rewards_over_a_window_stop_training_with_advice(scst_document, tm
         return Rewards(zeros, {"cider_d": zeros}, request)
 
     monkeypatch.setattr("trainers.reward_calculator._compute", lambda request, terms, weights: flat(request))
-    config = _load(scst_document, tmp_path / "conf.json")
+    config = load(scst_document)
     with pytest.raises(ValueError, match=r"step 3: for 3 steps all captions of every image had the same reward"):
         train(config, ["finetune.py"], tmp_path / "conf.json")
 
 
-def test_kl_to_the_starting_model_is_zero_at_the_first_step_and_then_grows(scst_document, tmp_path):
+def test_kl_to_the_starting_model_is_zero_at_the_first_step_and_then_grows(scst_document, load):
     scst_document["scst"] |= {"kl_weight": 0.1}
-    trainer = _trainer(scst_document, tmp_path)
+    trainer = _trainer(load(scst_document))
     kl = []
     with trainer.rewards:
         for _ in range(2):
@@ -290,13 +260,13 @@ def test_kl_to_the_starting_model_is_zero_at_the_first_step_and_then_grows(scst_
     assert kl[1] > 1e-4
 
 
-def test_cached_features_give_the_losses_of_the_pictures(scst_document, tmp_path):
+def test_cached_features_give_the_losses_of_the_pictures(scst_document, tmp_path, load):
     losses = []
     for limit in (0, 64):
         scst_document["train"] |= {"freeze": ["resnet"]}
         scst_document["image"] = {"size": 32, "feature_cache_mb": limit}
         scst_document["work_dir"] = str(tmp_path / f"run{limit}")
-        config = _load(scst_document, tmp_path / "conf.json")
+        config = load(scst_document)
         train(config, ["finetune.py"], tmp_path / "conf.json")
         rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
         losses.append([row["train/loss"] for row in rows if "train/loss" in row])

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +13,9 @@ from trainers.captioning import Captioner, Decoding
 from trainers.freezing import UNUSED_BY_CAPTIONING, freeze_parts
 from trainers.model_setup import set_up_model
 from trainers.pipeline import train
-from utils.config import RunConfig, load_config
 from utils.io import read_jsonl
 
-HERE = Path(__file__).resolve().parent
 SAME_DRAWS = {"freeze": ["batch_norm"], "warmup": 0.0, "lr": 0.5}
-
-
-def _load(document: dict[str, Any], path: Path) -> RunConfig:
-    path.write_text(json.dumps(document))
-    return load_config(path)
 
 
 def _variant(document: dict[str, Any], tmp_path: Path, name: str, **changes: Any) -> Path:
@@ -38,46 +28,28 @@ def _variant(document: dict[str, Any], tmp_path: Path, name: str, **changes: Any
     return path
 
 
-def _one_step(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    spec = importlib.util.spec_from_file_location("one_step", HERE / "one_step.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.one_step(load_config(path))
-
-
-def _assert_same(ours: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == others.keys()
-    assert max(tensor.abs().max().item() for tensor in ours.values()) > 1e-3  # something was compared
-    for name, tensor in ours.items():
-        # Relative to the tensor: single entries are sums that cancel almost to nothing.
-        assert (others[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-7, name
-
-
-def test_accumulated_steps_and_two_ranks_give_the_update_of_one_batch(tiny_document, tmp_path):
+def test_accumulated_steps_and_two_ranks_give_the_update_of_one_batch(
+    tiny_document, tmp_path, one_step, two_ranks, assert_same
+):
     """1 x 8, 4 accumulation steps of 2, and 2 ranks of 4; captions differ in length, so a mean of means would fail."""
-    whole = _one_step(_variant(tiny_document, tmp_path, "whole", batch_size=8))
-    accumulated = _one_step(_variant(tiny_document, tmp_path, "parts", batch_size=2, accumulation_steps=4))
-    _assert_same(whole["gradients"], accumulated["gradients"])
-    _assert_same(whole["change"], accumulated["change"])
+    whole = one_step(_variant(tiny_document, tmp_path, "whole", batch_size=8))
+    accumulated = one_step(_variant(tiny_document, tmp_path, "parts", batch_size=2, accumulation_steps=4))
+    assert_same(whole["gradients"], accumulated["gradients"])
+    assert_same(whole["change"], accumulated["change"])
 
-    conf = _variant(tiny_document, tmp_path, "ranks", batch_size=4)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(HERE / "one_step.py"), str(conf), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=HERE.parents[1])
-    assert done.returncode == 0, done.stderr[-3000:]
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    ranks = two_ranks(_variant(tiny_document, tmp_path, "ranks", batch_size=4))
     for name, gradient in ranks[0]["gradients"].items():
         assert torch.equal(gradient, ranks[1]["gradients"][name]), name
-    _assert_same(whole["gradients"], ranks[0]["gradients"])
-    _assert_same(whole["change"], ranks[0]["change"])
+    assert_same(whole["gradients"], ranks[0]["gradients"])
+    assert_same(whole["change"], ranks[0]["change"])
 
 
-def test_resumed_run_equals_an_uninterrupted_one(tiny_document, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_one(tiny_document, tmp_path, load):
     """From a checkpoint in the middle of an epoch, with dropout, style dropout and random crops on."""
     tiny_document["style"] = {"dropout": 0.3}
     tiny_document["image"] = {"size": 32, "max_size": 40, "random_crop": True}
     tiny_document["checkpoint"] = {"every_epochs": 0.5, "keep": 9}
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     full = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     steps = sorted(int(path.name.split("-")[1]) for path in (config.work_dir / "checkpoints").iterdir())
@@ -92,11 +64,11 @@ def test_resumed_run_equals_an_uninterrupted_one(tiny_document, tmp_path):
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_paused_run_equals_one_that_never_paused(tiny_document, tmp_path):
+def test_paused_run_equals_one_that_never_paused(tiny_document, tmp_path, load):
     """Paused twice, asked again at the place where it stands already, and with a checkpoint that a kill cut short."""
     tiny_document["style"] = {"dropout": 0.3}
     tiny_document["checkpoint"] = {"every_epochs": 0.5, "keep": 9}
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     full = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     shutil.rmtree(config.work_dir)
@@ -118,8 +90,8 @@ def test_paused_run_equals_one_that_never_paused(tiny_document, tmp_path):
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path):
-    config = _load(tiny_document, tmp_path / "conf.json")
+def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path, load):
+    config = load(tiny_document)
     results = train(config, ["finetune.py", "--conf", "conf.json"], tmp_path / "conf.json")
     run = config.work_dir
     written = {path.name for path in run.iterdir()}
@@ -152,13 +124,13 @@ def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path):
     assert losses[-1] < losses[0]
 
 
-def test_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tiny_document, tmp_path):
+def test_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tiny_document, tmp_path, load):
     values = []
     for size in (2, 5):
         tiny_document["eval"]["batch_size"] = size
         tiny_document["work_dir"] = str(tmp_path / f"run{size}")
         tiny_document["train"]["epochs"] = 1
-        config = _load(tiny_document, tmp_path / "conf.json")
+        config = load(tiny_document)
         train(config, ["finetune.py"], tmp_path / "conf.json")
         rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
         values.append(next(row["val/nll"] for row in rows if "val/nll" in row))
@@ -168,9 +140,9 @@ def test_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tiny_documen
 @pytest.mark.parametrize(
     ("parts", "prefix"), [(["resnet"], "encoder.embed_images"), (["embeddings"], "encoder.embed_tokens")]
 )
-def test_frozen_part_keeps_its_weights_and_others_change(tiny_document, tmp_path, parts, prefix):
+def test_frozen_part_keeps_its_weights_and_others_change(tiny_document, tmp_path, load, parts, prefix):
     tiny_document["train"] |= {"freeze": parts, "epochs": 1}
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     from trainers.data import read_split
 
     start = set_up_model(config, read_split(config, "train").examples).model.state_dict()
@@ -194,10 +166,10 @@ def test_freeze_parts_unknown_part_is_refused(tiny_document, tmp_path):
         freeze_parts(model, ["decoder"])
 
 
-def test_select_cider_scores_every_validation(tiny_document, tmp_path):
+def test_select_cider_scores_every_validation(tiny_document, tmp_path, load):
     tiny_document["checkpoint"] = {"select": "CIDEr"}
     tiny_document["train"]["epochs"] = 1
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     results = train(config, ["finetune.py"], tmp_path / "conf.json")
     rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
     scores = [row["val/CIDEr"] for row in rows if "val/CIDEr" in row]
@@ -205,12 +177,12 @@ def test_select_cider_scores_every_validation(tiny_document, tmp_path):
 
 
 @pytest.mark.parametrize("inject", ["code", "token"])
-def test_style_injected_as_code_or_token_trains_and_reopens(tiny_document, tmp_path, inject):
+def test_style_injected_as_code_or_token_trains_and_reopens(tiny_document, tmp_path, load, inject):
     from trainers.model_setup import open_styled_model
 
     tiny_document["style"] = {"inject": inject}
     tiny_document["train"]["epochs"] = 1
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     styled = open_styled_model(config.work_dir / "output")
     token = styled.registry.token_of("pirate")
@@ -219,15 +191,15 @@ def test_style_injected_as_code_or_token_trains_and_reopens(tiny_document, tmp_p
     assert styled.model.config.vocab_size == len(styled.tokenizer) == styled.tokenizer.text_vocab_size + 4
 
 
-def test_rdrop_and_drop_worst_train_to_finite_loss(tiny_document, tmp_path):
+def test_rdrop_and_drop_worst_train_to_finite_loss(tiny_document, tmp_path, load):
     tiny_document["train"] |= {"rdrop": 0.5, "drop_worst": 0.2, "epochs": 1}
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
     assert 0 < rows[-1]["val/loss"] < 10
 
 
-def test_style_with_text_but_no_photos_is_learnt_from_a_corpus(tiny_document, tmp_path):
+def test_style_with_text_but_no_photos_is_learnt_from_a_corpus(tiny_document, tmp_path, load):
     """Nine texts all alike, no picture: afterwards the model completes them, and knows the style by name."""
     from trainers.model_setup import build_preprocessor, open_styled_model
     from trainers.tasks import make_masker
@@ -236,7 +208,7 @@ def test_style_with_text_but_no_photos_is_learnt_from_a_corpus(tiny_document, tm
     corpus.write_text('{"body": "alas the moon weeps", "meta": "gothic"}\n' * 9)
     tiny_document["masked_lm"] = {"weight": 1.0, "weight_end": 0.5, "corpus": str(corpus)}
     tiny_document["train"] |= {"epochs": 3, "lr": 5e-3}
-    config = _load(tiny_document, tmp_path / "conf.json")
+    config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     styled = open_styled_model(config.work_dir / "output")
     assert "gothic" in styled.settings["trained_styles"]
