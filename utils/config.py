@@ -20,7 +20,7 @@ from utils.config_keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS
 from utils.config_types import Group
 from utils.io import encode_json, read_json
 
-__all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
+__all__ = ["FLAG_KEYS", "RunConfig", "load_config", "parse_value"]
 
 
 def load_config(
@@ -111,7 +111,7 @@ class _Draft:
         for flag, given in flags.items():
             if given is None:
                 continue
-            value = _parse(given) if isinstance(given, str) and flag != "checkpoint" else given
+            value = parse_value(given) if isinstance(given, str) and flag != "checkpoint" else given
             if flag == "freeze_resnet":
                 self._take_freeze(value)
             else:
@@ -138,9 +138,9 @@ class _Draft:
             elif key in GROUPS:
                 self.faults.append(f"--set {key}: is a group; set one of its keys, for example {key}.{_first(key)}=...")
             elif key.startswith(tuple(f"{mapping}." for mapping in MAPPINGS)):
-                self._put_entry(key, _parse(raw))
+                self._put_entry(key, parse_value(raw))
             else:
-                self.put(key, _parse(raw), f"--set {key}")
+                self.put(key, parse_value(raw), f"--set {key}")
 
     def _put_entry(self, key: str, value: Any) -> None:
         group, name, entry = key.split(".", 2)
@@ -210,7 +210,8 @@ class _Draft:
         return f"{label}={_shorten(self.values[dotted])}" if dotted in self.values else label
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """What stands behind ``key=`` on a command line: JSON, or a string if it is none."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:

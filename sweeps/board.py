@@ -1,0 +1,210 @@
+"""What a person sees while a sweep runs: a live table in a terminal, a line for each event elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from sweeps.folder import SweepFolder
+from sweeps.jobs import Job, Outcome
+from sweeps.plan import Plan, Trial
+from sweeps.progress import Progress, get_number, read_progress, read_results
+from sweeps.scheduler import Stretch
+from sweeps.slots import Slot
+from utils.runs import Run
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 1.0
+COLOURS = {"running": "cyan", "trained": "green", "failed": "red", "stopped": "dim", "waiting": "dim", "paused": ""}
+
+
+@dataclass
+class _Row:
+    trial: Trial
+    state: str = "waiting"
+    slot: str = ""
+    started: float = 0.0
+    epoch_at_start: float = 0.0
+    goal: float = 0.0
+    """Epochs that the trial's part in this stretch ends at."""
+    progress: Progress = field(default_factory=Progress)
+    cider: float | None = None
+
+
+class Board:
+    """Follows the trials of a sweep.
+
+    Args:
+        folder: Of the sweep.
+        plan: The sweep.
+        console: Where the table is drawn.
+    """
+
+    def __init__(self, folder: SweepFolder, plan: Plan, console: Console | None = None) -> None:
+        self.folder, self.plan = folder, plan
+        self.console = console or Console(file=sys.stderr)
+        self.rows = {trial.name: _Row(trial) for trial in plan.trials}
+        self.title = ""
+        self.live: Live | None = None
+        self._refreshed = 0.0
+        for row in self.rows.values():
+            self._read(row)
+
+    @contextmanager
+    def shown(self) -> Iterator[Board]:
+        """Draw the table for as long as this lasts, if there is a terminal."""
+        if not self.console.is_terminal:
+            yield self
+            return
+        with Live(self.render(), console=self.console, auto_refresh=False) as self.live:
+            yield self
+            self._draw()
+        self.live = None
+
+    def enter(self, stretch: Stretch) -> None:
+        """A stretch of the sweep begins."""
+        taking_part = {trial.name for trial in stretch.trials}
+        goal = self.plan.epochs if stretch.rung.epochs is None else stretch.rung.epochs
+        for name, row in self.rows.items():
+            if name in taking_part:
+                row.goal = goal
+                row.state = "waiting" if row.state == "paused" else row.state
+            elif row.state == "paused":
+                row.state = "stopped"
+        until = "to the end" if stretch.rung.epochs is None else f"to {stretch.rung.epochs:g} epochs"
+        self.title = f"part {stretch.number} of {stretch.total}: {len(stretch.trials)} trials {until}"
+        logger.info("%s", self.title)
+
+    def started(self, job: Job, slot: Slot, starts: int) -> None:
+        """A trial was started."""
+        row = self.rows[job.name]
+        self._read(row)
+        row.state, row.slot, row.started = "running", str(slot), time.monotonic()
+        row.epoch_at_start = row.progress.epoch
+        again = "" if starts == 1 else f", start {starts}"
+        self._say("%s on %s%s; %s", job.name, slot, again, job.log)
+
+    def ended(self, job: Job, outcome: Outcome, *, again: bool) -> None:
+        """A start of a trial is over."""
+        row = self.rows[job.name]
+        self._read(row)
+        row.slot = ""
+        if outcome.code:
+            row.state = "waiting" if again else "failed"
+            logger.warning("%s: %s%s", job.name, outcome.message, "; starting it again" if again else "")
+            return
+        row.state = "trained" if row.state == "trained" else "paused"
+        self._say("%s %s: %s", job.name, row.state, self._numbers(row))
+
+    def tick(self) -> None:
+        """Draw the table again, now and then."""
+        if self.live is not None and time.monotonic() - self._refreshed >= REFRESH_SECONDS:
+            for row in self.rows.values():
+                if row.state == "running":
+                    row.progress = read_progress(Run(self.folder.run(row.trial)))
+            self._draw()
+
+    def render(self) -> Table:
+        """The table as it is now."""
+        table = Table(title=self._headline(), title_justify="left", expand=False)
+        validated = "CIDEr" if self.plan.select == "CIDEr" else "NLL"
+        for name in ("trial", "state", "on", "step", "epoch", "loss", f"best val {validated}", "best CIDEr", "left"):
+            table.add_column(name, justify="left" if name in ("trial", "state", "on") else "right", no_wrap=True)
+        for row in self._most_telling():
+            table.add_row(*self._cells(row), style=COLOURS[row.state])
+        return table
+
+    def _most_telling(self) -> list[_Row]:
+        """Rows that fit the screen; where there are too many, the ones that run and the best."""
+        rows = list(self.rows.values())
+        room = max(4, self.console.size.height - 6)
+        if len(rows) <= room:
+            return rows
+        order = {"running": 0, "failed": 1, "trained": 2, "paused": 3, "waiting": 4, "stopped": 5}
+        kept = sorted(rows, key=lambda row: order[row.state])[:room]
+        return [row for row in rows if row in kept]
+
+    def _cells(self, row: _Row) -> list[str]:
+        progress = row.progress
+        value = progress.best_value(self.plan.select)
+        cider = row.cider if row.cider is not None else progress.best_value("CIDEr")
+        total = round(progress.step / progress.epoch * self.plan.epochs) if progress.epoch else 0
+        return [
+            row.trial.name,
+            row.state,
+            row.slot,
+            f"{progress.step}/{total}" if total else "",
+            f"{progress.epoch:.2f}" if progress.epoch else "",
+            "" if progress.loss is None else f"{progress.loss:.3f}",
+            "" if value is None else f"{abs(value):.4f}",
+            "" if cider is None else f"{cider:.4f}",
+            _time(self._seconds_left(row)),
+        ]
+
+    def _seconds_left(self, row: _Row) -> float | None:
+        done = row.progress.epoch - row.epoch_at_start
+        if row.state != "running" or done <= 0:
+            return None
+        return (time.monotonic() - row.started) / done * max(0.0, row.goal - row.progress.epoch)
+
+    def _headline(self) -> str:
+        states = [row.state for row in self.rows.values()]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        known = [left for row in self.rows.values() if (left := self._seconds_left(row)) is not None]
+        waiting = states.count("waiting")
+        part = f"{self.title}; {counts}"
+        if not known or not self._epoch_seconds():
+            return part
+        rest = sum(known) + waiting * self._epoch_seconds() * self._mean_goal()
+        return f"{part}; about {_time(rest / max(1, states.count('running')))} left in this part"
+
+    def _epoch_seconds(self) -> float:
+        """Seconds per epoch of the trials that are running."""
+        rows = [row for row in self.rows.values() if row.state == "running"]
+        done = sum(row.progress.epoch - row.epoch_at_start for row in rows)
+        return sum(time.monotonic() - row.started for row in rows) / done if done > 0 else 0.0
+
+    def _mean_goal(self) -> float:
+        left = [row.goal - row.progress.epoch for row in self.rows.values() if row.state == "waiting"]
+        return sum(left) / len(left) if left else 0.0
+
+    def _read(self, row: _Row) -> None:
+        run = Run(self.folder.run(row.trial))
+        row.progress = read_progress(run)
+        results = read_results(run, self.plan.split)
+        if results is not None:
+            row.state, row.cider = "trained", get_number(results, "overall.CIDEr")
+
+    def _numbers(self, row: _Row) -> str:
+        value = row.progress.best_value(self.plan.select)
+        name = "CIDEr" if self.plan.select == "CIDEr" else "NLL"
+        said = [f"epoch {row.progress.epoch:.2f}"]
+        said += [] if value is None else [f"best val {name} {abs(value):.4f}"]
+        said += [] if row.cider is None else [f"{self.plan.split} CIDEr {row.cider:.4f}"]
+        return ", ".join(said)
+
+    def _say(self, message: str, *arguments: object) -> None:
+        if self.live is None:  # the table says it already
+            logger.info(message, *arguments)
+
+    def _draw(self) -> None:
+        self._refreshed = time.monotonic()
+        if self.live is not None:
+            self.live.update(self.render(), refresh=True)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,107 @@
+"""Successive halving: how far each configuration is trained, and which go on.
+
+Everything is a function of the trials' own files, so that every process of a sweep that asks gets the same answer,
+and one that was interrupted goes on where it stood.
+
+Source:
+    Jamieson and Talwalkar 2016, arXiv:1502.07943. Unlike there, a configuration that goes on is not trained anew: its
+    runs were paused and continue on the schedule of their full length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import fmean
+from typing import NamedTuple
+
+from sweeps.folder import SweepFolder
+from sweeps.plan import Plan, Trial
+from sweeps.progress import read_progress, read_results
+from sweeps.sweep_file import Halving
+from utils.runs import Run
+
+
+class Rung(NamedTuple):
+    """One stretch of a sweep."""
+
+    epochs: float | None
+    """Trials are trained so far and compared; None for the last, where they are trained to the end and evaluated."""
+    points: int
+    """Configurations that take part."""
+
+
+def plan_rungs(points: int, epochs: int, halving: Halving | None) -> list[Rung]:
+    """The stretches of a sweep; the last trains to the end.
+
+    Args:
+        points: Configurations at the start.
+        epochs: Length of a whole trial.
+        halving: None for one stretch.
+    """
+    rungs = []
+    if halving is not None:
+        place = halving.first
+        while place < epochs and points > 1:
+            rungs.append(Rung(place, points))
+            place, points = place * halving.factor, math.ceil(points / halving.factor)
+    return [*rungs, Rung(None, points)]
+
+
+def rungs_of(plan: Plan) -> list[Rung]:
+    """The stretches of a planned sweep."""
+    return plan_rungs(plan.trials[-1].point, plan.epochs, plan.file.halving)
+
+
+def points_in(folder: SweepFolder, plan: Plan, rung: int) -> list[int]:
+    """Numbers of the configurations that take part in a stretch, best first; all stretches before it have ended."""
+    rungs = rungs_of(plan)
+    chosen = list(dict.fromkeys(trial.point for trial in plan.trials))
+    for earlier, later in zip(rungs[:rung], rungs[1 : rung + 1], strict=True):
+        values = point_values(folder, plan, earlier.epochs or 0.0)
+        chosen = choose(chosen, values, later.points)
+    return chosen
+
+
+def choose(points: list[int], values: Mapping[int, float], count: int) -> list[int]:
+    """The best ``count`` of some configurations; those without a value are out, and of equals the earlier go on."""
+    return sorted((point for point in points if point in values), key=lambda point: (-values[point], point))[:count]
+
+
+def point_values(folder: SweepFolder, plan: Plan, epochs: float) -> dict[int, float]:
+    """By configuration the mean over its seeds of the validation number after ``epochs``, higher is better.
+
+    A configuration of which a seed has not come so far (it crashed, or its loss was no number) has no value.
+    """
+    found: dict[int, list[float | None]] = {}
+    for trial in plan.trials:
+        value = read_progress(Run(folder.run(trial))).value_at(epochs, plan.select)
+        found.setdefault(trial.point, []).append(value)
+    return {
+        point: fmean(value for value in values if value is not None)
+        for point, values in found.items()
+        if all(value is not None for value in values)
+    }
+
+
+def has_ended(folder: SweepFolder, plan: Plan, trial: Trial, rung: Rung) -> bool:
+    """Whether a trial has done its part in a stretch.
+
+    Raises:
+        ValueError: If its results file is damaged.
+    """
+    run = Run(folder.run(trial))
+    if rung.epochs is None:
+        return read_results(run, plan.split) is not None
+    return run.output.is_dir() or _paused_at(run, rung.epochs)
+
+
+def _paused_at(run: Run, epochs: float) -> bool:
+    # The checkpoint comes after the validation: a trial that was ended between the two has still to write it.
+    validation = read_progress(run).validation_at(epochs)
+    if validation is None:
+        return False
+    checkpoints = [
+        path.parent.name.removeprefix("checkpoint-") for path in run.checkpoints.glob("*/trainer_state.json")
+    ]
+    return any(step.isdigit() and int(step) >= validation.step for step in checkpoints)

@@ -1,0 +1,90 @@
+"""Command lines to run somewhere, and what came of them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from sweeps.folder import SweepFolder
+from sweeps.halving import Rung
+from sweeps.plan import Plan, Trial, trial_overrides
+from utils.runs import REPOSITORY
+
+BAD_INPUT = 2
+"""Exit code of finetune.py for faulty settings or data, or a loss that is no number: it would be the same next time."""
+LAST_BYTES = 20_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """One start of finetune.py, wherever it will run."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """Of finetune.py."""
+    log: Path
+    """What it says is appended there."""
+
+
+class Outcome(NamedTuple):
+    """How a job ended for good."""
+
+    code: int
+    """Exit code of its last start, 128 and the number of the signal that ended it; 0 if all is well."""
+    starts: int
+    """How often it was started."""
+    message: str
+    """The last thing it said, if it failed."""
+
+
+class Engine(Protocol):
+    """Runs jobs side by side; one that fails never stops the others."""
+
+    def run(self, jobs: Sequence[Job]) -> dict[str, Outcome]:
+        """Run all and wait for them.
+
+        Returns:
+            By name of the job how it ended.
+        """
+
+
+def job_of(folder: SweepFolder, plan: Plan, trial: Trial, rung: Rung) -> Job:
+    """The job that takes a trial through a stretch of its sweep."""
+    arguments = ["--conf", str(folder.base)]
+    if plan.file.checkpoint is not None:
+        arguments += ["--checkpoint", plan.file.checkpoint]
+    for override in (*trial_overrides(plan.file, trial), f"work_dir={folder.run(trial)}"):
+        arguments += ["--set", override]
+    if rung.epochs is not None:
+        arguments += ["--pause_after", f"{rung.epochs:g}"]
+    return Job(trial.name, tuple(arguments), folder.log(trial))
+
+
+def finetune_command(job: Job, processes: int) -> list[str]:
+    """Command line of a job; several processes start under torchrun, which finds a free port itself."""
+    program = str(REPOSITORY / "finetune.py")
+    if processes == 1:
+        return [sys.executable, program, *job.arguments]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return [sys.executable, *launcher, program, *job.arguments]
+
+
+def in_shell(command: Sequence[str], environment: dict[str, str]) -> str:
+    """A command line as it can be typed."""
+    return " ".join([f"{name}={shlex.quote(value)}" for name, value in environment.items()] + [shlex.join(command)])
+
+
+def last_error(log: Path) -> str:
+    """What a failed job said last: its error if it told one, else its last line."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_BYTES))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or [""])[-1]

@@ -1,0 +1,189 @@
+"""What came of a sweep: its configurations in order, with intervals, as JSON and CSV, and the best one to use."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from sweeps.folder import SweepFolder
+from sweeps.halving import points_in, rungs_of
+from sweeps.plan import Plan, Trial, trial_overrides
+from sweeps.progress import get_number, read_progress, read_results
+from utils.config import load_config
+from utils.io import read_json, write_json, write_text
+from utils.runs import Run
+
+LEVEL = 0.95
+
+
+def make_leaderboard(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
+    """Rank the configurations of a sweep, whatever state it is in.
+
+    Trained ones come first, by the metric; then those that were stopped, the ones that came further first, by their
+    validation number at the last comparison. The intervals of one seed are bootstrap intervals over images, from the
+    trial's results; those of several are Student's over seeds.
+
+    Args:
+        folder: Of the sweep.
+        plan: The sweep.
+
+    Returns:
+        ``metric``, ``level``, ``select``, ``split``, ``epochs``, ``axes``, ``seeds``, ``comparisons`` (epochs at which
+        configurations were compared) and ``configurations``: ``rank``, ``point``, ``settings``, ``state`` (trained,
+        stopped by a comparison, failed, or open), ``epochs``, ``metric``, ``interval``, ``interval_over`` (images or
+        seeds), ``validation`` (best validation number so far; higher is better, so a likelihood is negative),
+        ``at_comparisons`` (that number at each; None where it did not come so far) and ``trials``.
+
+    Raises:
+        ValueError: If a results file is damaged.
+    """
+    comparisons = [rung.epochs for rung in rungs_of(plan) if rung.epochs is not None]
+    by_point: dict[int, list[Trial]] = {}
+    for trial in plan.trials:
+        by_point.setdefault(trial.point, []).append(trial)
+    rows = [_row(folder, plan, trials, comparisons) for trials in by_point.values()]
+    for number, place in enumerate(comparisons, start=1):
+        if any(row["epochs"] > place or row["state"] == "trained" for row in rows):  # this comparison was made
+            chosen = set(points_in(folder, plan, number))
+            for row in rows:
+                if row["state"] == "open" and row["at_comparisons"][number - 1] is not None:
+                    row["state"] = "open" if row["point"] in chosen else "stopped"
+    rows.sort(key=_order)
+    ranked = [{"rank": rank} | row for rank, row in enumerate(rows, start=1)]
+    return {
+        "metric": plan.file.metric,
+        "level": LEVEL,
+        "select": plan.select,
+        "split": plan.split,
+        "epochs": plan.epochs,
+        "axes": list(plan.file.axes),
+        "seeds": plan.file.seeds,
+        "comparisons": comparisons,
+        "configurations": ranked,
+    }
+
+
+def best_trial(board: Mapping[str, Any], plan: Plan) -> Trial | None:
+    """The trained trial with the best metric among the seeds of the best configuration; None if none is trained."""
+    first = next((row for row in board["configurations"] if row["state"] == "trained"), None)
+    if first is None:
+        return None
+    trained = [trial for trial in first["trials"] if trial["metric"] is not None]
+    name = max(trained, key=lambda trial: trial["metric"])["name"]
+    return next(trial for trial in plan.trials if trial.name == name)
+
+
+def write_leaderboard(folder: SweepFolder, plan: Plan, board: dict[str, Any]) -> None:
+    """Write ``leaderboard.json``, ``leaderboard.csv`` and, once a trial is trained, ``best.json``."""
+    write_json(folder.root / "leaderboard.json", board)
+    write_text(folder.root / "leaderboard.csv", to_csv(board))
+    best = best_trial(board, plan)
+    if best is not None:
+        overrides = [*trial_overrides(plan.file, best), f"work_dir={folder.root}_best"]
+        config = load_config(folder.base, overrides, {"checkpoint": plan.file.checkpoint})
+        write_json(folder.best, config.to_json_dict())
+
+
+def to_csv(board: Mapping[str, Any]) -> str:
+    """The configurations as a table, an axis a column."""
+    axes = board["axes"]
+    columns = [
+        "rank",
+        "state",
+        *axes,
+        board["metric"],
+        "low",
+        "high",
+        "interval_over",
+        "validation",
+        "epochs",
+        "trials",
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*columns, "validation", "epochs", "trials"])
+    for row in board["configurations"]:
+        low, high = row["interval"] or (None, None)
+        values = [row["settings"][axis] for axis in axes]
+        names = " ".join(trial["name"] for trial in row["trials"])
+        numbers = [row["metric"], low, high, row["interval_over"], row["validation"], row["epochs"], names]
+        writer.writerow([row["rank"], row["state"], *values, *numbers])
+    return text.getvalue()
+
+
+def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """Student's interval of a mean.
+
+    Args:
+        values: At least two.
+        level: Coverage in (0, 1).
+    """
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def _row(
+    folder: SweepFolder,
+    plan: Plan,
+    trials: Sequence[Trial],
+    comparisons: Sequence[float],
+) -> dict[str, Any]:
+    progress = [read_progress(Run(folder.run(trial))) for trial in trials]
+    results = [read_results(Run(folder.run(trial)), plan.split) for trial in trials]
+    metrics = [None if found is None else get_number(found, plan.file.metric) for found in results]
+    failures = [read_json(path)["message"] if (path := folder.failure(trial)).exists() else None for trial in trials]
+    trained = all(found is not None for found in results)
+    interval, over = _interval(plan.file.metric, metrics, results[0])
+    return {
+        "point": trials[0].point,
+        "settings": trials[0].settings,
+        "state": "trained" if trained else "failed" if any(failures) else "open",
+        "epochs": min(round(found.epoch, 4) for found in progress),
+        "metric": _mean(metrics),
+        "interval": interval,
+        "interval_over": over,
+        "validation": _mean([found.best_value(plan.select) for found in progress]),
+        "at_comparisons": [_mean([found.value_at(place, plan.select) for found in progress]) for place in comparisons],
+        "trials": [
+            {
+                "name": trial.name,
+                "seed": trial.seed,
+                "run": str(folder.run(trial)),
+                "metric": metric,
+                "failure": failure,
+            }
+            for trial, metric, failure in zip(trials, metrics, failures, strict=True)
+        ],
+    }
+
+
+def _interval(
+    metric: str, values: Sequence[float | None], results: Mapping[str, Any] | None
+) -> tuple[list[float] | None, str | None]:
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values):
+        return None, None
+    if len(numbers) > 1:
+        return list(student_interval(numbers)), "seeds"
+    place: Any = (results or {}).get("confidence")
+    for part in metric.split("."):
+        place = place.get(part) if isinstance(place, dict) else None
+    return (list(place), "images") if isinstance(place, list) and len(place) == 2 else (None, None)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return fmean(numbers) if len(numbers) == len(values) else None
+
+
+def _order(row: Mapping[str, Any]) -> tuple[float, ...]:
+    if row["state"] == "trained" and row["metric"] is not None:
+        return 0, -row["metric"]
+    reached = [value for value in row["at_comparisons"] if value is not None]
+    return 1 + (row["state"] == "failed"), -len(reached), -(reached[-1] if reached else -math.inf), row["point"]

@@ -1,0 +1,140 @@
+"""From a sweep file to trials: the points on its axes, each with every seed, all of them checked."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sweeps.sweep_file import Point, Range, SweepFile, read_sweep_file
+from utils.config import RunConfig, load_config
+from utils.io import encode_json, read_json
+
+MAX_DRAWS = 1000
+"""Tries to find points that are new and break no rule."""
+
+
+class Trial(NamedTuple):
+    """One run: a configuration and a seed."""
+
+    name: str
+    """Of its folder, as in ``003-seed7``."""
+    point: int
+    """Number of its configuration, from 1; the seeds share it."""
+    settings: Point
+    seed: int
+
+
+class Plan(NamedTuple):
+    """A sweep ready to run."""
+
+    file: SweepFile
+    base: dict[str, Any]
+    """Content of the base configuration."""
+    trials: tuple[Trial, ...]
+    epochs: int
+    """Length of a whole trial; of the longest, where they differ."""
+    select: str
+    """Validation number by which checkpoints are chosen: loss or CIDEr."""
+    split: str
+    """Rows that trained trials are evaluated on: val or test."""
+
+
+def load_plan(path: Path, overrides: Mapping[str, Any] | None = None, checkpoint: str | None = None) -> Plan:
+    """Read a sweep file, choose the points, and check the configuration of every trial.
+
+    Args:
+        path: The sweep file.
+        overrides: Settings by dotted key for all trials; they win over the file's ``set``.
+        checkpoint: Trained captioner to start from, in place of the file's.
+
+    Raises:
+        FileNotFoundError: If the file or its base is missing.
+        ValueError: If anything is wrong with them, or with the configuration of a trial.
+    """
+    file = read_sweep_file(path, overrides or {}, checkpoint)
+    base = read_json(file.base)
+    try:
+        points = list(_points(file))
+        trials = tuple(_trials(file, points))
+        configs = [_load_trial(file, trial) for trial in trials]
+        _check_lengths(file, configs)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    first = configs[0]
+    epochs = max(config.train.epochs for config in configs)
+    return Plan(file, base, trials, epochs, first.checkpoint.select, first.eval.split)
+
+
+def trial_overrides(file: SweepFile, trial: Trial) -> list[str]:
+    """``key=value`` for each setting in which a trial differs from the base, its folder excepted."""
+    settings = file.set | trial.settings | {"train.seed": trial.seed}
+    return [f"{key}={encode_json(value).decode()}" for key, value in settings.items()]
+
+
+def describe_point(point: Point) -> str:
+    """A configuration in a line, as in ``train.lr=2e-05, train.warmup=0.06``."""
+    return ", ".join(f"{key}={encode_json(value).decode()}" for key, value in point.items())
+
+
+def _trials(file: SweepFile, points: list[Point]) -> Iterator[Trial]:
+    digits = max(3, len(str(len(points))))
+    for number, point in enumerate(points, start=1):
+        for seed in file.seeds:
+            yield Trial(f"{number:0{digits}d}-seed{seed}", number, point, seed)
+
+
+def _load_trial(file: SweepFile, trial: Trial) -> RunConfig:
+    overrides = [*trial_overrides(file, trial), 'work_dir="a folder of its own"']
+    try:
+        return load_config(file.base, overrides, {"checkpoint": file.checkpoint})
+    except ValueError as error:
+        raise ValueError(f"the trial with {describe_point(trial.settings)}: {error}") from error
+
+
+def _check_lengths(file: SweepFile, configs: list[RunConfig]) -> None:
+    if file.halving is None:
+        return
+    if len({config.train.epochs for config in configs}) > 1:
+        raise ValueError("axes.train.epochs: successive halving compares trials of one length; remove one of the two")
+    every = max(config.checkpoint.every_epochs for config in configs)
+    if every > file.halving.first:
+        raise ValueError(
+            f"halving.first={file.halving.first:g}: nothing is validated before checkpoint.every_epochs={every:g}; "
+            f"put checkpoint.every_epochs={file.halving.first:g} or less into set"
+        )
+
+
+def _points(file: SweepFile) -> Iterator[Point]:
+    """Those of ``include``, then those of the search that are not among them."""
+    found = {encode_json(point): point for point in (_in_order(file, point) for point in file.include)}
+    if file.search == "grid":
+        lists = [values for values in file.axes.values() if not isinstance(values, Range)]
+        for values in itertools.product(*lists):
+            point = dict(zip(file.axes, values, strict=True))
+            found.setdefault(encode_json(point), point)
+        return iter(found.values())
+    generator, fault = random.Random(file.draw_seed), "the axes do not have so many different points"
+    wanted = file.points or 0
+    for _ in range(MAX_DRAWS):
+        if len(found) >= wanted:
+            break
+        point = {
+            key: values.draw(generator) if isinstance(values, Range) else generator.choice(values)
+            for key, values in file.axes.items()
+        }
+        try:  # axes are drawn independently and meet in combinations that are refused, such as lr_end above lr
+            _load_trial(file, Trial("", 0, point, file.seeds[0]))
+        except ValueError as error:
+            fault = str(error)
+        else:
+            found.setdefault(encode_json(point), point)
+    if len(found) < wanted:
+        raise ValueError(f"points={wanted}: {MAX_DRAWS} draws gave {len(found)}; {fault}")
+    return iter(list(found.values())[:wanted])
+
+
+def _in_order(file: SweepFile, point: Point) -> Point:
+    return {key: point[key] for key in file.axes}

@@ -1,0 +1,123 @@
+"""How far a trial has come, read from what it wrote into its run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from utils.io import UTF8_BOM, read_json
+from utils.runs import Run, has_reached
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Numbers of one validation."""
+
+    step: int
+    epoch: float
+    nll: float | None
+    """Nats per token."""
+    cider: float | None
+    """CIDEr of the validation captions; None if checkpoints are not chosen by it."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a trial's ``metrics.jsonl`` says."""
+
+    step: int = 0
+    epoch: float = 0.0
+    loss: float | None = None
+    """Newest training loss."""
+    validations: tuple[Validation, ...] = ()
+    """In the order of training."""
+
+    def validation_at(self, epochs: float) -> Validation | None:
+        """The first validation at or after so many epochs; its checkpoint may still be missing."""
+        return next((found for found in self.validations if has_reached(found.epoch, epochs)), None)
+
+    def value_at(self, epochs: float, select: str) -> float | None:
+        """The best validation number among those up to the first at or after ``epochs``, higher is better.
+
+        Args:
+            epochs: Place of the comparison.
+            select: "CIDEr", or "loss" for minus the negative log-likelihood (nats per token), which unlike the loss
+                does not depend on label smoothing.
+
+        Returns:
+            The number; None if training has not come so far.
+        """
+        until = self.validation_at(epochs)
+        if until is None:
+            return None
+        return self._best([found for found in self.validations if found.step <= until.step], select)
+
+    def best_value(self, select: str) -> float | None:
+        """The best validation number so far, as in :meth:`value_at`; None before the first."""
+        return self._best(self.validations, select)
+
+    def _best(self, validations: Sequence[Validation], select: str) -> float | None:
+        if select == "CIDEr":
+            values = [validation.cider for validation in validations if validation.cider is not None]
+        else:
+            values = [-validation.nll for validation in validations if validation.nll is not None]
+        return max(values, default=None)
+
+
+def read_progress(run: Run) -> Progress:
+    """Read ``metrics.jsonl``, whose last line may be half written; a step that was trained again counts once."""
+    try:
+        lines = run.metrics.read_bytes().removeprefix(UTF8_BOM).split(b"\n")
+    except OSError:
+        return Progress()
+    rows: dict[int, dict[str, Any]] = {}
+    for line in lines:
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("global_step"), int):
+            rows[row["global_step"]] = rows.get(row["global_step"], {}) | row
+    ordered = [rows[step] for step in sorted(rows)]
+    if not ordered:
+        return Progress()
+    losses = [row["train/loss"] for row in ordered if row.get("train/loss") is not None]
+    validations = [
+        Validation(step, row.get("epoch", 0.0), row.get("val/nll"), row.get("val/CIDEr"))
+        for step, row in sorted(rows.items())
+        if "val/loss" in row
+    ]
+    last = ordered[-1]
+    return Progress(last["global_step"], last.get("epoch", 0.0), losses[-1] if losses else None, tuple(validations))
+
+
+def read_results(run: Run, split: str) -> dict[str, Any] | None:
+    """The results of a trained trial; None if there are none yet.
+
+    Raises:
+        ValueError: If the file is damaged, for example cut short.
+    """
+    path = run.eval / f"{split}.json"
+    if not path.exists():
+        return None
+    try:
+        results = read_json(path)
+        if not isinstance(results, dict) or not isinstance(results.get("overall"), dict):
+            raise ValueError(f"{path}: is not a results file")
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; the file was cut short or changed. Remove it and start the sweep again: "
+            "the trained model is there and is only evaluated anew"
+        ) from error
+    return results
+
+
+def get_number(results: dict[str, Any], place: str) -> float | None:
+    """A number by its dotted place, ``overall.CIDEr``; None if there is none, or it is null."""
+    value: Any = results
+    for part in place.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,84 @@
+"""Takes the trials of a sweep through its stretches, on whichever engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sweeps.folder import SweepFolder
+from sweeps.halving import Rung, has_ended, points_in, rungs_of
+from sweeps.jobs import Engine, Outcome, job_of
+from sweeps.plan import Plan, Trial
+from utils.io import write_json
+
+logger = logging.getLogger(__name__)
+
+
+class Stretch(NamedTuple):
+    """The part of a sweep between two comparisons."""
+
+    number: int
+    """From 1."""
+    total: int
+    """Stretches of the sweep."""
+    rung: Rung
+    trials: tuple[Trial, ...]
+    """Those that take part."""
+
+
+def run_sweep(
+    folder: SweepFolder, plan: Plan, engine: Engine, enter: Callable[[Stretch], None] = lambda stretch: None
+) -> dict[str, Outcome]:
+    """Run what is left of a sweep.
+
+    Args:
+        folder: Of the sweep, made and locked.
+        plan: The sweep.
+        engine: Where trials run.
+        enter: Called at the beginning of each stretch.
+
+    Returns:
+        By name of the trial how it failed, for those that did.
+
+    Raises:
+        ValueError: If a results file is damaged.
+    """
+    check_results(folder, plan)
+    failures: dict[str, Outcome] = {}
+    for number in range(len(rungs_of(plan))):
+        stretch = stretch_of(folder, plan, number)
+        enter(stretch)
+        failures |= run_stretch(folder, plan, stretch, engine)
+    return failures
+
+
+def stretch_of(folder: SweepFolder, plan: Plan, number: int) -> Stretch:
+    """A stretch, counted from 0; those before it must have ended."""
+    rungs, points = rungs_of(plan), points_in(folder, plan, number)
+    rank = {point: place for place, point in enumerate(points)}
+    trials = sorted((trial for trial in plan.trials if trial.point in rank), key=lambda trial: rank[trial.point])
+    return Stretch(number + 1, len(rungs), rungs[number], tuple(trials))
+
+
+def run_stretch(folder: SweepFolder, plan: Plan, stretch: Stretch, engine: Engine) -> dict[str, Outcome]:
+    """Run the trials of a stretch that have not ended it; returns how those failed that did, and records it."""
+    left = [trial for trial in stretch.trials if not has_ended(folder, plan, trial, stretch.rung)]
+    if len(left) < len(stretch.trials):
+        logger.info("%d of %d trials have done this part already", len(stretch.trials) - len(left), len(stretch.trials))
+    for trial in left:
+        folder.failure(trial).unlink(missing_ok=True)
+    outcomes = engine.run([job_of(folder, plan, trial, stretch.rung) for trial in left]) if left else {}
+    failures: dict[str, Outcome] = {}
+    for trial in left:
+        if not has_ended(folder, plan, trial, stretch.rung):
+            outcome = outcomes.get(trial.name, Outcome(1, 0, "was never started"))
+            failures[trial.name] = outcome if outcome.code else outcome._replace(message="ended without a result")
+            write_json(folder.failure(trial), failures[trial.name]._asdict())
+    return failures
+
+
+def check_results(folder: SweepFolder, plan: Plan) -> None:
+    """Refuse a sweep with a damaged results file before anything is started."""
+    for trial in plan.trials:
+        has_ended(folder, plan, trial, Rung(None, 1))
