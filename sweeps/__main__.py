@@ -5,6 +5,7 @@
     python -m sweeps run cpu,cpu --conf conf/sweep_demo.json     the tiny CPU form: two trials side by side
     python -m sweeps report work_dir/sweep                       leaderboard.csv, .json, .html and best.json again
     python -m sweeps promote work_dir/sweep                      the best model into work_dir/sweep/best
+    python -m sweeps eval 0,1 work_dir/sweep --split test        trained runs again, side by side
 
 The same command goes on with a sweep that was interrupted. The last line on standard output is the result, one JSON
 object.
@@ -20,16 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.board import Board
+from sweeps.evaluate import evaluate_runs, find_runs
 from sweeps.folder import SweepFolder, check_free, check_same_sweep, describe_plan, enter_sweep, locked, read_plan
 from sweeps.halving import rungs_of
 from sweeps.jobs import finetune_command, in_shell, job_of
 from sweeps.leaderboard import make_leaderboard, write_leaderboard
 from sweeps.local import LocalEngine
 from sweeps.plan import Plan, load_plan
+from sweeps.promote import promote
 from sweeps.scheduler import run_sweep, stretch_of
 from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
-from utils.config import parse_value
-from utils.io import encode_json
+from utils.io import encode_json, parse_value
 from utils.logging import setup_logging
 from utils.signals import stopping_as_on_ctrl_c
 
@@ -76,6 +78,20 @@ def make_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write the results of a sweep again")
     report.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
     report.set_defaults(command=report_command)
+    promote = commands.add_parser("promote", help="copy the best model to where it stays")
+    promote.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
+    promote.add_argument("--to", type=Path, metavar="FOLDER", help="where to; SWEEP/best")
+    promote.add_argument("--trial", metavar="NAME", help="another trained trial than the best")
+    promote.add_argument(
+        "--delete_losers", action="store_true", help="then delete the weights of all other trials; the sweep is closed"
+    )
+    promote.set_defaults(command=promote_command)
+    evaluate = commands.add_parser("eval", help="evaluate trained runs side by side")
+    evaluate.add_argument("slots", metavar="GPU_IDS", help="where they run, as above")
+    evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or the folder of a sweep")
+    evaluate.add_argument("--split", choices=("val", "test"), help="rows to evaluate on; each run's own if not given")
+    evaluate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. decode.num_beams=3")
+    evaluate.set_defaults(command=eval_command)
     return parser
 
 
@@ -110,6 +126,27 @@ def report_command(options: argparse.Namespace) -> int:
     folder = SweepFolder(options.folder)
     print(encode_json(finish(folder, read_plan(folder))).decode(), flush=True)
     return 0
+
+
+def promote_command(options: argparse.Namespace) -> int:
+    """Copy the best model to where it stays."""
+    folder = SweepFolder(options.folder)
+    plan = read_plan(folder)
+    with locked(folder):
+        to = options.to or folder.root / "best"
+        said = promote(folder, plan, to, trial=options.trial, delete_losers=options.delete_losers)
+    print(encode_json(said).decode(), flush=True)
+    return 0
+
+
+def eval_command(options: argparse.Namespace) -> int:
+    """Evaluate trained runs."""
+    slots = parse_slots(options.slots)
+    runs = find_runs(options.runs)
+    check_gpus(slots)
+    results = evaluate_runs(runs, slots, options.split, options.set)
+    print(encode_json(results).decode(), flush=True)
+    return int(any("error" in result for result in results.values()))
 
 
 def finish(folder: SweepFolder, plan: Plan) -> dict[str, Any]:

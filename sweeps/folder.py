@@ -52,6 +52,11 @@ class SweepFolder:
         """The best configuration, ready for ``finetune.py --conf``."""
         return self.root / "best.json"
 
+    @property
+    def closed(self) -> Path:
+        """There once the losers' weights are deleted: the sweep cannot go on."""
+        return self.root / "closed.json"
+
     def run(self, trial: Trial) -> Path:
         """Run folder of a trial."""
         return self.root / "trials" / trial.name
@@ -74,6 +79,7 @@ def enter_sweep(folder: SweepFolder, plan: Plan) -> None:
     wanted = describe_plan(plan)
     if folder.plan.exists():
         check_same_sweep(folder, wanted, plan.base)
+        check_open(folder)
     else:
         check_free(folder)
         write_json(folder.base, plan.base)
@@ -139,6 +145,19 @@ def check_same_sweep(folder: SweepFolder, wanted: dict[str, Any], base: dict[str
         raise ValueError(
             f"{folder.root}: holds a sweep made with another grid (old -> new):\n" + "\n".join(changes) + "\n"
             "give another --work_dir, or restore the old values to go on with that sweep"
+        )
+
+
+def check_open(folder: SweepFolder) -> None:
+    """Refuse a sweep that cannot go on.
+
+    Raises:
+        ValueError: If the losers' weights were deleted.
+    """
+    if folder.closed.exists():
+        raise ValueError(
+            f"{folder.root}: this sweep is closed: the weights of its other trials were deleted when the best was "
+            "promoted; give another --work_dir to sweep again"
         )
 
 

@@ -89,29 +89,21 @@ def write_leaderboard(folder: SweepFolder, plan: Plan, board: dict[str, Any]) ->
 
 
 def to_csv(board: Mapping[str, Any]) -> str:
-    """The configurations as a table, an axis a column."""
-    axes = board["axes"]
-    columns = [
-        "rank",
-        "state",
-        *axes,
-        board["metric"],
-        "low",
-        "high",
-        "interval_over",
-        "validation",
-        "epochs",
-        "trials",
-    ]
+    """The configurations as a table, an axis a column; a validation likelihood is written as NLL, lower is better."""
+    name, sign = ("val_CIDEr", 1) if board["select"] == "CIDEr" else ("val_NLL", -1)
+    columns = ["rank", "state", *board["axes"], board["metric"], "low", "high", "interval_over", f"best_{name}"]
+    columns += [f"{name}_after_{place:g}" for place in board["comparisons"]]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, "validation", "epochs", "trials"])
+    writer.writerow([*columns, "epochs", "trials"])
     for row in board["configurations"]:
         low, high = row["interval"] or (None, None)
-        values = [row["settings"][axis] for axis in axes]
+        values = [row["settings"][axis] for axis in board["axes"]]
+        validations = [row["validation"], *row["at_comparisons"]]
+        numbers = [None if value is None else sign * value for value in validations]
         names = " ".join(trial["name"] for trial in row["trials"])
-        numbers = [row["metric"], low, high, row["interval_over"], row["validation"], row["epochs"], names]
-        writer.writerow([row["rank"], row["state"], *values, *numbers])
+        cells = [row["rank"], row["state"], *values, row["metric"], low, high, row["interval_over"], *numbers]
+        writer.writerow([*cells, row["epochs"], names])
     return text.getvalue()
 
 

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from preprocessors.corpora import StyledText, read_style_corpus
 from preprocessors.drawn_scenes import write_drawn_scenes
 from preprocessors.examples import CaptionExample
@@ -21,10 +23,13 @@ DRAWN_SCENES = Path("work_dir/drawn_scenes")
 
 
 def prepare_data(config: RunConfig) -> None:
-    """Make what a configuration can make itself: the drawn scenes. Of several processes only one may call it."""
+    """Make what a configuration can make itself: the drawn scenes. Of the processes of a run only one may call it."""
     if config.data.format == "drawn_scenes":
         count = {} if config.data.num_images is None else {"num_train": config.data.num_images}
-        write_drawn_scenes(scenes_folder(config), **count)
+        folder = scenes_folder(config)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):  # the trials of a sweep start side by side
+            write_drawn_scenes(folder, **count)
 
 
 def scenes_folder(config: RunConfig) -> Path:

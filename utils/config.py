@@ -11,16 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import orjson
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from utils.config_groups import FLICKRSTYLE_FORMATS, RunConfig
 from utils.config_keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
 from utils.config_types import Group
-from utils.io import encode_json, read_json
+from utils.io import encode_json, parse_value, read_json
 
-__all__ = ["FLAG_KEYS", "RunConfig", "load_config", "parse_value"]
+__all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
 
 
 def load_config(
@@ -208,14 +207,6 @@ class _Draft:
     def _locate(self, dotted: str) -> str:
         label = self.labels.get(dotted, f"{self.file}: {dotted}")
         return f"{label}={_shorten(self.values[dotted])}" if dotted in self.values else label
-
-
-def parse_value(text: str) -> Any:
-    """What stands behind ``key=`` on a command line: JSON, or a string if it is none."""
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
 
 
 def _first(group: str) -> str:

@@ -54,6 +54,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
             raise ValueError(f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg})") from error
 
 
+def parse_value(text: str) -> Any:
+    """A value as it stands on a command line: JSON, or a string if it is none."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
 def encode_json(obj: Any, *, indent: bool = False) -> bytes:
     """JSON as UTF-8 bytes without a final newline.
 

@@ -1,0 +1,87 @@
+"""Evaluates trained runs side by side."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeps.folder import SweepFolder, read_plan
+from sweeps.jobs import Job, Outcome
+from sweeps.local import LocalEngine
+from sweeps.progress import read_results
+from sweeps.slots import Slot
+from utils.config import load_config
+from utils.runs import Run
+
+logger = logging.getLogger(__name__)
+
+
+class LogWatcher:
+    """Says in the log what happens to jobs."""
+
+    def started(self, job: Job, slot: Slot, starts: int) -> None:
+        """A job was started."""
+        logger.info("%s on %s; %s", job.name, slot, job.log)
+
+    def ended(self, job: Job, outcome: Outcome, *, again: bool) -> None:
+        """A start of a job is over."""
+        logger.info("%s: %s%s", job.name, outcome.message or "evaluated", "; starting it again" if again else "")
+
+    def tick(self) -> None:
+        """Nothing to draw."""
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Run folders with a trained model: those named, and of a sweep's folder its trained trials.
+
+    Raises:
+        FileNotFoundError: If a folder is neither, or has no trained model.
+    """
+    runs: list[Path] = []
+    for folder in folders:
+        sweep = SweepFolder(folder)
+        if sweep.plan.exists():
+            runs += [sweep.run(trial) for trial in read_plan(sweep).trials if Run(sweep.run(trial)).output.is_dir()]
+        elif Run(folder).output.is_dir() and Run(folder).config_file.exists():
+            runs.append(folder)
+        else:
+            raise FileNotFoundError(f"{folder}: no trained run there; it needs config.json and output/")
+    if not runs:
+        raise FileNotFoundError(f"{', '.join(map(str, folders))}: no trained run there")
+    return list(dict.fromkeys(runs))
+
+
+def evaluate_runs(
+    runs: Sequence[Path], slots: Sequence[Slot], split: str | None, settings: Sequence[str]
+) -> dict[str, Any]:
+    """Run ``finetune.py eval`` for every run.
+
+    Args:
+        runs: Run folders.
+        slots: Where to evaluate.
+        split: val or test; None = each run's own.
+        settings: ``key=value``, as ``--set``.
+
+    Returns:
+        By run its ``overall`` metrics and the results ``file``, or ``error``.
+    """
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    jobs = {}
+    splits = {}
+    for run in runs:
+        config = load_config(run / "config.json", [*settings, f"work_dir={run}"])
+        splits[run] = split or config.eval.split
+        command = ("eval", "--conf", str(run / "config.json"), "--set", f"work_dir={run}", "--split", splits[run])
+        jobs[run] = Job(str(run), (*command, *arguments), run / "eval.log")
+    outcomes = LocalEngine(slots, 0, LogWatcher()).run(list(jobs.values()))
+    found: dict[str, Any] = {}
+    for run in runs:
+        outcome = outcomes[str(run)]
+        results = None if outcome.code else read_results(Run(run), splits[run])
+        file = str(Run(run).eval / f"{splits[run]}.json")
+        found[str(run)] = (
+            {"error": outcome.message} if results is None else {"file": file, "overall": results["overall"]}
+        )
+    return found
