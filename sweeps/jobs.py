@@ -17,6 +17,8 @@ from utils.runs import REPOSITORY
 BAD_INPUT = 2
 """Exit code of finetune.py for faulty settings or data, or a loss that is no number: it would be the same next time."""
 LAST_BYTES = 20_000
+START_OF_LOG = "=== "
+"""What the leash writes before everything that a start says begins so."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,14 @@ def in_shell(command: Sequence[str], environment: dict[str, str]) -> str:
 
 
 def last_error(log: Path) -> str:
-    """What a failed job said last: its error if it told one, else its last line."""
+    """What the last start of a failed job said: its error if it told one, else its last line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LAST_BYTES))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    errors = [line for line in lines if line.startswith("error:")]
-    return (errors or lines or [""])[-1]
+    begin = max((i for i, line in enumerate(lines) if line.startswith(START_OF_LOG)), default=-1)
+    said = lines[begin + 1 :]
+    errors = [line for line in said if line.startswith("error:")]
+    return (errors or said or [""])[-1]

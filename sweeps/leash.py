@@ -5,7 +5,7 @@
 Standard input is the leash: when its other end is closed, by wish or because that process died in whatever way, the
 command and everything that it has started is ended: asked with SIGTERM, so that it can clean up, and killed after
 a while. LOCK is held meanwhile, so that a second start elsewhere waits until the first is really gone. What the
-command says is appended to LOG. The exit code is the command's.
+command says is appended to LOG, after a line with === and the command. The exit code is the command's.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str]) -> int:
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=LOCK_SECONDS), open(log, "ab") as output:
+            began = datetime.now().astimezone().isoformat(timespec="seconds")
+            output.write(f"=== {began} {shlex.join(command)}\n".encode())
+            output.flush()
             return run(command, output.fileno(), sys.stdin.fileno(), stopped)
     except Timeout:
         with open(log, "ab") as output:
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         return LOCKED
 
 
-def run(command: Sequence[str], output: int, leash: int, stopped: threading.Event, grace: float = GRACE_SECONDS) -> int:
+def run(command: Sequence[str], output: int, leash: int, stopped: threading.Event) -> int:
     """Run a command until it ends or is to be ended; nothing that it started is left then.
 
     Args:
@@ -68,7 +73,6 @@ def run(command: Sequence[str], output: int, leash: int, stopped: threading.Even
         output: File descriptor for what it says.
         leash: File descriptor; the command is ended when its other end is closed.
         stopped: Set to end the command as well.
-        grace: Seconds that it has to end by itself.
 
     Returns:
         Its exit code; 128 and the number of the signal that ended it.
@@ -81,9 +85,10 @@ def run(command: Sequence[str], output: int, leash: int, stopped: threading.Even
         pass
     if process.poll() is None:
         process.terminate()
-        _wait(process, grace)
-    kill_descendants()
+        _wait(process, GRACE_SECONDS)
+        process.kill()
     code = process.wait()
+    kill_descendants()
     return code if code >= 0 else 128 - code
 
 
