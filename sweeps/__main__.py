@@ -14,28 +14,13 @@ object.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from sweeps.board import Board
-from sweeps.evaluate import evaluate_runs, find_runs
-from sweeps.folder import SweepFolder, check_free, check_same_sweep, describe_plan, enter_sweep, locked, read_plan
-from sweeps.halving import rungs_of
-from sweeps.jobs import finetune_command, in_shell, job_of
-from sweeps.leaderboard import make_leaderboard, write_leaderboard
-from sweeps.local import LocalEngine
-from sweeps.plan import Plan, load_plan
-from sweeps.promote import promote
-from sweeps.scheduler import run_sweep, stretch_of
-from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
-from utils.io import encode_json, parse_value
+from sweeps import commands
 from utils.logging import setup_logging
 from utils.signals import stopping_as_on_ctrl_c
-
-logger = logging.getLogger("sweeps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,132 +47,59 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sweeps", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run a sweep, or go on with it")
-    run.add_argument(
-        "slots", metavar="GPU_IDS", help="0,2,3: a trial on each; 0+1,2+3: on each pair; cpu,cpu: on the CPU"
-    )
-    run.add_argument("--conf", type=Path, default=Path("conf/sweep.json"), metavar="FILE", help="sweep file")
-    run.add_argument("--work_dir", type=Path, metavar="FOLDER", help="folder of the sweep; work_dir/<name of the file>")
-    run.add_argument("--checkpoint", metavar="FOLDER", help="trained captioner that every trial starts from")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every trial, e.g. train.epochs=2"
-    )
-    run.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
-    run.set_defaults(command=run_command)
-    report = commands.add_parser("report", help="write the results of a sweep again")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(subparsers.add_parser("run", help="run a sweep, or go on with it"))
+    _add_promote(subparsers.add_parser("promote", help="copy the best model to where it stays"))
+    _add_eval(subparsers.add_parser("eval", help="evaluate trained runs side by side"))
+    report = subparsers.add_parser("report", help="write the results of a sweep again")
     report.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
-    report.set_defaults(command=report_command)
-    promote = commands.add_parser("promote", help="copy the best model to where it stays")
-    promote.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
-    promote.add_argument("--to", type=Path, metavar="FOLDER", help="where to; SWEEP/best")
-    promote.add_argument("--trial", metavar="NAME", help="another trained trial than the best")
-    promote.add_argument(
-        "--delete_losers", action="store_true", help="then delete the weights of all other trials; the sweep is closed"
-    )
-    promote.set_defaults(command=promote_command)
-    evaluate = commands.add_parser("eval", help="evaluate trained runs side by side")
-    evaluate.add_argument("slots", metavar="GPU_IDS", help="where they run, as above")
-    evaluate.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or the folder of a sweep")
-    evaluate.add_argument("--split", choices=("val", "test"), help="rows to evaluate on; each run's own if not given")
-    evaluate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. decode.num_beams=3")
-    evaluate.set_defaults(command=eval_command)
+    report.set_defaults(command=commands.report_command)
+    task = subparsers.add_parser("task", help="what the job arrays of --engine slurm run")
+    task.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
+    task.add_argument("--part", type=int, required=True, help="stretch of the sweep, from 1")
+    task.add_argument("--index", type=int, required=True, help="place of the trial in it, from 0")
+    task.add_argument("--slot", required=True, help="where it runs, one of GPU_IDS")
+    task.set_defaults(command=commands.task_command)
     return parser
 
 
-def run_command(options: argparse.Namespace) -> int:
-    """Run a sweep."""
-    slots = parse_slots(options.slots)
-    plan = load_plan(options.conf, _settings(options.set), options.checkpoint)
-    folder = SweepFolder(options.work_dir or Path("work_dir") / options.conf.stem)
-    if folder.plan.exists():
-        check_same_sweep(folder, describe_plan(plan), plan.base)
-    check_free(folder)
-    if options.dry_run:
-        print_commands(folder, plan, slots)
-        return 0
-    check_gpus(slots)
-    with locked(folder):
-        enter_sweep(folder, plan)
-        setup_logging(folder.root / "log.txt")
-        board = Board(folder, plan)
-        engine = LocalEngine(slots, plan.file.retries, board)
-        try:
-            with board.shown():
-                failures = run_sweep(folder, plan, engine, board.enter)
-        finally:
-            results = finish(folder, plan)
-    print(encode_json(results).decode(), flush=True)
-    return 1 if failures else 0
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "slots", metavar="GPU_IDS", help="where trials run, as above; on a cluster, how many and how wide"
+    )
+    parser.add_argument("--conf", type=Path, default=Path("conf/sweep.json"), metavar="FILE", help="sweep file")
+    parser.add_argument("--work_dir", type=Path, metavar="FOLDER", help="of the sweep; work_dir/<name of the file>")
+    parser.add_argument("--checkpoint", metavar="FOLDER", help="trained captioner that every trial starts from")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every trial, e.g. train.epochs=2"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
+    parser.add_argument(
+        "--engine", choices=("local", "ray", "slurm"), default="local", help="this machine, or a cluster"
+    )
+    parser.add_argument("--address", help="of the Ray cluster; RAY_ADDRESS, or the one running here, if not given")
+    parser.add_argument(
+        "--sbatch", default="", metavar="OPTIONS", help='more options of sbatch, e.g. "--partition=gpu --time=12:00:00"'
+    )
+    parser.set_defaults(command=commands.run_command)
 
 
-def report_command(options: argparse.Namespace) -> int:
-    """Write the results of a sweep again."""
-    folder = SweepFolder(options.folder)
-    print(encode_json(finish(folder, read_plan(folder))).decode(), flush=True)
-    return 0
+def _add_promote(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="where to; SWEEP/best")
+    parser.add_argument("--trial", metavar="NAME", help="another trained trial than the best")
+    parser.add_argument(
+        "--delete_losers", action="store_true", help="then delete the weights of all other trials; the sweep is closed"
+    )
+    parser.set_defaults(command=commands.promote_command)
 
 
-def promote_command(options: argparse.Namespace) -> int:
-    """Copy the best model to where it stays."""
-    folder = SweepFolder(options.folder)
-    plan = read_plan(folder)
-    with locked(folder):
-        to = options.to or folder.root / "best"
-        said = promote(folder, plan, to, trial=options.trial, delete_losers=options.delete_losers)
-    print(encode_json(said).decode(), flush=True)
-    return 0
-
-
-def eval_command(options: argparse.Namespace) -> int:
-    """Evaluate trained runs."""
-    slots = parse_slots(options.slots)
-    runs = find_runs(options.runs)
-    check_gpus(slots)
-    results = evaluate_runs(runs, slots, options.split, options.set)
-    print(encode_json(results).decode(), flush=True)
-    return int(any("error" in result for result in results.values()))
-
-
-def finish(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
-    """Write the results as they are now, and sum them up."""
-    board = make_leaderboard(folder, plan)
-    write_leaderboard(folder, plan, board)
-    logger.info("results: %s", folder.root / "leaderboard.html")
-    states = [row["state"] for row in board["configurations"]]
-    best = board["configurations"][0]
-    return {
-        "sweep": str(folder.root),
-        "metric": board["metric"],
-        "best": best if best["state"] == "trained" else None,
-        "configurations": {state: states.count(state) for state in dict.fromkeys(states)},
-    }
-
-
-def print_commands(folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> None:
-    """Print what the next part of a sweep would start, one command a line, and say what comes after it."""
-    stretch = stretch_of(folder, plan, 0)
-    for number, trial in enumerate(stretch.trials):
-        slot = slots[number % len(slots)]
-        command = finetune_command(job_of(folder, plan, trial, stretch.rung), len(slot.devices))
-        print(in_shell(command, slot_environment(slot, slots)))
-    try:
-        check_gpus(slots)
-    except ValueError as error:
-        logger.warning("%s", error)
-    for rung in rungs_of(plan)[1:]:
-        until = "to the end" if rung.epochs is None else f"to {rung.epochs:g} epochs"
-        logger.info("then the best %d of them %s", rung.points, until)
-
-
-def _settings(texts: Sequence[str]) -> dict[str, Any]:
-    settings = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"--set {text}: must be key=value, for example train.epochs=2")
-        settings[key.strip()] = parse_value(value)
-    return settings
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("slots", metavar="GPU_IDS", help="where they run, as above")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or the folder of a sweep")
+    parser.add_argument("--split", choices=("val", "test"), help="rows to evaluate on; each run's own if not given")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. decode.num_beams=3")
+    parser.set_defaults(command=commands.eval_command)
 
 
 if __name__ == "__main__":

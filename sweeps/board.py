@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from sweeps.folder import SweepFolder
+from sweeps.halving import has_ended
 from sweeps.jobs import Job, Outcome
 from sweeps.plan import Plan, Trial
 from sweeps.progress import Progress, get_number, read_progress, read_results
@@ -65,9 +67,14 @@ class Board:
         if not self.console.is_terminal:
             yield self
             return
+        direct = sys.stderr
         with Live(self.render(), console=self.console, auto_refresh=False) as self.live:
-            yield self
-            self._draw()
+            _move_logging(direct, sys.stderr)  # Live puts a stream there that writes above the table
+            try:
+                yield self
+                self._draw()
+            finally:
+                _move_logging(sys.stderr, direct)
         self.live = None
 
     def enter(self, stretch: Stretch) -> None:
@@ -75,10 +82,12 @@ class Board:
         taking_part = {trial.name for trial in stretch.trials}
         goal = self.plan.epochs if stretch.rung.epochs is None else stretch.rung.epochs
         for name, row in self.rows.items():
+            if row.state == "trained":
+                continue
             if name in taking_part:
                 row.goal = goal
-                row.state = "waiting" if row.state == "paused" else row.state
-            elif row.state == "paused":
+                row.state = "paused" if has_ended(self.folder, self.plan, row.trial, stretch.rung) else "waiting"
+            elif row.state != "failed":
                 row.state = "stopped"
         until = "to the end" if stretch.rung.epochs is None else f"to {stretch.rung.epochs:g} epochs"
         self.title = f"part {stretch.number} of {stretch.total}: {len(stretch.trials)} trials {until}"
@@ -200,6 +209,12 @@ class Board:
         self._refreshed = time.monotonic()
         if self.live is not None:
             self.live.update(self.render(), refresh=True)
+
+
+def _move_logging(old: TextIO, new: TextIO) -> None:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.setStream(new)
 
 
 def _time(seconds: float | None) -> str:
