@@ -46,12 +46,14 @@ def make_leaderboard(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
     for trial in plan.trials:
         by_point.setdefault(trial.point, []).append(trial)
     rows = [_row(folder, plan, trials, comparisons) for trials in by_point.values()]
-    for number, place in enumerate(comparisons, start=1):
-        if any(row["epochs"] > place or row["state"] == "trained" for row in rows):  # this comparison was made
-            chosen = set(points_in(folder, plan, number))
-            for row in rows:
-                if row["state"] == "open" and row["at_comparisons"][number - 1] is not None:
-                    row["state"] = "open" if row["point"] in chosen else "stopped"
+    for number in range(len(comparisons)):
+        compared = set(points_in(folder, plan, number))
+        taking_part = [row for row in rows if row["point"] in compared]
+        if all(row["at_comparisons"][number] is not None or row["state"] == "failed" for row in taking_part):
+            chosen = set(points_in(folder, plan, number + 1))
+            for row in taking_part:
+                if row["state"] == "open" and row["point"] not in chosen:
+                    row["state"] = "stopped"
     rows.sort(key=_order)
     ranked = [{"rank": rank} | row for rank, row in enumerate(rows, start=1)]
     return {
@@ -78,9 +80,12 @@ def best_trial(board: Mapping[str, Any], plan: Plan) -> Trial | None:
 
 
 def write_leaderboard(folder: SweepFolder, plan: Plan, board: dict[str, Any]) -> None:
-    """Write ``leaderboard.json``, ``leaderboard.csv`` and, once a trial is trained, ``best.json``."""
+    """Write ``leaderboard.json``, ``.csv`` and ``.html`` and, once a trial is trained, ``best.json``."""
+    from sweeps.page import write_page
+
     write_json(folder.root / "leaderboard.json", board)
     write_text(folder.root / "leaderboard.csv", to_csv(board))
+    write_page(folder.root / "leaderboard.html", board, title=folder.root.name)
     best = best_trial(board, plan)
     if best is not None:
         overrides = [*trial_overrides(plan.file, best), f"work_dir={folder.root}_best"]

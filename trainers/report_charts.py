@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from utils.charts import ticks
+
 Points = Sequence[tuple[int, float]]
 
 COLOURS = ("train", "val")
@@ -138,17 +140,6 @@ def _thin_out(points: Sequence[tuple[float, float, float]]) -> list[tuple[float,
     size = max(1, math.ceil(len(points) / MAX_CURVE_POINTS))
     chunks = (zip(*points[start : start + size], strict=True) for start in range(0, len(points), size))
     return [(fmean(steps), fmean(values), fmean(widths)) for steps, values, widths in chunks]
-
-
-def ticks(low: float, high: float) -> list[float]:
-    """About five round numbers in steps of 1, 2 or 5 times a power of ten; the first <= low, the last >= high."""
-    if high <= low:
-        high = low + 1
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(tick * step, 10) for tick in range(first, last + 1)]
 
 
 @dataclass(frozen=True)

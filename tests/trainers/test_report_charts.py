@@ -14,7 +14,6 @@ from trainers.report_charts import (
     confusion_map,
     line_chart,
     mistakes,
-    ticks,
     training_charts,
 )
 
@@ -45,19 +44,6 @@ def test_line_chart_values_that_are_not_finite_are_left_out_and_counted():
 
     assert [curve["name"] for curve in chart["curves"]] == ["train"]
     assert chart["not_finite"] == 3
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (2.03, 6.9, [2, 3, 4, 5, 6, 7]),
-        (0, 3750, [0, 1000, 2000, 3000, 4000]),
-        (0.101, 0.149, [0.1, 0.11, 0.12, 0.13, 0.14, 0.15]),
-        (2.5, 2.5, [2.4, 2.6, 2.8, 3.0, 3.2, 3.4, 3.6]),
-    ],
-)
-def test_ticks_are_round_and_enclose_the_range(low, high, expected):
-    assert ticks(low, high) == pytest.approx(expected)
 
 
 def test_confusion_map_rows_are_styles_asked_for():
