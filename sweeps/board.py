@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -80,12 +81,11 @@ class Board:
     def enter(self, stretch: Stretch) -> None:
         """A stretch of the sweep begins."""
         taking_part = {trial.name for trial in stretch.trials}
-        goal = self.plan.epochs if stretch.rung.epochs is None else stretch.rung.epochs
         for name, row in self.rows.items():
             if row.state == "trained":
                 continue
             if name in taking_part:
-                row.goal = goal
+                row.goal = self._length(row) if stretch.rung.epochs is None else stretch.rung.epochs
                 row.state = "paused" if has_ended(self.folder, self.plan, row.trial, stretch.rung) else "waiting"
             elif row.state != "failed":
                 row.state = "stopped"
@@ -98,7 +98,8 @@ class Board:
         row = self.rows[job.name]
         self._read(row)
         row.state, row.slot, row.started = "running", str(slot), time.monotonic()
-        row.epoch_at_start = row.progress.epoch
+        # Training goes on from the checkpoint of the last validation; what came after it comes again.
+        row.epoch_at_start = row.progress.validations[-1].epoch if row.progress.validations else 0.0
         again = "" if starts == 1 else f", start {starts}"
         self._say("%s on %s%s; %s", job.name, slot, again, job.log)
 
@@ -124,10 +125,10 @@ class Board:
 
     def render(self) -> Table:
         """The table as it is now."""
-        table = Table(title=self._headline(), title_justify="left", expand=False)
+        table = Table(title=self._headline(), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         validated = "CIDEr" if self.plan.select == "CIDEr" else "NLL"
         for name in ("trial", "state", "on", "step", "epoch", "loss", f"best val {validated}", "best CIDEr", "left"):
-            table.add_column(name, justify="left" if name in ("trial", "state", "on") else "right", no_wrap=True)
+            table.add_column(name, justify="left" if name in ("trial", "state", "on") else "right")
         for row in self._most_telling():
             table.add_row(*self._cells(row), style=COLOURS[row.state])
         return table
@@ -139,14 +140,14 @@ class Board:
         if len(rows) <= room:
             return rows
         order = {"running": 0, "failed": 1, "trained": 2, "paused": 3, "waiting": 4, "stopped": 5}
-        kept = sorted(rows, key=lambda row: order[row.state])[:room]
+        kept = sorted(rows, key=lambda row: (order[row.state], -(row.cider or 0.0)))[:room]
         return [row for row in rows if row in kept]
 
     def _cells(self, row: _Row) -> list[str]:
         progress = row.progress
         value = progress.best_value(self.plan.select)
         cider = row.cider if row.cider is not None else progress.best_value("CIDEr")
-        total = round(progress.step / progress.epoch * self.plan.epochs) if progress.epoch else 0
+        total = round(progress.step / progress.epoch * self._length(row)) if progress.epoch else 0
         return [
             row.trial.name,
             row.state,
@@ -158,6 +159,9 @@ class Board:
             "" if cider is None else f"{cider:.4f}",
             _time(self._seconds_left(row)),
         ]
+
+    def _length(self, row: _Row) -> float:
+        return float(row.trial.settings.get("train.epochs", self.plan.epochs))
 
     def _seconds_left(self, row: _Row) -> float | None:
         done = row.progress.epoch - row.epoch_at_start

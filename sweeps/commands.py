@@ -28,6 +28,8 @@ from sweeps.plan import Plan, load_plan
 from sweeps.promote import promote
 from sweeps.scheduler import run_sweep, stretch_of
 from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
+from sweeps.slurm import check_not_queued, run_task, submit
+from sweeps.slurm_scripts import describe_submission
 from utils.io import encode_json, parse_value
 from utils.logging import setup_logging
 
@@ -44,7 +46,7 @@ def run_command(options: argparse.Namespace) -> int:
     folder = SweepFolder(options.work_dir or Path("work_dir") / options.conf.stem)
     check_free(folder)
     if folder.plan.exists():
-        check_same_sweep(folder, describe_plan(plan), plan.base)
+        check_same_sweep(folder, describe_plan(plan, len(slots[0].devices)), plan.base)
         check_open(folder)
     if options.dry_run:
         print_commands(options, folder, plan, slots)
@@ -53,8 +55,6 @@ def run_command(options: argparse.Namespace) -> int:
         check_gpus(slots)
     with locked(folder):
         if options.engine == "slurm":
-            from sweeps.slurm import submit
-
             print_json(submit(folder, plan, slots, options.sbatch))
             return 0
         return run_here(options, folder, plan, slots)
@@ -62,7 +62,8 @@ def run_command(options: argparse.Namespace) -> int:
 
 def run_here(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> int:
     """Run a sweep on an engine that this process waits for."""
-    enter_sweep(folder, plan)
+    check_not_queued(folder)
+    enter_sweep(folder, plan, len(slots[0].devices))
     setup_logging(folder.root / "log.txt")
     board = Board(folder, plan)
     engine = make_engine(options, slots, plan, board)
@@ -93,8 +94,6 @@ def report_command(options: argparse.Namespace) -> int:
 
 def task_command(options: argparse.Namespace) -> int:
     """Run one task of a job array."""
-    from sweeps.slurm import run_task
-
     (slot,) = parse_slots(options.slot)
     return run_task(SweepFolder(options.folder), options.part, options.index, slot)
 
@@ -104,6 +103,7 @@ def promote_command(options: argparse.Namespace) -> int:
     folder = SweepFolder(options.folder)
     plan = read_plan(folder)
     with locked(folder):
+        check_not_queued(folder)
         to = options.to or folder.root / "best"
         print_json(promote(folder, plan, to, trial=options.trial, delete_losers=options.delete_losers))
     return 0
@@ -137,8 +137,6 @@ def finish(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
 def print_commands(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> None:
     """Print what the first part of a sweep would start, one command a line, and say what comes after it."""
     if options.engine == "slurm":
-        from sweeps.slurm_scripts import describe_submission
-
         print(describe_submission(folder, plan, slots, options.sbatch))
         return
     stretch = stretch_of(folder, plan, 0)

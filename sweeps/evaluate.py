@@ -66,13 +66,20 @@ def evaluate_runs(
 
     Returns:
         By run its ``overall`` metrics and the results ``file``, or ``error``.
+
+    Raises:
+        ValueError: If that would change the results by which a sweep ranks its trials.
     """
     arguments = [argument for setting in settings for argument in ("--set", setting)]
-    jobs = {}
-    splits = {}
+    jobs, splits = {}, {}
     for run in runs:
         config = load_config(run / "config.json", [*settings, f"work_dir={run}"])
         splits[run] = split or config.eval.split
+        if settings and _is_ranked_by(run, splits[run]):
+            raise ValueError(
+                f"--set: the leaderboard of its sweep ranks {run} by its results on {splits[run]}, which must not be "
+                "replaced by others; evaluate another split, or the promoted model"
+            )
         command = ("eval", "--conf", str(run / "config.json"), "--set", f"work_dir={run}", "--split", splits[run])
         jobs[run] = Job(str(run), (*command, *arguments), run / "eval.log")
     outcomes = LocalEngine(slots, 0, LogWatcher()).run(list(jobs.values()))
@@ -85,3 +92,8 @@ def evaluate_runs(
             {"error": outcome.message} if results is None else {"file": file, "overall": results["overall"]}
         )
     return found
+
+
+def _is_ranked_by(run: Path, split: str) -> bool:
+    sweep = SweepFolder(run.absolute().parent.parent)
+    return sweep.plan.exists() and read_plan(sweep).split == split

@@ -70,13 +70,18 @@ class SweepFolder:
         return self.root / "logs" / f"{trial.name}.failed.json"
 
 
-def enter_sweep(folder: SweepFolder, plan: Plan) -> None:
+def enter_sweep(folder: SweepFolder, plan: Plan, processes: int = 1) -> None:
     """Make the folder of a sweep, or open it again.
+
+    Args:
+        folder: Locked.
+        plan: The sweep.
+        processes: Of each trial; the rows of a training step depend on it.
 
     Raises:
         ValueError: If it was made with another sweep file or another base configuration, or holds something else.
     """
-    wanted = describe_plan(plan)
+    wanted = describe_plan(plan, processes)
     if folder.plan.exists():
         check_same_sweep(folder, wanted, plan.base)
         check_open(folder)
@@ -92,15 +97,18 @@ def check_free(folder: SweepFolder) -> None:
     Raises:
         ValueError: If it is there and not empty.
     """
-    ours = {folder.lock, folder.holder}
+    ours = {folder.lock.name, folder.holder.name}
+    if folder.lock.exists():  # what is left of a sweep that was killed while its folder was made
+        ours |= {folder.base.name, *(path.name for path in folder.root.glob(".*.json.*.tmp"))}
     if not folder.plan.exists() and folder.root.exists():
-        if not folder.root.is_dir() or not ours.issuperset(folder.root.iterdir()):
+        if not folder.root.is_dir() or not ours.issuperset(path.name for path in folder.root.iterdir()):
             raise ValueError(f"{folder.root}: is not empty and no folder of a sweep; give another --work_dir")
 
 
-def describe_plan(plan: Plan) -> dict[str, Any]:
-    """What goes into ``sweep.json``."""
+def describe_plan(plan: Plan, processes: int = 1) -> dict[str, Any]:
+    """What goes into ``sweep.json``; ``processes`` are those of each trial."""
     return {
+        "processes": processes,
         "sweep": plan.file.model_dump(mode="json"),
         "epochs": plan.epochs,
         "select": plan.select,
@@ -122,6 +130,8 @@ def read_plan(folder: SweepFolder) -> Plan:
     try:
         file = SweepFile.model_validate_json(encode_json(held["sweep"]))
         trials = tuple(Trial(**trial) for trial in held["trials"])
+        if not trials:
+            raise KeyError("trials")
         return Plan(file, read_json(folder.base), trials, held["epochs"], held["select"], held["split"])
     except (KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"{folder.plan}: is not the plan of a sweep, or was changed") from error
@@ -134,11 +144,15 @@ def check_same_sweep(folder: SweepFolder, wanted: dict[str, Any], base: dict[str
         ValueError: Naming what differs.
     """
     held = read_json(folder.plan)
-    if not isinstance(held, dict) or not isinstance(held.get("sweep"), dict):
+    if not isinstance(held, dict) or not isinstance(held.get("sweep"), dict) or not {"trials", "processes"} <= {*held}:
         raise ValueError(f"{folder.plan}: is not the plan of a sweep; give another --work_dir")
     old, new = held["sweep"], wanted["sweep"]
     names = [name for name in {**old, **new} if name not in MAY_CHANGE and old.get(name) != new.get(name)]
     changes = [f"  {name}: {_shorten(old.get(name))} -> {_shorten(new.get(name))}" for name in names]
+    if not names and encode_json(held["trials"]) != encode_json(wanted["trials"]):
+        changes.append("  trials: others follow from the sweep file (axes in another order, or another program)")
+    if held["processes"] != wanted["processes"]:
+        changes.append(f"  processes of a trial: {held['processes']} -> {wanted['processes']} (how wide GPU_IDS are)")
     if read_json(folder.base) != base:
         changes.append(f"  the content of {new['base']}, kept in {folder.base}")
     if changes:
@@ -174,7 +188,10 @@ def locked(folder: SweepFolder) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        process = folder.holder.read_text().strip() if folder.holder.exists() else "unknown"
+        try:
+            process = folder.holder.read_text().strip()
+        except OSError:
+            process = "unknown"
         raise ValueError(f"{folder.root}: this sweep is running already (process {process})") from error
     try:
         folder.holder.write_text(f"{os.getpid()} on {platform.node()}\n")

@@ -21,6 +21,9 @@ from sweeps.progress import read_progress, read_results
 from sweeps.sweep_file import Halving
 from utils.runs import Run
 
+EPOCH_DIGITS = 4
+"""Decimals of the epochs in ``metrics.jsonl``."""
+
 
 class Rung(NamedTuple):
     """One stretch of a sweep."""
@@ -41,10 +44,10 @@ def plan_rungs(points: int, epochs: int, halving: Halving | None) -> list[Rung]:
     """
     rungs = []
     if halving is not None:
-        place = halving.first
+        place = round(halving.first, EPOCH_DIGITS)
         while place < epochs and points > 1:
             rungs.append(Rung(place, points))
-            place, points = place * halving.factor, math.ceil(points / halving.factor)
+            place, points = round(place * halving.factor, EPOCH_DIGITS), math.ceil(points / halving.factor)
     return [*rungs, Rung(None, points)]
 
 

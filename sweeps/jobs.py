@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,13 @@ from utils.runs import REPOSITORY
 BAD_INPUT = 2
 """Exit code of finetune.py for faulty settings or data, or a loss that is no number: it would be the same next time."""
 LAST_BYTES = 20_000
+LONGEST_MESSAGE = 1_000
+TOLD = "error:"
+"""What finetune.py tells of its input begins so."""
+EXCEPTION = re.compile(r"(\[rank\d+\]:\s*)?[\w.]*(Error|Exception)\b(?!:$)")
+"""Last line of a traceback; torchrun's own has nothing after the colon."""
+OF_LAUNCHER = re.compile(r"Traceback|[WEI]\d{4} |\[")
+"""What torchrun says after the program has ended begins so."""
 START_OF_LOG = "=== "
 """What the leash writes before everything that a start says begins so."""
 
@@ -56,13 +65,14 @@ class Engine(Protocol):
 
 def job_of(folder: SweepFolder, plan: Plan, trial: Trial, rung: Rung) -> Job:
     """The job that takes a trial through a stretch of its sweep."""
-    arguments = ["--conf", str(folder.base)]
+    # Before the folder is made, for those who only want to see the commands, the base itself.
+    arguments = ["--conf", str(folder.base if folder.base.exists() else plan.file.base)]
     if plan.file.checkpoint is not None:
         arguments += ["--checkpoint", plan.file.checkpoint]
     for override in (*trial_overrides(plan.file, trial), f"work_dir={folder.run(trial)}"):
         arguments += ["--set", override]
     if rung.epochs is not None:
-        arguments += ["--pause_after", f"{rung.epochs:g}"]
+        arguments += ["--pause_after", f"{rung.epochs}"]
     return Job(trial.name, tuple(arguments), folder.log(trial))
 
 
@@ -81,7 +91,7 @@ def in_shell(command: Sequence[str], environment: dict[str, str]) -> str:
 
 
 def last_error(log: Path) -> str:
-    """What the last start of a failed job said: its error if it told one, else its last line."""
+    """What the last start of a failed job said: the error that finetune.py told, an exception, or the last line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LAST_BYTES))
@@ -89,6 +99,12 @@ def last_error(log: Path) -> str:
     except OSError:
         return ""
     begin = max((i for i, line in enumerate(lines) if line.startswith(START_OF_LOG)), default=-1)
-    said = lines[begin + 1 :]
-    errors = [line for line in said if line.startswith("error:")]
-    return (errors or said or [""])[-1]
+    said = [line for line in lines[begin + 1 :] if set(line) - set("=-")]  # torchrun rules off what it says
+    told = max((i for i, line in enumerate(said) if line.startswith(TOLD)), default=None)
+    if told is not None:
+        message = [said[told]]
+        if message[0].endswith(":"):  # several faults, a line for each
+            message += itertools.takewhile(lambda line: not OF_LAUNCHER.match(line), said[told + 1 :])
+        return "; ".join(message)[:LONGEST_MESSAGE]
+    exceptions = [line for line in said if EXCEPTION.match(line)]
+    return (exceptions or said or [""])[-1][:LONGEST_MESSAGE]

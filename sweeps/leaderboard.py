@@ -14,7 +14,7 @@ from sweeps.halving import points_in, rungs_of
 from sweeps.plan import Plan, Trial, trial_overrides
 from sweeps.progress import get_number, read_progress, read_results
 from utils.config import load_config
-from utils.io import read_json, write_json, write_text
+from utils.io import encode_json, read_json, write_json, write_text
 from utils.runs import Run
 
 LEVEL = 0.95
@@ -72,7 +72,7 @@ def make_leaderboard(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
 def best_trial(board: Mapping[str, Any], plan: Plan) -> Trial | None:
     """The trained trial with the best metric among the seeds of the best configuration; None if none is trained."""
     first = next((row for row in board["configurations"] if row["state"] == "trained"), None)
-    if first is None:
+    if first is None or first["metric"] is None:
         return None
     trained = [trial for trial in first["trials"] if trial["metric"] is not None]
     name = max(trained, key=lambda trial: trial["metric"])["name"]
@@ -103,13 +103,19 @@ def to_csv(board: Mapping[str, Any]) -> str:
     writer.writerow([*columns, "epochs", "trials"])
     for row in board["configurations"]:
         low, high = row["interval"] or (None, None)
-        values = [row["settings"][axis] for axis in board["axes"]]
+        values = [_cell(row["settings"][axis]) for axis in board["axes"]]
         validations = [row["validation"], *row["at_comparisons"]]
         numbers = [None if value is None else sign * value for value in validations]
         names = " ".join(trial["name"] for trial in row["trials"])
         cells = [row["rank"], row["state"], *values, row["metric"], low, high, row["interval_over"], *numbers]
         writer.writerow([*cells, row["epochs"], names])
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Numbers and strings as they are, all else as in a sweep file."""
+    is_plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return value if is_plain else encode_json(value).decode()
 
 
 def student_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from sweeps.jobs import BAD_INPUT, Job, Outcome, finetune_command, last_error
+from sweeps.jobs import BAD_INPUT, TOLD, Job, Outcome, finetune_command, last_error
 from sweeps.slots import Slot, slot_environment
 from utils.runs import REPOSITORY
 
@@ -84,12 +85,29 @@ class LocalEngine:
 
 def start_job(job: Job, slot: Slot, slots: Sequence[Slot]) -> subprocess.Popen[bytes]:
     """Start a job on a leash whose end is the returned process's standard input."""
-    leash = [sys.executable, "-P", str(REPOSITORY / "sweeps/leash.py"), str(job.log.with_suffix(".lock")), str(job.log)]
-    job.log.parent.mkdir(parents=True, exist_ok=True)
+    return start_on_leash(leash_command(job, len(slot.devices)), os.environ | slot_environment(slot, slots))
+
+
+def leash_command(job: Job, processes: int) -> list[str]:
+    """Command line of a job that runs on a leash, in so many processes."""
+    leash = [sys.executable, "-P", str(REPOSITORY / "sweeps/leash.py"), str(lock_of(job)), str(job.log)]
+    return [*leash, *finetune_command(job, processes)]
+
+
+def lock_of(job: Job) -> Path:
+    """The file that a job's leash locks for as long as anything of the job is left."""
+    return job.log.with_suffix(".lock")
+
+
+def start_on_leash(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a :func:`leash_command` in a working directory, by default that of this process."""
     return subprocess.Popen(
-        [*leash, *finetune_command(job, len(slot.devices))],
+        command,
         stdin=subprocess.PIPE,
-        env=os.environ | slot_environment(slot, slots),
+        env=environment,
+        cwd=folder,
         start_new_session=True,  # Ctrl-C in the terminal is for the scheduler
     )
 
@@ -99,6 +117,8 @@ def outcome_of(job: Job, code: int, starts: int) -> Outcome:
     if code == 0:
         return Outcome(0, starts, "")
     said = last_error(job.log)
+    if code == 1 and said.startswith(TOLD):
+        code = BAD_INPUT  # torchrun hides the exit code of what it started
     signalled = code - 128 if code > 128 else -code if code < 0 else 0
     how = f"ended by signal {signalled}" if signalled else f"exit code {code}"
     return Outcome(code, starts, f"{how}: {said}" if said else how)

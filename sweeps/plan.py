@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,9 @@ from utils.config import RunConfig, load_config
 from utils.io import encode_json, read_json
 
 MAX_DRAWS = 1000
-"""Tries to find points that are new and break no rule."""
+"""Tries to find one more point that is new and breaks no rule."""
+MAX_SHUFFLED = 100_000
+"""Combinations that are shuffled; of more, points are drawn one by one."""
 
 
 class Trial(NamedTuple):
@@ -60,7 +63,7 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None, checkpoint
         points = list(_points(file))
         trials = tuple(_trials(file, points))
         configs = [_load_trial(file, trial) for trial in trials]
-        _check_lengths(file, configs)
+        _check_alike(file, configs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     first = configs[0]
@@ -94,7 +97,16 @@ def _load_trial(file: SweepFile, trial: Trial) -> RunConfig:
         raise ValueError(f"the trial with {describe_point(trial.settings)}: {error}") from error
 
 
-def _check_lengths(file: SweepFile, configs: list[RunConfig]) -> None:
+def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
+    """Refuse trials that could not be compared."""
+    if len({config.checkpoint.select for config in configs}) > 1:
+        raise ValueError(
+            "some trials would choose checkpoints by loss, others by CIDEr; put checkpoint.select into set"
+        )
+    group, _, name = file.metric.partition(".")
+    if group == "overall" and any(name not in config.eval.metrics for config in configs):
+        computed = ", ".join(f"overall.{metric}" for metric in configs[0].eval.metrics)
+        raise ValueError(f"metric={file.metric}: is not among eval.metrics, so no trial has it; there are {computed}")
     if file.halving is None:
         return
     if len({config.train.epochs for config in configs}) > 1:
@@ -111,29 +123,49 @@ def _points(file: SweepFile) -> Iterator[Point]:
     """Those of ``include``, then those of the search that are not among them."""
     found = {encode_json(point): point for point in (_in_order(file, point) for point in file.include)}
     if file.search == "grid":
-        lists = [values for values in file.axes.values() if not isinstance(values, Range)]
-        for values in itertools.product(*lists):
-            point = dict(zip(file.axes, values, strict=True))
+        for point in _crossed(file):
             found.setdefault(encode_json(point), point)
         return iter(found.values())
-    generator, fault = random.Random(file.draw_seed), "the axes do not have so many different points"
     wanted = file.points or 0
-    for _ in range(MAX_DRAWS):
-        if len(found) >= wanted:
+    if len(found) > wanted:
+        raise ValueError(f"points={wanted}: include names {len(found)} already; raise points or shorten include")
+    fault, since_last = "the axes do not have so many different points", 0
+    for point in _drawn(file):
+        if len(found) == wanted or since_last == MAX_DRAWS:
             break
-        point = {
-            key: values.draw(generator) if isinstance(values, Range) else generator.choice(values)
-            for key, values in file.axes.items()
-        }
+        since_last += 1
+        if encode_json(point) in found:
+            continue
         try:  # axes are drawn independently and meet in combinations that are refused, such as lr_end above lr
             _load_trial(file, Trial("", 0, point, file.seeds[0]))
         except ValueError as error:
             fault = str(error)
         else:
-            found.setdefault(encode_json(point), point)
+            found[encode_json(point)], since_last = point, 0
     if len(found) < wanted:
-        raise ValueError(f"points={wanted}: {MAX_DRAWS} draws gave {len(found)}; {fault}")
-    return iter(list(found.values())[:wanted])
+        raise ValueError(f"points={wanted}: found {len(found)}; {fault}")
+    return iter(found.values())
+
+
+def _drawn(file: SweepFile) -> Iterator[Point]:
+    """Random points; without an end where an axis is a range, else each combination once."""
+    generator = random.Random(file.draw_seed)
+    sizes = [len(values) for values in file.axes.values() if not isinstance(values, Range)]
+    if len(sizes) == len(file.axes) and math.prod(sizes) <= MAX_SHUFFLED:
+        points = list(_crossed(file))
+        generator.shuffle(points)
+        yield from points
+        return
+    while True:
+        yield {
+            key: values.draw(generator) if isinstance(values, Range) else generator.choice(values)
+            for key, values in file.axes.items()
+        }
+
+
+def _crossed(file: SweepFile) -> Iterator[Point]:
+    lists = [values for values in file.axes.values() if not isinstance(values, Range)]
+    return (dict(zip(file.axes, values, strict=True)) for values in itertools.product(*lists))
 
 
 def _in_order(file: SweepFile, point: Point) -> Point:

@@ -50,7 +50,9 @@ def run_sweep(
         stretch = stretch_of(folder, plan, number)
         enter(stretch)
         failures |= run_stretch(folder, plan, stretch, engine)
-    return failures
+    # One that failed in a stretch may have gone on in the next, from what it had come to.
+    standing = {trial.name for trial in plan.trials if folder.failure(trial).exists()}
+    return {name: outcome for name, outcome in failures.items() if name in standing}
 
 
 def stretch_of(folder: SweepFolder, plan: Plan, number: int) -> Stretch:

@@ -49,6 +49,11 @@ def parse_slots(text: str) -> list[Slot]:
         raise ValueError(f"GPU_IDS={text}: GPU {twice[0]} stands there twice; a GPU takes one trial at a time")
     if any(slot.gpus and CPU in slot.devices for slot in slots):
         raise ValueError(f"GPU_IDS={text}: a slot has GPUs or the CPU, not both")
+    if len({len(slot.devices) for slot in slots}) > 1:
+        raise ValueError(
+            f"GPU_IDS={text}: slots differ in size; the rows of a training step depend on it, so that trials could not "
+            "be compared"
+        )
     return [Slot(tuple(device if device == CPU else str(int(device)) for device in slot.devices)) for slot in slots]
 
 
@@ -87,6 +92,8 @@ def slot_environment(slot: Slot, slots: Sequence[Slot], environment: Mapping[str
         environment: Of this process; a number of threads that stands there is kept.
     """
     said = {"CUDA_VISIBLE_DEVICES": ",".join(slot.gpus)}
+    if slot.gpus:
+        said["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts; CUDA's own order is the fastest first
     if not slot.gpus and "OMP_NUM_THREADS" not in environment:
         # Without a limit every process takes all cores, and they slow each other down.
         processes = sum(device == CPU for place in slots for device in place.devices)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from utils.config_keys import KNOWN_KEYS, MAPPINGS, describe_unknown
+from utils.config_keys import GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
 from utils.config_types import ConfigPath, Group, NameOrFolder, Relation
 from utils.io import encode_json, read_json
 
@@ -23,6 +23,8 @@ TAKEN_KEYS = {
     "eval.split": "trials are compared on it, so it is the same in all; it can stand in set",
 }
 """Settings that cannot be an axis, and why."""
+LIST_KIND = "list[any]"
+"""What pydantic calls the list that an axis may be."""
 COMMON_KEYS = ("checkpoint.select", "eval.split")
 """Those of them that can be set for all trials."""
 
@@ -83,7 +85,7 @@ class SweepFile(Group):
     """Configurations to try first, whatever the search; each names every axis."""
     seeds: list[int] = Field(default=[7], min_length=1)
     """Seeds of training; every configuration is trained with each."""
-    draw_seed: int = 0
+    draw_seed: int = Field(default=0, ge=0)
     """Seed of the random points."""
     halving: Halving | None = None
     """None = every trial is trained to its end."""
@@ -117,26 +119,36 @@ def read_sweep_file(path: Path, overrides: Mapping[str, Any], checkpoint: str | 
     document = read_json(path)
     if not isinstance(document, dict):
         raise ValueError(f"{path}: the top level must be an object {{...}}")
-    if overrides:
-        held = document.get("set")
-        document["set"] = (held if isinstance(held, dict) else {}) | dict(overrides)
+    if overrides and isinstance(document.get("set", {}), dict):
+        document["set"] = document.get("set", {}) | dict(overrides)
     if checkpoint:
         document["checkpoint"] = checkpoint
+    faults, file = _key_faults(document), None
     try:
         file = SweepFile.model_validate_json(encode_json(document))
+        faults += _axis_faults(file)
     except ValidationError as error:
-        faults = [*dict.fromkeys(f"{path}: {_describe(fault)}" for fault in error.errors(include_url=False))]
+        errors = [fault for fault in error.errors(include_url=False) if not _is_of_other_kind(fault, document)]
+        faults += map(_describe, errors)
+    faults = [*dict.fromkeys(faults)]
+    if file is None or faults:
         head = f"{len(faults)} faults in the sweep file:\n" if len(faults) > 1 else ""
-        raise ValueError(head + "\n".join(faults)) from error
-    faults = [*_axis_faults(file), *_key_faults(file)]
-    if faults:
-        raise ValueError("\n".join(f"{path}: {fault}" for fault in faults))
+        raise ValueError(head + "\n".join(f"{path}: {fault}" for fault in faults))
     return file
+
+
+def _is_of_other_kind(error: ErrorDetails, document: Mapping[str, Any]) -> bool:
+    """Whether a fault is about the list that an axis would be if it were not written as a range, or the reverse."""
+    if len(error["loc"]) < 3 or error["loc"][0] != "axes":
+        return False
+    is_range = isinstance(document["axes"][error["loc"][1]], dict)
+    return is_range if error["loc"][2] == LIST_KIND else not is_range and error["type"] == "model_type"
 
 
 def _describe(error: ErrorDetails) -> str:
     # An axis is checked as a list and as a range, whose names stand in the place of a fault.
-    place = [str(part) for part in error["loc"] if part not in ("list[any]", "Range")]
+    kinds = (LIST_KIND, "Range", "function-after[_keep_relations(), Range]")
+    place = [str(part) for part in error["loc"] if part not in kinds]
     name = ".".join(place)
     if error["type"] == "extra_forbidden":
         groups: dict[str, type[Group]] = {"axes": Range, "halving": Halving}
@@ -156,7 +168,7 @@ def _describe(error: ErrorDetails) -> str:
         return ".".join([*place, error["msg"]])
     if place[0] == "axes" and len(place) == 2:
         return f'{name}: must be a list of values, or a range such as {{"low": 1e-5, "high": 1e-3, "scale": "log"}}'
-    return f"{name}: {error['msg'].replace('Input should', 'must', 1)}"
+    return f"{name}: {error['msg'].removeprefix('Value error, ').replace('Input should', 'must', 1)}"
 
 
 def _axis_faults(file: SweepFile) -> list[str]:
@@ -164,12 +176,15 @@ def _axis_faults(file: SweepFile) -> list[str]:
     for key, values in file.axes.items():
         if key in file.set:
             faults.append(f"{key}: is an axis and in set; keep one of the two")
+        for other in (*file.axes, *file.set):
+            if key in MAPPINGS and other.startswith(f"{key}.") or other in MAPPINGS and key.startswith(f"{other}."):
+                faults.append(f"{min(key, other)} and {max(key, other)}: one holds the other; keep one of the two")
         if isinstance(values, Range):
             if file.search == "grid":
                 faults.append(f"axes.{key}: a grid needs a list of values; a range is for search random")
         elif not values:
             faults.append(f"axes.{key}: is empty; list at least one value")
-        elif len({encode_json(value) for value in values}) < len(values):
+        elif len({_spell(value) for value in values}) < len(values):
             faults.append(f"axes.{key}: the same value stands there twice")
     for number, point in enumerate(file.include, start=1):
         missing = [key for key in file.axes if key not in point]
@@ -179,15 +194,21 @@ def _axis_faults(file: SweepFile) -> list[str]:
     return faults
 
 
-def _key_faults(file: SweepFile) -> list[str]:
+def _key_faults(document: Mapping[str, Any]) -> list[str]:
+    """Of the document as it was written, so that a fault elsewhere hides none of these."""
     faults = []
-    for place, keys, taken in (
-        ("axes", file.axes, [*TAKEN_KEYS]),
-        ("set", file.set, [key for key in TAKEN_KEYS if key not in COMMON_KEYS]),
-    ):
-        for key in keys:
+    for place, taken in (("axes", [*TAKEN_KEYS]), ("set", [key for key in TAKEN_KEYS if key not in COMMON_KEYS])):
+        keys = document.get(place)
+        for key in keys if isinstance(keys, dict) else ():
             if key in taken:
                 faults.append(f"{place}.{key}: {TAKEN_KEYS[key]}")
+            elif key in GROUPS:
+                faults.append(f"{place}.{key}: is a group; name its settings one by one, as in {place}: {key}.…")
             elif key not in KNOWN_KEYS and not key.startswith(tuple(f"{mapping}." for mapping in MAPPINGS)):
                 faults.append(f"{place}.{key}: {describe_unknown(key)}")
     return faults
+
+
+def _spell(value: Any) -> bytes:
+    """Numbers that are equal are spelt alike: 0 and 0.0."""
+    return encode_json(float(value) if isinstance(value, int) and not isinstance(value, bool) else value)

@@ -16,9 +16,19 @@ ALLOWED: dict[str, set[str]] = {
     "preprocessors": {"utils"},
     "models": {"utils"},
     "trainers": {"utils", "metrics", "preprocessors", "models"},
+    "sweeps": {"utils"},
 }
 PROGRAMS = {"finetune", "scripts", "benchmarks", "tests", "conftest"}
 HEAVY = {"torch", "transformers", "accelerate", "modelscope", "pycocoevalcap", "PIL", "numpy"}
+HEAVY_FOR_SWEEPS = HEAVY | {"scipy", "ray", "jinja2", "sklearn"}
+SWEEPS_HELP = """
+import runpy, sys
+sys.argv = ["sweeps", "--help"]
+try:
+    runpy.run_module("sweeps", run_name="__main__")
+except SystemExit:
+    print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
 
 
 def imported_packages(source: str) -> set[str]:
@@ -59,3 +69,12 @@ def test_config_import_loads_no_heavy_library():
     program = "import sys, utils.config; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, capture_output=True, text=True)
     assert HEAVY.isdisjoint(loaded.stdout.split())
+
+
+def test_sweeps_help_loads_no_heavy_library():
+    command = [sys.executable, "-c", SWEEPS_HELP]
+    done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert "usage: python -m sweeps" in done.stdout
+    loaded = {*done.stderr.split()}
+    assert "sweeps" in loaded
+    assert HEAVY_FOR_SWEEPS.isdisjoint(loaded)

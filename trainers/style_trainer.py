@@ -217,7 +217,7 @@ class StyleCaptionTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
-        if self.save_companions is not None:
+        if self.save_companions is not None and self.args.should_save:  # every process comes here, one of them writes
             self.save_companions(Path(output_dir or self.args.output_dir))
 
 

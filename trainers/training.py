@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -96,7 +97,7 @@ def build_trainer(
     rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
     steps_per_epoch = -(-len(train_examples) // rows_per_step)
     args.logging_steps = max(1, min(50, steps_per_epoch // 10))
-    args.eval_steps = args.save_steps = max(1, round(config.checkpoint.every_epochs * steps_per_epoch))
+    args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
     validation = Validation(
         captioner,
         config.eval.samples,

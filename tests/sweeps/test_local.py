@@ -26,7 +26,8 @@ with open(f"{folder}/{name}.txt", "a") as file:
     file.write(f"{devices};{threads};{begin};{time.monotonic()}\\n")
 turn = len(open(f"{folder}/{name}.txt").readlines())
 code = int(codes[min(turn, len(codes)) - 1])
-print("error: broken in turn", turn, flush=True) if code else None
+told = os.environ.get("TOLD", "broken in turn")
+print(told, turn, flush=True) if code else None
 if code == 9:
     os.kill(os.getpid(), 9)
 sys.exit(code)
@@ -73,12 +74,12 @@ def _runs(folder: Path) -> list[list[str]]:
 
 
 def test_local_engine_runs_one_job_at_a_time_on_each_slot(tmp_path):
-    engine = LocalEngine(parse_slots("0+1,2"), 0, Notes())
+    engine = LocalEngine(parse_slots("0+1,2+3"), 0, Notes())
     outcomes = engine.run([_job(tmp_path, f"job{i}", 0) for i in range(5)])
     assert outcomes == {f"job{i}": Outcome(0, 1, "") for i in range(5)}
     runs = _runs(tmp_path)
-    assert {devices for devices, *_ in runs} == {"0,1", "2"}
-    for devices in ("0,1", "2"):
+    assert {devices for devices, *_ in runs} == {"0,1", "2,3"}
+    for devices in ("0,1", "2,3"):
         times = sorted((float(begin), float(end)) for where, _, begin, end in runs if where == devices)
         assert len(times) >= 2
         assert all(earlier[1] < later[0] for earlier, later in zip(times, times[1:], strict=False))
@@ -104,8 +105,8 @@ def test_local_engine_starts_a_crashed_job_again_and_no_other(tmp_path):
     ]
     assert engine.run(jobs) == {
         "heals": Outcome(0, 3, ""),
-        "crashes": Outcome(7, 3, "exit code 7: error: broken in turn 3"),
-        "refused": Outcome(2, 1, "exit code 2: error: broken in turn 1"),
+        "crashes": Outcome(7, 3, "exit code 7: broken in turn 3"),
+        "refused": Outcome(2, 1, "exit code 2: broken in turn 1"),
         "fine": Outcome(0, 1, ""),
     }
     of_heals = [event[2:] for event in notes.events if event[1] == "heals"]
@@ -115,9 +116,15 @@ def test_local_engine_starts_a_crashed_job_again_and_no_other(tmp_path):
     ]
 
 
+def test_local_engine_knows_a_refusal_that_torchrun_turns_into_exit_code_1(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOLD", "error: no such picture in turn")
+    outcomes = LocalEngine(parse_slots("cpu"), 5, Notes()).run([_job(tmp_path, "refused", 1)])
+    assert outcomes == {"refused": Outcome(2, 1, "exit code 2: error: no such picture in turn 1")}
+
+
 def test_local_engine_tells_by_which_signal_a_job_was_ended(tmp_path):
     outcomes = LocalEngine(parse_slots("cpu"), 0, Notes()).run([_job(tmp_path, "killed", 9)])
-    assert outcomes == {"killed": Outcome(137, 1, "ended by signal 9: error: broken in turn 1")}
+    assert outcomes == {"killed": Outcome(137, 1, "ended by signal 9: broken in turn 1")}
 
 
 def test_local_engine_that_is_interrupted_leaves_no_process(tmp_path, monkeypatch):
