@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from preprocessors.styles import resolve_styles
 from trainers import tasks as tasks_module
@@ -272,3 +273,12 @@ def test_cached_features_give_the_losses_of_the_pictures(scst_document, tmp_path
         losses.append([row["train/loss"] for row in rows if "train/loss" in row])
         assert not (config.work_dir / "features.f32").exists()
     assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_only_the_process_that_saves_writes_into_a_checkpoint(scst_document, load, tmp_path, monkeypatch, saves):
+    """Every process calls _save; where another has still to make the folder, writing beside it would fail."""
+    trainer = _trainer(load(scst_document))
+    monkeypatch.setattr(TrainingArguments, "should_save", property(lambda self: saves))
+    trainer._save(str(tmp_path / "checkpoint"))
+    assert (tmp_path / "checkpoint/styles.json").exists() == saves
