@@ -81,9 +81,12 @@ def make_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _epochs(text: str) -> float:
-    epochs = float(text)
+    try:
+        epochs = float(text)
+    except ValueError:
+        epochs = 0.0
     if not 0 < epochs < float("inf"):
-        raise ValueError("must be above 0")
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of epochs above 0, such as 0.5")
     return epochs
 
 

@@ -193,7 +193,11 @@ class Board:
     def _read(self, row: _Row) -> None:
         run = Run(self.folder.run(row.trial))
         row.progress = read_progress(run)
-        results = read_results(run, self.plan.split)
+        try:
+            results = read_results(run, self.plan.split)
+        except ValueError as error:  # told again, and then for good, when the sweep is ranked
+            logger.warning("%s", error)
+            return
         if results is not None:
             row.state, row.cider = "trained", get_number(results, "overall.CIDEr")
 

@@ -22,13 +22,13 @@ from sweeps.folder import (
 )
 from sweeps.halving import rungs_of
 from sweeps.jobs import Engine, finetune_command, in_shell, job_of
-from sweeps.leaderboard import make_leaderboard, write_leaderboard
+from sweeps.leaderboard import check_ranked, make_leaderboard, write_leaderboard
 from sweeps.local import LocalEngine
-from sweeps.plan import Plan, load_plan
+from sweeps.plan import Plan, check_files, load_plan
 from sweeps.promote import promote
 from sweeps.scheduler import run_sweep, stretch_of
 from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
-from sweeps.slurm import check_not_queued, run_task, submit
+from sweeps.slurm import check_not_queued, check_slurm, run_task, submit
 from sweeps.slurm_scripts import describe_submission
 from utils.io import encode_json, parse_value
 from utils.logging import setup_logging
@@ -51,8 +51,11 @@ def run_command(options: argparse.Namespace) -> int:
     if options.dry_run:
         print_commands(options, folder, plan, slots)
         return 0
+    check_files(plan)
     if options.engine == "local":
         check_gpus(slots)
+    if options.engine == "slurm":
+        check_slurm()
     with locked(folder):
         if options.engine == "slurm":
             print_json(submit(folder, plan, slots, options.sbatch))
@@ -72,6 +75,7 @@ def run_here(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots
             failures = run_sweep(folder, plan, engine, board.enter)
     finally:
         results = finish(folder, plan)
+    check_ranked(make_leaderboard(folder, plan))
     print_json(results)
     return 1 if failures else 0
 
@@ -88,7 +92,10 @@ def make_engine(options: argparse.Namespace, slots: Sequence[Slot], plan: Plan, 
 def report_command(options: argparse.Namespace) -> int:
     """Write the results of a sweep again."""
     folder = SweepFolder(options.folder)
-    print_json(finish(folder, read_plan(folder)))
+    plan = read_plan(folder)
+    results = finish(folder, plan)
+    check_ranked(make_leaderboard(folder, plan))
+    print_json(results)
     return 0
 
 
@@ -129,7 +136,7 @@ def finish(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
     return {
         "sweep": str(folder.root),
         "metric": board["metric"],
-        "best": best if best["state"] == "trained" else None,
+        "best": best if best["state"] == "trained" and best["metric"] is not None else None,
         "configurations": {state: states.count(state) for state in dict.fromkeys(states)},
     }
 

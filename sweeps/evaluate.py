@@ -10,7 +10,7 @@ from typing import Any
 from sweeps.folder import SweepFolder, read_plan
 from sweeps.jobs import Job, Outcome
 from sweeps.local import LocalEngine
-from sweeps.progress import read_results
+from sweeps.progress import has_weights, read_results
 from sweeps.slots import Slot
 from utils.config import load_config
 from utils.runs import Run
@@ -43,14 +43,14 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         sweep = SweepFolder(folder)
         if sweep.plan.exists():
-            runs += [sweep.run(trial) for trial in read_plan(sweep).trials if Run(sweep.run(trial)).output.is_dir()]
-        elif Run(folder).output.is_dir() and Run(folder).config_file.exists():
+            runs += [run for trial in read_plan(sweep).trials if has_weights(Run(run := sweep.run(trial)).output)]
+        elif has_weights(Run(folder).output) and Run(folder).config_file.exists():
             runs.append(folder)
         else:
-            raise FileNotFoundError(f"{folder}: no trained run there; it needs config.json and output/")
+            raise FileNotFoundError(f"{folder}: no trained run there; it needs config.json and output/ with weights")
     if not runs:
         raise FileNotFoundError(f"{', '.join(map(str, folders))}: no trained run there")
-    return list(dict.fromkeys(runs))
+    return list({run.resolve(): run for run in runs}.values())
 
 
 def evaluate_runs(
@@ -78,7 +78,8 @@ def evaluate_runs(
         if settings and _is_ranked_by(run, splits[run]):
             raise ValueError(
                 f"--set: the leaderboard of its sweep ranks {run} by its results on {splits[run]}, which must not be "
-                "replaced by others; evaluate another split, or the promoted model"
+                "replaced by others; evaluate another split, or the model into another folder with "
+                f"finetune.py eval --conf {run}/config.json --checkpoint {run}/output --set work_dir=..."
             )
         command = ("eval", "--conf", str(run / "config.json"), "--set", f"work_dir={run}", "--split", splits[run])
         jobs[run] = Job(str(run), (*command, *arguments), run / "eval.log")
@@ -95,5 +96,5 @@ def evaluate_runs(
 
 
 def _is_ranked_by(run: Path, split: str) -> bool:
-    sweep = SweepFolder(run.absolute().parent.parent)
+    sweep = SweepFolder(run.resolve().parent.parent)
     return sweep.plan.exists() and read_plan(sweep).split == split

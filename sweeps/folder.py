@@ -53,6 +53,11 @@ class SweepFolder:
         return self.root / "best.json"
 
     @property
+    def choices(self) -> Path:
+        """Which configurations were chosen for each stretch of successive halving."""
+        return self.root / "choices.json"
+
+    @property
     def closed(self) -> Path:
         """There once the losers' weights are deleted: the sweep cannot go on."""
         return self.root / "closed.json"

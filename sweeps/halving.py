@@ -1,7 +1,7 @@
 """Successive halving: how far each configuration is trained, and which go on.
 
-Everything is a function of the trials' own files, so that every process of a sweep that asks gets the same answer,
-and one that was interrupted goes on where it stood.
+Everything is a function of the sweep's files, so that every process of a sweep that asks gets the same answer, and one
+that was interrupted goes on where it stood.
 
 Source:
     Jamieson and Talwalkar 2016, arXiv:1502.07943. Unlike there, a configuration that goes on is not trained anew: its
@@ -19,6 +19,7 @@ from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Trial
 from sweeps.progress import read_progress, read_results
 from sweeps.sweep_file import Halving
+from utils.io import read_json, write_json
 from utils.runs import Run
 
 EPOCH_DIGITS = 4
@@ -58,12 +59,32 @@ def rungs_of(plan: Plan) -> list[Rung]:
 
 def points_in(folder: SweepFolder, plan: Plan, rung: int) -> list[int]:
     """Numbers of the configurations that take part in a stretch, best first; all stretches before it have ended."""
-    rungs = rungs_of(plan)
+    rungs, recorded = rungs_of(plan), read_choices(folder)
     chosen = list(dict.fromkeys(trial.point for trial in plan.trials))
-    for earlier, later in zip(rungs[:rung], rungs[1 : rung + 1], strict=True):
-        values = point_values(folder, plan, earlier.epochs or 0.0)
-        chosen = choose(chosen, values, later.points)
+    for number in range(1, rung + 1):
+        values = point_values(folder, plan, rungs[number - 1].epochs or 0.0)
+        chosen = recorded.get(str(number)) or choose(chosen, values, rungs[number].points)
     return chosen
+
+
+def read_choices(folder: SweepFolder) -> dict[str, list[int]]:
+    """By number of the stretch the configurations that were chosen for it, as far as that is recorded."""
+    return dict(read_json(folder.choices)) if folder.choices.exists() else {}
+
+
+def record_choice(folder: SweepFolder, plan: Plan, rung: int) -> None:
+    """Write down who takes part in a stretch, so that nothing that happens later changes it.
+
+    Where too few were left to choose from it stays open: those that failed are tried again by the next start.
+    """
+    chosen, recorded = points_in(folder, plan, rung), read_choices(folder)
+    if rung and str(rung) not in recorded and len(chosen) == rungs_of(plan)[rung].points:
+        write_json(folder.choices, recorded | {str(rung): chosen})
+
+
+def is_over(folder: SweepFolder, rung: int) -> bool:
+    """Whether a stretch has ended for good, because it is recorded who takes part in the next."""
+    return str(rung + 1) in read_choices(folder)
 
 
 def choose(points: list[int], values: Mapping[int, float], count: int) -> list[int]:

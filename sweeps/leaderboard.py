@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sweeps.folder import SweepFolder
-from sweeps.halving import points_in, rungs_of
+from sweeps.halving import is_over, points_in, rungs_of
 from sweeps.plan import Plan, Trial, trial_overrides
 from sweeps.progress import get_number, read_progress, read_results
 from utils.config import load_config
@@ -49,7 +49,9 @@ def make_leaderboard(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
     for number in range(len(comparisons)):
         compared = set(points_in(folder, plan, number))
         taking_part = [row for row in rows if row["point"] in compared]
-        if all(row["at_comparisons"][number] is not None or row["state"] == "failed" for row in taking_part):
+        if is_over(folder, number) or all(
+            row["at_comparisons"][number] is not None or row["state"] == "failed" for row in taking_part
+        ):
             chosen = set(points_in(folder, plan, number + 1))
             for row in taking_part:
                 if row["state"] == "open" and row["point"] not in chosen:
@@ -77,6 +79,21 @@ def best_trial(board: Mapping[str, Any], plan: Plan) -> Trial | None:
     trained = [trial for trial in first["trials"] if trial["metric"] is not None]
     name = max(trained, key=lambda trial: trial["metric"])["name"]
     return next(trial for trial in plan.trials if trial.name == name)
+
+
+def check_ranked(board: Mapping[str, Any]) -> None:
+    """Refuse a sweep whose trained trials have no number to rank them by.
+
+    Raises:
+        ValueError: Saying where the reason is told, and what to do.
+    """
+    trained = [row for row in board["configurations"] if row["state"] == "trained"]
+    if trained and all(row["metric"] is None for row in trained):
+        results = f"{trained[0]['trials'][0]['run']}/eval/{board['split']}.json"
+        raise ValueError(
+            f"metric={board['metric']}: is not in the results of the trained trials; unavailable in {results} says "
+            "why, if it could not be computed. Change metric in the sweep file and give the same command again"
+        )
 
 
 def write_leaderboard(folder: SweepFolder, plan: Plan, board: dict[str, Any]) -> None:

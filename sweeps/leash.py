@@ -4,13 +4,15 @@
 
 Standard input is the leash: when its other end is closed, by wish or because that process died in whatever way, the
 command and everything that it has started is ended: asked with SIGTERM, so that it can clean up, and killed after
-a while. LOCK is held meanwhile, so that a second start elsewhere waits until the first is really gone. What the
+a while. LOCK is held meanwhile, by the command too, so that a second start elsewhere waits until the first is really
+gone. What the
 command says is appended to LOG, after a line with === and the command. The exit code is the command's.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import shlex
@@ -25,7 +27,6 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from filelock import FileLock, Timeout
 
 GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL."""
@@ -33,7 +34,7 @@ LOCK_SECONDS = 60.0
 """Wait for an earlier start that is being ended."""
 LOCKED = 75
 """Exit code if that did not end; EX_TEMPFAIL of sysexits.h."""
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Of Linux's prctl."""
 
 
@@ -53,19 +54,21 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(number, stop)
     adopt_orphans()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock, timeout=LOCK_SECONDS), open(log, "ab") as output:
-            began = datetime.now().astimezone().isoformat(timespec="seconds")
-            output.write(f"=== {began} {shlex.join(command)}\n".encode())
-            output.flush()
-            return run(command, output.fileno(), sys.stdin.fileno(), stopped)
-    except Timeout:
-        with open(log, "ab") as output:
-            output.write(f"error: {lock}: another process has been working on this for a minute\n".encode())
-        return LOCKED
+    with open(lock, "ab") as lock_file, open(log, "ab") as output:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _take(lock_file.fileno()):
+            if stopped.is_set() or _is_let_go(sys.stdin.fileno()):
+                return 128 + signal.SIGTERM
+            if time.monotonic() > deadline:
+                output.write(f"error: {lock}: another process has been working on this for a minute\n".encode())
+                return LOCKED
+        began = datetime.now().astimezone().isoformat(timespec="seconds")
+        output.write(f"=== {began} {shlex.join(command)}\n".encode())
+        output.flush()
+        return run(command, output.fileno(), sys.stdin.fileno(), stopped, hold=(lock_file.fileno(),))
 
 
-def run(command: Sequence[str], output: int, leash: int, stopped: threading.Event) -> int:
+def run(command: Sequence[str], output: int, leash: int, stopped: threading.Event, hold: Sequence[int] = ()) -> int:
     """Run a command until it ends or is to be ended; nothing that it started is left then.
 
     Args:
@@ -73,13 +76,20 @@ def run(command: Sequence[str], output: int, leash: int, stopped: threading.Even
         output: File descriptor for what it says.
         leash: File descriptor; the command is ended when its other end is closed.
         stopped: Set to end the command as well.
+        hold: File descriptors that the command keeps open, so that a lock on them lasts as long as it does.
 
     Returns:
         Its exit code; 128 and the number of the signal that ended it.
     """
     # A session of its own: Ctrl-C in the terminal reaches the scheduler alone, which decides.
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=hold,
+        preexec_fn=end_with_parent,
     )
     while process.poll() is None and not stopped.is_set() and not _is_let_go(leash):
         pass
@@ -96,6 +106,12 @@ def adopt_orphans() -> None:
     """Become the parent of grandchildren whose parent dies, so that they can be found; Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Ask to be sent SIGTERM when the parent dies, even if it is killed; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def kill_descendants() -> None:
@@ -123,6 +139,14 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _is_let_go(leash: int, seconds: float = 0.1) -> bool:

@@ -13,6 +13,9 @@ from sweeps.sweep_file import Point, Range, SweepFile, read_sweep_file
 from utils.config import RunConfig, load_config
 from utils.io import encode_json, read_json
 
+RESULT_GROUPS = ("overall", "per_style", "style", "diversity")
+"""Of the results JSON, those with numbers to rank by."""
+TOKENIZER_KEYS = ("model.name", "model.preset", "model.bpe_size")
 MAX_DRAWS = 1000
 """Tries to find one more point that is new and breaks no rule."""
 MAX_SHUFFLED = 100_000
@@ -71,6 +74,24 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None, checkpoint
     return Plan(file, base, trials, epochs, first.checkpoint.select, first.eval.split)
 
 
+def check_files(plan: Plan) -> None:
+    """Refuse what would end trials in their first seconds: data or a model that is not there.
+
+    Raises:
+        ValueError: Naming the setting and the path.
+    """
+    for config in (_load_trial(plan.file, trial) for trial in plan.trials):
+        for key, path in (("data.annotations", config.data.annotations), ("data.images", config.data.images)):
+            if path is not None and not path.exists() and config.data.format != "drawn_scenes":
+                raise ValueError(f"{key}={path}: is not there; check the path (it is relative to {Path.cwd()})")
+        name = config.model.name
+        # What may be the id of a model on the hub is for finetune.py to look up.
+        if name and not Path(name).is_dir() and (name.count("/") != 1 or Path(name).parent.is_dir()):
+            raise ValueError(
+                f"model.name={name}: there is no such folder; train a captioner first, or correct the path"
+            )
+
+
 def trial_overrides(file: SweepFile, trial: Trial) -> list[str]:
     """``key=value`` for each setting in which a trial differs from the base, its folder excepted."""
     settings = file.set | trial.settings | {"train.seed": trial.seed}
@@ -104,13 +125,26 @@ def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
             "some trials would choose checkpoints by loss, others by CIDEr; put checkpoint.select into set"
         )
     group, _, name = file.metric.partition(".")
-    if group == "overall" and any(name not in config.eval.metrics for config in configs):
+    if group not in RESULT_GROUPS or (
+        group == "overall" and any(name not in config.eval.metrics for config in configs)
+    ):
         computed = ", ".join(f"overall.{metric}" for metric in configs[0].eval.metrics)
-        raise ValueError(f"metric={file.metric}: is not among eval.metrics, so no trial has it; there are {computed}")
+        raise ValueError(f"metric={file.metric}: no trial has it; eval.metrics gives {computed}")
     if file.halving is None:
         return
     if len({config.train.epochs for config in configs}) > 1:
         raise ValueError("axes.train.epochs: successive halving compares trials of one length; remove one of the two")
+    if file.halving.first >= configs[0].train.epochs:
+        raise ValueError(
+            f"halving.first={file.halving.first:g}: trials end after train.epochs={configs[0].train.epochs}; "
+            "compare them earlier, or set halving to null"
+        )
+    tokenizers = [key for key in TOKENIZER_KEYS if key in file.axes]
+    if tokenizers and configs[0].checkpoint.select == "loss":
+        raise ValueError(
+            f"axes.{tokenizers[0]}: likelihoods of models with different tokens cannot be compared; "
+            "put checkpoint.select=CIDEr into set, or set halving to null"
+        )
     every = max(config.checkpoint.every_epochs for config in configs)
     if every > file.halving.first:
         raise ValueError(

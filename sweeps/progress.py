@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -51,7 +52,7 @@ class Progress:
             The number; None if training has not come so far.
         """
         until = self.validation_at(epochs)
-        if until is None:
+        if until is None or self._best([until], select) is None:  # a loss that is no number is written as null
             return None
         return self._best([found for found in self.validations if found.step <= until.step], select)
 
@@ -92,6 +93,11 @@ def read_progress(run: Run) -> Progress:
     ]
     last = ordered[-1]
     return Progress(last["global_step"], last.get("epoch", 0.0), losses[-1] if losses else None, tuple(validations))
+
+
+def has_weights(model: Path) -> bool:
+    """Whether a model folder has its weights; those of a sweep's losers may have been deleted."""
+    return any(path.suffix in (".bin", ".safetensors") for path in model.glob("*"))
 
 
 def read_results(run: Run, split: str) -> dict[str, Any] | None:

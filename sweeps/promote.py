@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.folder import SweepFolder, check_open
-from sweeps.leaderboard import best_trial, make_leaderboard
+from sweeps.leaderboard import best_trial, check_ranked, make_leaderboard
 from sweeps.plan import Plan, Trial
-from sweeps.progress import read_results
+from sweeps.progress import get_number, has_weights, read_results
 from utils.io import read_json, write_json
 from utils.runs import REPOSITORY, Run, describe_environment
 
@@ -42,20 +43,23 @@ def promote(
         delete_losers: Delete the weights of all other trials, checkpoints included; the sweep cannot go on then.
 
     Returns:
-        Where the model is, the trial, its metric, and ``freed_bytes``; all else is in ``provenance.json`` there.
+        Where the model is, the trial, its metric, the interval of its configuration, and ``freed_bytes``; all else is
+        in ``provenance.json`` there.
 
     Raises:
         ValueError: If nothing is trained, ``to`` holds something else, the copy is not right, or losers are to be
             deleted while trials are still open.
     """
-    to = to.absolute()
+    to = to.resolve()
     board = make_leaderboard(folder, plan)
     chosen = _choose(board, plan, trial)
+    if (folder.root / "trials").resolve() in (to, *to.parents):
+        raise ValueError(f"{to}: is inside the trials of the sweep; give another folder with --to")
     if delete_losers:
-        _check_finished(folder, board)
+        _check_finished(folder, board, chosen, to)
     source = folder.run(chosen) / "output"
-    if not source.is_dir():
-        raise ValueError(f"{source}: the trained model of {chosen.name} is not there any more")
+    if not has_weights(source):
+        raise ValueError(f"{source}: the weights of {chosen.name} are not there any more")
     files = hash_files(source)
     if not _holds(to, files):
         provenance = describe_origin(folder, plan, board, chosen) | {"files_sha256": files}
@@ -65,14 +69,19 @@ def promote(
     origin = read_json(to / PROVENANCE)
     said = {"promoted": str(to)} | {key: origin[key] for key in ("trial", "metric", "value", "interval")}
     if delete_losers:
-        write_json(folder.closed, {"promoted": str(to.resolve()), "trial": chosen.name})
+        write_json(folder.closed, {"promoted": str(to), "trial": chosen.name})
         losers = [folder.run(other) for other in plan.trials if other != chosen]
         said["freed_bytes"] = sum(delete_weights(run) for run in losers)
+        check_model(to, files)
     return said
 
 
 def describe_origin(folder: SweepFolder, plan: Plan, board: dict[str, Any], trial: Trial) -> dict[str, Any]:
-    """Where a model comes from: what is needed to judge it, and to train it again."""
+    """Where a model comes from: what is needed to judge it, and to train it again.
+
+    The ``interval`` is that of the configuration, whose seeds have ``configuration_mean``. The model was chosen by
+    these numbers, so all of them are optimistic.
+    """
     run = Run(folder.run(trial))
     row = next(row for row in board["configurations"] if row["point"] == trial.point)
     results = read_results(run, plan.split) or {}
@@ -84,7 +93,8 @@ def describe_origin(folder: SweepFolder, plan: Plan, board: dict[str, Any], tria
         "settings": trial.settings,
         "seed": trial.seed,
         "metric": board["metric"],
-        "value": row["metric"],
+        "value": get_number(results, board["metric"]),
+        "configuration_mean": row["metric"],
         "interval": row["interval"],
         "interval_over": row["interval_over"],
         "split": plan.split,
@@ -110,8 +120,7 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 def copy_checked(source: Path, to: Path, files: dict[str, str], provenance: dict[str, Any]) -> None:
     """Copy a model aside, check it, and rename it into its place, which must be free."""
-    aside = to.with_name(f".{to.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     try:
         shutil.copytree(source, aside)
         for name in files:
@@ -147,7 +156,7 @@ def delete_weights(run: Path) -> int:
     freed = 0
     for name in ("checkpoints", "output"):
         place = run / name
-        if place.is_symlink() or not place.is_dir():
+        if run.is_symlink() or place.is_symlink() or not place.is_dir():
             continue
         doomed = [
             path for pattern in WEIGHTS for path in place.rglob(pattern) if path.is_file() and not path.is_symlink()
@@ -161,20 +170,21 @@ def delete_weights(run: Path) -> int:
 
 def _choose(board: dict[str, Any], plan: Plan, name: str | None) -> Trial:
     best = best_trial(board, plan)
-    if best is None:
+    if name is None and best is None:
+        check_ranked(board)
         raise ValueError("no trial of this sweep is trained yet; run it first")
-    if name is None:
+    if name is None and best is not None:
         return best
-    trained = [
-        trial["name"] for row in board["configurations"] for trial in row["trials"] if trial["metric"] is not None
-    ]
+    trained = [trial["name"] for row in board["configurations"] if row["state"] == "trained" for trial in row["trials"]]
     if name not in trained:
         raise ValueError(f"--trial {name}: no trained trial has that name; trained: {', '.join(trained)}")
     return next(trial for trial in plan.trials if trial.name == name)
 
 
-def _check_finished(folder: SweepFolder, board: dict[str, Any]) -> None:
-    check_open(folder)
+def _check_finished(folder: SweepFolder, board: dict[str, Any], chosen: Trial, to: Path) -> None:
+    # The same command again goes on where deleting was interrupted.
+    if not folder.closed.exists() or read_json(folder.closed) != {"promoted": str(to), "trial": chosen.name}:
+        check_open(folder)
     still = [str(row["point"]) for row in board["configurations"] if row["state"] == "open"]
     if still:
         raise ValueError(f"--delete_losers: configurations {', '.join(still)} are still open; let the sweep end first")

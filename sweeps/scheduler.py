@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sweeps.folder import SweepFolder
-from sweeps.halving import Rung, has_ended, points_in, rungs_of
+from sweeps.halving import Rung, has_ended, is_over, points_in, record_choice, rungs_of
 from sweeps.jobs import Engine, Outcome, job_of
 from sweeps.plan import Plan, Trial
 from utils.io import write_json
@@ -47,6 +47,9 @@ def run_sweep(
     check_results(folder, plan)
     failures: dict[str, Outcome] = {}
     for number in range(len(rungs_of(plan))):
+        if is_over(folder, number):
+            continue
+        record_choice(folder, plan, number)
         stretch = stretch_of(folder, plan, number)
         enter(stretch)
         failures |= run_stretch(folder, plan, stretch, engine)

@@ -20,7 +20,7 @@ from typing import Any
 
 from sweeps.board import Board
 from sweeps.folder import SweepFolder, enter_sweep, read_plan
-from sweeps.halving import has_ended, rungs_of
+from sweeps.halving import has_ended, is_over, record_choice, rungs_of
 from sweeps.local import LocalEngine
 from sweeps.plan import Plan
 from sweeps.scheduler import run_stretch, stretch_of
@@ -53,10 +53,7 @@ def submit(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: str = 
         ValueError: If there is no Slurm, the slots differ, an option is not possible, jobs of the sweep are still
             queued, its files are damaged, or sbatch refuses a job; those submitted before that one are cancelled.
     """
-    if shutil.which("sbatch") is None:
-        raise ValueError(
-            "--engine slurm: no sbatch on PATH; run this on a login node of the cluster, or leave --engine out"
-        )
+    check_slurm()
     check_not_queued(folder)
     batches = make_batches(folder, plan, slots, extra)
     enter_sweep(folder, plan, len(slots[0].devices))
@@ -77,6 +74,18 @@ def submit(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: str = 
     else:
         logger.info("every trial is done: nothing to submit")
     return _summary(folder, batches, jobs)
+
+
+def check_slurm() -> None:
+    """Refuse to go on without Slurm.
+
+    Raises:
+        ValueError: If there is no sbatch.
+    """
+    if shutil.which("sbatch") is None:
+        raise ValueError(
+            "--engine slurm: no sbatch on PATH; run this on a login node of the cluster, or leave --engine out"
+        )
 
 
 def check_not_queued(folder: SweepFolder) -> None:
@@ -134,6 +143,7 @@ def run_task(folder: SweepFolder, part: int, index: int, slot: Slot) -> int:
     place = given_slot(slot, os.environ)
     for earlier in range(1, part):
         _wait_until_over(folder, plan, earlier)
+    record_choice(folder, plan, part - 1)
     stretch = stretch_of(folder, plan, part - 1)
     if not 0 <= index < len(stretch.trials):
         logger.info("part %d has %d trials: nothing to do for task %d", part, len(stretch.trials), index)
@@ -164,6 +174,8 @@ def given_slot(wanted: Slot, environment: Mapping[str, str]) -> Slot:
 
 def _wait_until_over(folder: SweepFolder, plan: Plan, part: int) -> None:
     # Which trials go on follows from all of them, so one that was cancelled or ran out of time must not be passed over.
+    if is_over(folder, part - 1):
+        return
     stretch = stretch_of(folder, plan, part - 1)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:

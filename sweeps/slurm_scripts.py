@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sweeps.folder import SweepFolder
-from sweeps.halving import has_ended, rungs_of
+from sweeps.halving import has_ended, is_over, rungs_of
 from sweeps.plan import Plan, trial_overrides
 from sweeps.scheduler import check_results, stretch_of
 from sweeps.slots import Slot
@@ -108,6 +108,8 @@ def open_parts(folder: SweepFolder, plan: Plan) -> list[tuple[int, list[int]]]:
     """
     parts: list[tuple[int, list[int]]] = []
     for number, rung in enumerate(rungs_of(plan)):
+        if is_over(folder, number):
+            continue
         places = list(range(rung.points * len(plan.file.seeds)))
         if not parts:
             trials = stretch_of(folder, plan, number).trials

@@ -20,13 +20,13 @@ TAKEN_KEYS = {
     "work_dir": "every trial has a folder of its own; --work_dir names the sweep's",
     "train.seed": "list the seeds in seeds",
     "checkpoint.select": "trials are compared by it, so it is the same in all; it can stand in set",
-    "eval.split": "trials are compared on it, so it is the same in all; it can stand in set",
-}
+} | dict.fromkeys(
+    ("eval.split", "eval.styles", "data.format", "data.split", "data.val", "data.test", "data.styles"),
+    "trials are compared on the same rows, so it is the same in all; it can stand in set",
+)
 """Settings that cannot be an axis, and why."""
 LIST_KIND = "list[any]"
 """What pydantic calls the list that an axis may be."""
-COMMON_KEYS = ("checkpoint.select", "eval.split")
-"""Those of them that can be set for all trials."""
 
 Point = dict[str, Any]
 """A configuration: by dotted key the values on the axes."""
@@ -197,7 +197,7 @@ def _axis_faults(file: SweepFile) -> list[str]:
 def _key_faults(document: Mapping[str, Any]) -> list[str]:
     """Of the document as it was written, so that a fault elsewhere hides none of these."""
     faults = []
-    for place, taken in (("axes", [*TAKEN_KEYS]), ("set", [key for key in TAKEN_KEYS if key not in COMMON_KEYS])):
+    for place, taken in (("axes", [*TAKEN_KEYS]), ("set", ["work_dir", "train.seed"])):
         keys = document.get(place)
         for key in keys if isinstance(keys, dict) else ():
             if key in taken:

@@ -96,6 +96,8 @@ class PauseAfter(TrainerCallback):
         """Stop if it is time and there is something left to train."""
         if has_reached(state.epoch or 0.0, self.epochs) and state.global_step < state.max_steps:
             control.should_training_stop = True
+            # What a Trainer does when training is over would load the best weights, and delete this very checkpoint.
+            args.load_best_model_at_end, args.save_total_limit = False, None
 
 
 class ProgressBar(TrainerCallback):

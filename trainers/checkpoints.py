@@ -17,7 +17,9 @@ def last_checkpoint(run: Run) -> str | None:
     """Newest complete checkpoint of an interrupted run, or None."""
     numbered = [(path.name.removeprefix("checkpoint-"), path) for path in run.checkpoints.glob("checkpoint-*")]
     for _, folder in sorted(((int(number), path) for number, path in numbered if number.isdigit()), reverse=True):
-        if read_trainer_state(folder) is not None:
+        state = read_trainer_state(folder)
+        if state is not None:
+            _follow_move(folder, state)
             logger.info("resuming from %s", folder)
             return str(folder)
         logger.warning("%s: is not complete, because a save was interrupted; going on from an older one", folder)
@@ -30,6 +32,15 @@ def read_trainer_state(checkpoint: Path | str) -> TrainerState | None:
         return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _follow_move(folder: Path, state: TrainerState) -> None:
+    """Correct the place of the best checkpoint, which is written down as a path, after a run folder was moved."""
+    best = state.best_model_checkpoint
+    moved = folder.with_name(Path(best).name) if best else folder
+    if best and not Path(best).is_dir() and moved.is_dir():
+        state.best_model_checkpoint = str(moved)
+        state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
 
 def is_complete(state: TrainerState) -> bool:

@@ -87,8 +87,8 @@ class Run:
 
 
 def has_reached(epoch: float, wanted: float) -> bool:
-    """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs; both are fractions of whole steps."""
-    return epoch >= wanted - 1e-6
+    """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs, up to the four decimals that are logged."""
+    return epoch >= wanted - 1e-4
 
 
 def open_run(

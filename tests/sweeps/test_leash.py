@@ -145,7 +145,7 @@ def test_second_start_waits_until_the_first_is_gone(leash, tmp_path):
     pids = _pids(tmp_path / "first.log")
     second = leash(sys.executable, "-c", f"import os; print(os.path.exists('/proc/{pids[0]}'))", name="second")
     time.sleep(1)  # long enough to start, if it did not wait
-    assert not (tmp_path / "second.log").exists()
+    assert (tmp_path / "second.log").read_text() == ""
     first.stdin.close()
     assert second.wait(30) == 0
     assert (tmp_path / "second.log").read_text().splitlines()[-1] == "False"
@@ -157,3 +157,33 @@ def test_second_start_gives_up_when_the_first_stays(leash, tmp_path):
     second = leash(sys.executable, "-c", "pass", name="second", patch="leash.LOCK_SECONDS = 0.2")
     assert second.wait(30) == 75
     assert "another process has been working on this" in (tmp_path / "second.log").read_text()
+
+
+def test_killed_leash_takes_the_command_with_it_and_keeps_its_lock_until_then(leash, tmp_path):
+    """As the kernel does when memory runs out. The command takes a second to tidy up; a second start waits for it."""
+    slow = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()))\n"
+    alone = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(300)\n"
+    first = leash(sys.executable, "-c", slow + alone, name="first")
+    (pid,) = _pids(tmp_path / "first.log")
+    first.kill()
+    first.wait(10)
+    # A process that has ended and that nobody has asked for yet has no command line.
+    ask = f"import os; place = '/proc/{pid}/cmdline'; print(os.path.exists(place) and open(place).read() != '')"
+    second = leash(sys.executable, "-c", ask, name="second")
+    assert second.wait(30) == 0
+    assert (tmp_path / "second.log").read_text().splitlines()[-1] == "False"
+    assert _are_gone([pid], 0.1)
+
+
+@pytest.mark.parametrize("how", ["let go", signal.SIGTERM])
+def test_leash_that_waits_for_its_lock_can_be_let_go(leash, tmp_path, how):
+    leash(sys.executable, "-c", FAMILY, name="first")
+    _pids(tmp_path / "first.log")
+    second = leash(sys.executable, "-c", "print('was started')", name="second")
+    time.sleep(0.5)
+    if how == "let go":
+        second.stdin.close()
+    else:
+        second.send_signal(how)
+    assert second.wait(10) == 128 + signal.SIGTERM
+    assert (tmp_path / "second.log").read_text() == ""

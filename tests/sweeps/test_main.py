@@ -188,12 +188,12 @@ def test_dry_run_prints_commands_and_writes_nothing(sweep, tmp_path, capsys):
 
 def test_dry_run_for_another_machine_prints_the_commands_all_the_same(sweep, capsys, monkeypatch):
     monkeypatch.setattr(slots_module, "count_gpus", lambda: 1)
-    assert main(["run", "0+1,3", *sweep[2:], "--dry-run"]) == 0
+    assert main(["run", "0+1,2+3", *sweep[2:], "--dry-run"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("CUDA_VISIBLE_DEVICES=0,1 ")
     assert "-m torch.distributed.run --standalone --nproc_per_node 2" in captured.out.splitlines()[0]
-    assert captured.out.splitlines()[1].startswith("CUDA_VISIBLE_DEVICES=3 ")
-    assert "there is no GPU 1, 3: this machine has GPU 0 only" in captured.err
+    assert captured.out.splitlines()[1].startswith("CUDA_VISIBLE_DEVICES=2,3 ")
+    assert "there is no GPU 1, 2, 3: this machine has GPU 0 only" in captured.err
 
 
 def test_run_refuses_a_gpu_that_is_not_there(sweep, capsys, monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.plan import Plan, describe_point, load_plan, trial_overrides
+from sweeps.plan import Plan, check_files, describe_point, load_plan, trial_overrides
 from utils.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -211,3 +211,50 @@ def test_shipped_sweep_file_loads(path: Path, monkeypatch: pytest.MonkeyPatch):
     plan = load_plan(path, checkpoint=document.get("checkpoint") or "work_dir/somewhere/output")
     assert len(plan.trials) == plan.trials[-1].point * len(document.get("seeds", [7]))
     assert [trial.settings for trial in plan.trials[: len(document.get("include", []))]] == document.get("include", [])
+
+
+@pytest.mark.parametrize("metric", ["CIDEr", "overal.CIDEr", "provenance.seed"])
+def test_load_plan_metric_that_is_in_no_results_is_refused(make_plan: Make, metric: str):
+    with pytest.raises(ValueError, match=f"metric={metric}: no trial has it; eval.metrics gives overall.Bleu_1"):
+        make_plan(metric=metric)
+
+
+def test_load_plan_halving_that_would_compare_after_the_end_is_refused(make_plan: Make):
+    with pytest.raises(ValueError, match="halving.first=2: trials end after train.epochs=2; compare them earlier"):
+        make_plan(halving={"first": 2})
+
+
+def test_load_plan_likelihoods_of_other_tokens_are_not_compared(make_plan: Make):
+    axes = {"model.bpe_size": [300, 400]}
+    with pytest.raises(ValueError, match="axes.model.bpe_size: likelihoods of models with different tokens"):
+        make_plan(axes=axes, halving={"first": 0.5})
+    assert len(make_plan(axes=axes).trials) == 2
+    assert make_plan(axes=axes, halving={"first": 0.5}, set={"checkpoint.select": "CIDEr"}).select == "CIDEr"
+
+
+@pytest.mark.parametrize("key", ["eval.styles", "data.val", "data.split"])
+def test_load_plan_axes_over_the_rows_that_trials_are_compared_on_are_refused(make_plan: Make, key: str):
+    with pytest.raises(ValueError, match=f"axes.{key}: trials are compared on the same rows"):
+        make_plan(axes={key: ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data.format": "jsonl", "data.annotations": "nowhere", "data.images": "."}, "data.annotations=nowhere"),
+        ({"data.format": "jsonl", "data.annotations": ".", "data.images": "nowhere"}, "data.images=nowhere"),
+        (
+            {"model.preset": None, "model.name": "work/run/output"},
+            "model.name=work/run/output: there is no such folder",
+        ),
+        ({"model.preset": None, "model.name": "conf/output"}, "model.name=conf/output: there is no such folder"),
+    ],
+)
+def test_check_files_names_what_every_trial_would_miss(make_plan: Make, settings: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        check_files(make_plan(set=settings))
+
+
+def test_check_files_leaves_the_hub_to_finetune(make_plan: Make):
+    check_files(make_plan(set={"model.preset": None, "model.name": "damo/ofa_image-caption_coco_large_en"}))
+    check_files(make_plan())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.progress import Progress, Validation, get_number, read_progress, read_results
+from sweeps.progress import Progress, Validation, get_number, has_weights, read_progress, read_results
 from utils.runs import Run
 
 WriteRun = Callable[..., Run]
@@ -148,3 +148,19 @@ def test_read_results_cut_short_names_the_file_and_the_remedy(tmp_path: Path, wr
 def test_get_number_by_place(place: str, expected: float | None):
     overall: dict[str, Any] = {"CIDEr": 0.25, "n": 3, "SPICE": None, "good": True, "name": "7"}
     assert get_number({"overall": overall, "style": {"by": {"x": 0.5}}}, place) == expected
+
+
+def test_value_at_a_comparison_whose_loss_is_no_number_is_none(read: Callable[..., Progress]):
+    """NaN is written as null. That it was better before must not carry a diverged run over the comparison."""
+    diverged = '{"global_step": 100, "epoch": 1.0, "val/loss": null, "val/nll": null}\n'
+    progress = read(VALIDATION + diverged)
+    assert progress.value_at(0.5, "loss") == -4.0
+    assert progress.value_at(1.0, "loss") is None
+
+
+def test_has_weights_is_false_once_they_were_deleted(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    assert not has_weights(tmp_path)
+    assert not has_weights(tmp_path / "nowhere")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert has_weights(tmp_path)

@@ -50,6 +50,7 @@ def test_promote_copies_the_best_with_its_origin(finished):
     assert origin["settings"] == {"train.lr": 2e-3}
     assert origin["config"] == {"of": "002-seed7"}
     assert (origin["seed"], origin["configurations"], origin["split"]) == (7, 3, "val")
+    assert (origin["value"], origin["configuration_mean"], origin["interval"]) == (0.5, 0.5, [0.4, 0.6])
     assert set(origin["files_sha256"]) == {"pytorch_model.bin", "vocab.json"}
     assert _weights(folder.root) == sorted([*before, "best/pytorch_model.bin"])
 
@@ -122,7 +123,7 @@ def test_losers_keep_everything_if_the_copy_is_not_right(finished, monkeypatch, 
         promote(folder, plan, folder.root / "best", delete_losers=True)
     assert _weights(folder.root) == before
     assert not (folder.root / "best").exists()
-    assert not (folder.root / ".best.new").exists()
+    assert list(folder.root.glob(".best.*")) == []
     assert not folder.closed.exists()
 
 
@@ -143,6 +144,61 @@ def test_a_best_that_was_damaged_afterwards_costs_no_loser(finished):
     with pytest.raises(ValueError, match="holds something else"):
         promote(folder, plan, folder.root / "best", delete_losers=True)
     assert _weights(folder.root) == before
+
+
+@pytest.mark.parametrize("place", ["trials/003-seed7/output/best", "trials/x", "link/best", "best/../trials/y"])
+def test_promote_into_the_trials_is_refused(finished, place):
+    """There the model would be deleted with the losers, or taken for a trial."""
+    folder, plan = finished
+    (folder.root / "link").symlink_to(folder.root / "trials")
+    before = _weights(folder.root)
+    with pytest.raises(ValueError, match="is inside the trials of the sweep"):
+        promote(folder, plan, folder.root / place, delete_losers=True)
+    assert _weights(folder.root) == before
+
+
+def test_deleting_that_was_interrupted_goes_on_with_the_same_command_only(finished, monkeypatch):
+    folder, plan = finished
+    deleted = []
+
+    def delete_one(run):
+        if deleted:
+            raise KeyboardInterrupt
+        deleted.append(run)
+        return delete_weights(run)
+
+    monkeypatch.setattr(module, "delete_weights", delete_one)
+    with pytest.raises(KeyboardInterrupt):
+        promote(folder, plan, folder.root / "best", delete_losers=True)
+    monkeypatch.setattr(module, "delete_weights", delete_weights)
+    with pytest.raises(ValueError, match="this sweep is closed"):
+        promote(folder, plan, folder.root / "other", delete_losers=True)
+    promote(folder, plan, folder.root / "best", delete_losers=True)
+    assert [name for name in _weights(folder.root) if name.startswith("trials/") and "002-seed7" not in name] == []
+    with pytest.raises(ValueError, match="the weights of 003-seed7 are not there any more"):
+        promote(folder, plan, folder.root / "third", trial="003-seed7")
+
+
+def test_promote_of_several_seeds_tells_the_models_own_number(make_sweep, write_run, monkeypatch):
+    monkeypatch.setattr(module, "OPEN_MODEL", OPEN_ANYTHING)
+    folder, plan = make_sweep(axes={"train.lr": [1e-3]}, seeds=[1, 2])
+    for trial, value in zip(plan.trials, (0.2, 0.4), strict=True):
+        run = write_run(folder.run(trial), {2.0: 1.0}, overall={"CIDEr": value})
+        write_json(run.config_file, {})
+        write_json(run.root / "environment.json", {})
+        (run.output / "model.safetensors").write_bytes(b"1")
+    said = promote(folder, plan, folder.root / "best")
+    assert (said["trial"], said["value"]) == ("001-seed2", 0.4)
+    origin = read_json(folder.root / "best" / PROVENANCE)
+    assert origin["configuration_mean"] == pytest.approx(0.3)
+    assert origin["interval_over"] == "seeds"
+
+
+def test_promote_without_the_number_to_rank_by_says_so(make_sweep, write_run):
+    folder, plan = make_sweep(axes={"train.lr": [1e-3]})
+    write_run(folder.run(plan.trials[0]), {2.0: 1.0}, overall={"CIDEr": None})
+    with pytest.raises(ValueError, match=r"metric=overall\.CIDEr: is not in the results of the trained trials"):
+        promote(folder, plan, folder.root / "best")
 
 
 def test_delete_weights_does_not_follow_links(tmp_path):

@@ -133,13 +133,39 @@ def test_run_sweep_crash_in_the_first_stretch_is_recorded_and_stops_no_other(
 
 
 def test_run_sweep_again_gives_crashed_trials_another_chance(make_sweep: MakeSweep, write_run: WriteRun):
-    folder, plan = make_sweep(**SIX)
+    folder, plan = make_sweep(**SIX | {"halving": None})
     run_sweep(folder, plan, FakeEngine(write_run, crashing=["006-seed7"]))
     again = FakeEngine(write_run)
     assert run_sweep(folder, plan, again) == {}
-    assert points_of(again.started) == [(6, 0.5), (6, 1.0), (6, None)]
+    assert points_of(again.started) == [(6, None)]
     assert states(folder, plan)[6] == "trained"
     assert not folder.failure(plan.trials[5]).exists()
+
+
+def test_run_sweep_again_keeps_the_choice_that_was_made_without_a_crashed_trial(
+    make_sweep: MakeSweep, write_run: WriteRun
+):
+    """Or a trial that crashed and would have been the best makes one more configuration be trained to the end."""
+    folder, plan = make_sweep(**SIX)
+    run_sweep(folder, plan, FakeEngine(write_run, crashing=["006-seed7"]))
+    before = states(folder, plan)
+    again = FakeEngine(write_run)
+    assert run_sweep(folder, plan, again) == {}
+    assert again.started == []
+    assert states(folder, plan) == before
+    assert before[6] == "failed"
+
+
+def test_run_sweep_again_tries_crashed_trials_where_too_few_were_left_to_choose_from(
+    make_sweep: MakeSweep, write_run: WriteRun
+):
+    folder, plan = make_sweep(**SIX)
+    crashing = [trial.name for trial in plan.trials[1:]]
+    run_sweep(folder, plan, FakeEngine(write_run, crashing=crashing))
+    assert states(folder, plan)[1] == "trained"
+    again = FakeEngine(write_run)
+    run_sweep(folder, plan, again)
+    assert {point for point, place in points_of(again.started) if place == 0.5} == {2, 3, 4, 5, 6}
 
 
 def test_run_sweep_in_which_all_crash_ends_with_all_failures(make_sweep: MakeSweep, write_run: WriteRun):

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from trainers.captioning import Captioner, Decoding
 from trainers.freezing import UNUSED_BY_CAPTIONING, freeze_parts
 from trainers.model_setup import set_up_model
 from trainers.pipeline import train
+from trainers.style_trainer import StyleCaptionTrainer
 from utils.io import read_jsonl
 
 SAME_DRAWS = {"freeze": ["batch_norm"], "warmup": 0.0, "lr": 0.5}
@@ -88,6 +90,31 @@ def test_paused_run_equals_one_that_never_paused(tiny_document, tmp_path, load):
     resumed = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
     for name, tensor in full.items():
         assert torch.equal(tensor, resumed[name]), name
+
+
+def test_pause_keeps_its_checkpoint_though_an_earlier_one_is_better(tiny_document, tmp_path, load, monkeypatch):
+    """A Trainer whose training is over keeps the best one only, if it is to keep one."""
+    tiny_document["checkpoint"] = {"every_epochs": 0.5, "keep": 1}
+    config = load(tiny_document)
+    rising = iter(range(1, 100))
+    loss = {"loss": 0.0, "nll": 0.0}
+    monkeypatch.setattr(StyleCaptionTrainer, "_validation_loss", lambda self: loss | {"loss": float(next(rising))})
+    paused = train(config, ["finetune.py"], tmp_path / "conf.json", 1)
+    assert paused["paused"]["global_step"] == 6
+    names = {path.name for path in (config.work_dir / "checkpoints").iterdir()}
+    assert names == {"checkpoint-3", "checkpoint-6"}  # the best, and where it goes on
+
+    moved = tmp_path / "elsewhere"
+    config.work_dir.rename(moved)
+    config = load(tiny_document | {"work_dir": str(moved)})
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    rows = [row for _, row in read_jsonl(moved / "metrics.jsonl") if "val/loss" in row]
+    assert [row["global_step"] for row in rows] == [3, 6, 9, 12]
+    best = load_file(moved / "checkpoints/checkpoint-3/model.safetensors")
+    final = torch.load(moved / "output/pytorch_model.bin", weights_only=True)
+    shared = [name for name in best if name in final]
+    assert len(shared) > 50
+    assert all(torch.equal(best[name], final[name]) for name in shared)
 
 
 def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path, load):
