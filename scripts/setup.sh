@@ -2,6 +2,7 @@
 # Makes .venv (Python 3.11 or newer) and installs the pinned requirements; does nothing where that is done already.
 #   bash scripts/setup.sh                              what running needs
 #   bash scripts/setup.sh --dev                        and what the tests need
+#   bash scripts/setup.sh --ray                        and what sweeps on a Ray cluster need; goes together with --dev
 #   PYTHON=/path/to/python3.12 bash scripts/setup.sh   a certain Python for a new .venv
 # All messages go to stderr, so that a calling script keeps stdout for its results.
 set -euo pipefail
@@ -31,11 +32,12 @@ find_python() {
 }
 
 requirements=(requirements.txt)
-case "${1:-}" in
-"") ;;
---dev) requirements+=(requirements-dev.txt) ;;
-*) fail "unknown option $1; the only one is --dev." ;;
-esac
+for option in "$@"; do
+    case "$option" in
+    --dev | --ray) requirements+=("requirements-${option#--}.txt") ;;
+    *) fail "unknown option $option; known: --dev, --ray." ;;
+    esac
+done
 
 # A .venv without pip is what an interrupted or refused `python -m venv` leaves behind.
 if ! is_recent .venv/bin/python || ! .venv/bin/python -c "import pip" 2>/dev/null; then
@@ -45,19 +47,24 @@ if ! is_recent .venv/bin/python || ! .venv/bin/python -c "import pip" 2>/dev/nul
         fail "'$python -m venv' failed (above); on Debian and Ubuntu install the python3-venv package."
 fi
 
-# One stamp for every set of requirement files that is installed; named by their contents, so an edit makes it stale.
+# A stamp for every requirements file that is installed; named by its content, so an edit makes it stale.
 stamp_of() {
-    cat "$@" | .venv/bin/python -c \
-        'import hashlib, sys; print(".venv/.stylecap-" + hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])'
+    local hash
+    hash="$(.venv/bin/python -c \
+        'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])' <"$1")"
+    echo ".venv/.stylecap-$1-$hash"
 }
-stamp="$(stamp_of "${requirements[@]}")"
-[[ -f "$stamp" ]] && exit 0
+missing=()
+for file in "${requirements[@]}"; do
+    [[ -f "$(stamp_of "$file")" ]] || missing+=("$file")
+done
+[[ ${#missing[@]} -eq 0 ]] && exit 0
 
 say "installing ${requirements[*]} into .venv (the first time takes minutes)"
-rm -f .venv/.stylecap-*
 arguments=()
 for file in "${requirements[@]}"; do arguments+=(--requirement "$file"); done
+for file in "${missing[@]}"; do rm -f ".venv/.stylecap-$file-"*; done
 PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install "${arguments[@]}" >&2 ||
     fail "pip could not install ${requirements[*]} (above); check the network and run this again."
-touch "$(stamp_of requirements.txt)" "$stamp"
+for file in "${missing[@]}"; do touch "$(stamp_of "$file")"; done
 say "done"
