@@ -86,7 +86,9 @@ running=$!
 processes=("$running" "${processes[@]}")
 
 wait_for 300 "a trial on the second node" grep -qs " on $second_node;" "$folder/sweep.log"
-trial="$(sed -n "s/.* \([^ ]*\) on $second_node;.*/\1/p" "$folder/sweep.log" | head -n 1)"
+line="$(grep -m 1 " on $second_node;" "$folder/sweep.log")" # 10:49:24 002-seed7 on 127.0.0.3; ...
+trial="${line#* }"
+trial="${trial%% on *}"
 has_checkpoint() { compgen -G "$sweep/trials/$trial/checkpoints/*/trainer_state.json" >/dev/null; }
 wait_for 600 "a checkpoint of $trial" has_checkpoint
 raylet="$(below "$second" raylet_socket_name | head -n 1)"

@@ -26,6 +26,7 @@ from sweeps.leaderboard import check_ranked, make_leaderboard, write_leaderboard
 from sweeps.local import LocalEngine
 from sweeps.plan import Plan, check_files, load_plan
 from sweeps.promote import promote
+from sweeps.ray_cluster import check_ray
 from sweeps.scheduler import run_sweep, stretch_of
 from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
 from sweeps.slurm import check_not_queued, check_slurm, run_task, submit
@@ -54,8 +55,10 @@ def run_command(options: argparse.Namespace) -> int:
     check_files(plan)
     if options.engine == "local":
         check_gpus(slots)
-    if options.engine == "slurm":
+    elif options.engine == "slurm":
         check_slurm()
+    else:
+        check_ray(options.address)
     with locked(folder):
         if options.engine == "slurm":
             print_json(submit(folder, plan, slots, options.sbatch))
