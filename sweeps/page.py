@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sweeps.measures import (
@@ -25,6 +24,7 @@ from sweeps.scales import shorten, show
 from sweeps.trends import describe_trend
 from utils.io import write_text
 from utils.runs import Run
+from utils.templates import open_templates
 
 LOOKS = {
     "best": "the best",
@@ -48,13 +48,7 @@ def write_page(path: Path, board: Mapping[str, Any], *, title: str) -> None:
         board: What ``sweeps.leaderboard.make_leaderboard`` returned.
         title: Headline, for example the name of the sweep's folder.
     """
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = open_templates(Path(__file__).parent / "templates")
     templates.filters |= {"number": _number, "span": _span, "show": show, "label": _label, "breakable": _breakable}
     content = _texts(board, title) | _pictures(board) | _table(board, path.parent)
     write_text(path, templates.get_template("leaderboard.html.j2").render(content))

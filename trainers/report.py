@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from preprocessors.images import DECODE_ERRORS
@@ -30,6 +29,7 @@ from trainers.report_tables import (
     whole_percent,
 )
 from utils.io import write_text
+from utils.templates import open_templates
 
 logger = logging.getLogger(__name__)
 
@@ -78,13 +78,7 @@ def write_report(
         settings: Decoding settings to name beside the captions.
         training: The other numbers logged in training, see :func:`trainers.report_charts.training_charts`.
     """
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = open_templates(Path(__file__).parent / "templates")
     templates.filters |= {form.__name__: form for form in (number, percent, place, span, whole_percent)}
     judged = results.get("style") or {}
     confusion = confusion_map(judged.get("confusion") or {})
