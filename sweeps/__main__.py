@@ -5,7 +5,7 @@
     python -m sweeps run cpu,cpu --conf conf/sweep_demo.json     the tiny CPU form: two trials side by side
     python -m sweeps report work_dir/sweep                       leaderboard.csv, .json, .html and best.json again
     python -m sweeps promote work_dir/sweep                      the best model into work_dir/sweep/best
-    python -m sweeps eval 0,1 work_dir/sweep --split test        trained runs again, side by side
+    python -m sweeps eval 0,1 work_dir/demo work_dir/demo_scst   trained runs again, side by side
 
 The same command goes on with a sweep that was interrupted. The last line on standard output is the result, one JSON
 object.
