@@ -262,13 +262,20 @@ def test_real_trials_are_paused_continued_and_evaluated(tiny_document, write_swe
     assert not (folder / "trials/001-seed7/output").exists()
     shutil.rmtree(folder / "trials/001-seed7")
 
-    evaluated = [sys.executable, "-m", "sweeps", "eval", "cpu", str(folder), "--set", "decode.num_beams=1"]
-    done = subprocess.run(evaluated, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+    file = folder / "trials/002-seed7/eval/val.json"
+    before = file.read_bytes()
+    evaluate = [sys.executable, "-m", "sweeps", "eval", "cpu", str(folder)]
+    refused = [*evaluate, "--set", "decode.num_beams=1"]
+    done = subprocess.run(refused, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+    assert done.returncode == 2
+    assert "which must not be replaced by others; evaluate another split" in done.stderr
+    assert file.read_bytes() == before
+    file.unlink()
+    done = subprocess.run(evaluate, capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout).values()
-    again = json.loads((folder / "trials/002-seed7/eval/val.json").read_bytes())
-    assert found["overall"] == again["overall"]
-    assert again["provenance"]["decoding"]["num_beams"] == 1
+    assert found == {"file": str(file), "overall": results["overall"]}
+    assert json.loads(file.read_bytes())["per_image"] == results["per_image"]
 
 
 def test_real_trial_on_two_processes_trains_under_torchrun(tiny_document, write_sweep, tmp_path):
