@@ -5,8 +5,7 @@
 Standard input is the leash: when its other end is closed, by wish or because that process died in whatever way, the
 command and everything that it has started is ended: asked with SIGTERM, so that it can clean up, and killed after
 a while. LOCK is held meanwhile, by the command too, so that a second start elsewhere waits until the first is really
-gone. What the
-command says is appended to LOG, after a line with === and the command. The exit code is the command's.
+gone. What the command says is appended to LOG, after a line with === and the command. The exit code is the command's.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
+from utils.io import read_json, write_json
 from utils.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ def _follow_move(folder: Path, state: TrainerState) -> None:
     best = state.best_model_checkpoint
     moved = folder.with_name(Path(best).name) if best else folder
     if best and not Path(best).is_dir() and moved.is_dir():
-        state.best_model_checkpoint = str(moved)
-        state.save_to_json(str(folder / TRAINER_STATE_NAME))
+        file = folder / TRAINER_STATE_NAME
+        write_json(file, read_json(file) | {"best_model_checkpoint": str(moved)})
 
 
 def is_complete(state: TrainerState) -> bool:
