@@ -56,6 +56,7 @@ class Board:
         self.folder, self.plan = folder, plan
         self.console = console or Console(file=sys.stderr)
         self.rows = {trial.name: _Row(trial) for trial in plan.trials}
+        self.validated = "CIDEr" if plan.select == "CIDEr" else "NLL"
         self.title = ""
         self.live: Live | None = None
         self._refreshed = 0.0
@@ -89,8 +90,7 @@ class Board:
                 row.state = "paused" if has_ended(self.folder, self.plan, row.trial, stretch.rung) else "waiting"
             elif row.state != "failed":
                 row.state = "stopped"
-        until = "to the end" if stretch.rung.epochs is None else f"to {stretch.rung.epochs:g} epochs"
-        self.title = f"part {stretch.number} of {stretch.total}: {len(stretch.trials)} trials {until}"
+        self.title = f"part {stretch.number} of {stretch.total}: {len(stretch.trials)} trials {stretch.rung.goal}"
         logger.info("%s", self.title)
 
     def started(self, job: Job, slot: Slot, starts: int) -> None:
@@ -126,8 +126,8 @@ class Board:
     def render(self) -> Table:
         """The table as it is now."""
         table = Table(title=self._headline(), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        validated = "CIDEr" if self.plan.select == "CIDEr" else "NLL"
-        for name in ("trial", "state", "on", "step", "epoch", "loss", f"best val {validated}", "best CIDEr", "left"):
+        validated = f"best val {self.validated}"
+        for name in ("trial", "state", "on", "step", "epoch", "loss", validated, "best CIDEr", "left"):
             table.add_column(name, justify="left" if name in ("trial", "state", "on") else "right")
         for row in self._most_telling():
             table.add_row(*self._cells(row), style=COLOURS[row.state])
@@ -173,11 +173,11 @@ class Board:
         states = [row.state for row in self.rows.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         known = [left for row in self.rows.values() if (left := self._seconds_left(row)) is not None]
-        waiting = states.count("waiting")
-        part = f"{self.title}; {counts}"
-        if not known or not self._epoch_seconds():
+        part, epoch_seconds = f"{self.title}; {counts}", self._epoch_seconds()
+        if not known or not epoch_seconds:
             return part
-        rest = sum(known) + waiting * self._epoch_seconds() * self._mean_goal()
+        waiting = sum(row.goal - row.progress.epoch for row in self.rows.values() if row.state == "waiting")
+        rest = sum(known) + waiting * epoch_seconds
         return f"{part}; about {_time(rest / max(1, states.count('running')))} left in this part"
 
     def _epoch_seconds(self) -> float:
@@ -185,10 +185,6 @@ class Board:
         rows = [row for row in self.rows.values() if row.state == "running"]
         done = sum(row.progress.epoch - row.epoch_at_start for row in rows)
         return sum(time.monotonic() - row.started for row in rows) / done if done > 0 else 0.0
-
-    def _mean_goal(self) -> float:
-        left = [row.goal - row.progress.epoch for row in self.rows.values() if row.state == "waiting"]
-        return sum(left) / len(left) if left else 0.0
 
     def _read(self, row: _Row) -> None:
         run = Run(self.folder.run(row.trial))
@@ -203,9 +199,8 @@ class Board:
 
     def _numbers(self, row: _Row) -> str:
         value = row.progress.best_value(self.plan.select)
-        name = "CIDEr" if self.plan.select == "CIDEr" else "NLL"
         said = [f"epoch {row.progress.epoch:.2f}"]
-        said += [] if value is None else [f"best val {name} {abs(value):.4f}"]
+        said += [] if value is None else [f"best val {self.validated} {abs(value):.4f}"]
         said += [] if row.cider is None else [f"{self.plan.split} CIDEr {row.cider:.4f}"]
         return ", ".join(said)
 

@@ -10,16 +10,7 @@ from typing import Any
 
 from sweeps.board import Board
 from sweeps.evaluate import evaluate_runs, find_runs
-from sweeps.folder import (
-    SweepFolder,
-    check_free,
-    check_open,
-    check_same_sweep,
-    describe_plan,
-    enter_sweep,
-    locked,
-    read_plan,
-)
+from sweeps.folder import SweepFolder, check_enterable, enter_sweep, locked, read_plan
 from sweeps.halving import rungs_of
 from sweeps.jobs import Engine, finetune_command, in_shell, job_of
 from sweeps.leaderboard import check_ranked, make_leaderboard, write_leaderboard
@@ -45,10 +36,7 @@ def run_command(options: argparse.Namespace) -> int:
     slots = parse_slots(options.slots)
     plan = load_plan(options.conf, _settings(options.set), options.checkpoint)
     folder = SweepFolder(options.work_dir or Path("work_dir") / options.conf.stem)
-    check_free(folder)
-    if folder.plan.exists():
-        check_same_sweep(folder, describe_plan(plan, len(slots[0].devices)), plan.base)
-        check_open(folder)
+    check_enterable(folder, plan, len(slots[0].devices))
     if options.dry_run:
         print_commands(options, folder, plan, slots)
         return 0
@@ -77,9 +65,8 @@ def run_here(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots
         with board.shown():
             failures = run_sweep(folder, plan, engine, board.enter)
     finally:
-        results = finish(folder, plan)
-    check_ranked(make_leaderboard(folder, plan))
-    print_json(results)
+        ranking = rank(folder, plan)
+    print_ranking(folder, ranking)
     return 1 if failures else 0
 
 
@@ -95,10 +82,7 @@ def make_engine(options: argparse.Namespace, slots: Sequence[Slot], plan: Plan, 
 def report_command(options: argparse.Namespace) -> int:
     """Write the results of a sweep again."""
     folder = SweepFolder(options.folder)
-    plan = read_plan(folder)
-    results = finish(folder, plan)
-    check_ranked(make_leaderboard(folder, plan))
-    print_json(results)
+    print_ranking(folder, rank(folder, read_plan(folder)))
     return 0
 
 
@@ -129,19 +113,31 @@ def eval_command(options: argparse.Namespace) -> int:
     return int(any("error" in result for result in results.values()))
 
 
-def finish(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
-    """Write the results as they are now, and sum them up."""
-    board = make_leaderboard(folder, plan)
-    write_leaderboard(folder, plan, board)
+def rank(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
+    """Rank the configurations as they are now, and write that down."""
+    ranking = make_leaderboard(folder, plan)
+    write_leaderboard(folder, plan, ranking)
     logger.info("results: %s", folder.root / "leaderboard.html")
-    states = [row["state"] for row in board["configurations"]]
-    best = board["configurations"][0]
-    return {
-        "sweep": str(folder.root),
-        "metric": board["metric"],
-        "best": best if best["state"] == "trained" and best["metric"] is not None else None,
-        "configurations": {state: states.count(state) for state in dict.fromkeys(states)},
-    }
+    return ranking
+
+
+def print_ranking(folder: SweepFolder, ranking: dict[str, Any]) -> None:
+    """Sum up what came of a sweep.
+
+    Raises:
+        ValueError: If trained trials have no number to rank them by.
+    """
+    check_ranked(ranking)
+    states = [row["state"] for row in ranking["configurations"]]
+    best = ranking["configurations"][0]
+    print_json(
+        {
+            "sweep": str(folder.root),
+            "metric": ranking["metric"],
+            "best": best if best["state"] == "trained" and best["metric"] is not None else None,
+            "configurations": {state: states.count(state) for state in dict.fromkeys(states)},
+        }
+    )
 
 
 def print_commands(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> None:
@@ -155,8 +151,7 @@ def print_commands(options: argparse.Namespace, folder: SweepFolder, plan: Plan,
         command = finetune_command(job_of(folder, plan, trial, stretch.rung), len(slot.devices))
         print(in_shell(command, slot_environment(slot, slots)))
     for rung in rungs_of(plan)[1:]:
-        until = "to the end" if rung.epochs is None else f"to {rung.epochs:g} epochs"
-        logger.info("then the best %d of them %s", rung.points, until)
+        logger.info("then the best %d of them %s", rung.points, rung.goal)
     try:
         check_gpus(slots)
     except ValueError as error:

@@ -73,7 +73,7 @@ def evaluate_runs(
     arguments = [argument for setting in settings for argument in ("--set", setting)]
     jobs, splits = {}, {}
     for run in runs:
-        config = load_config(run / "config.json", [*settings, f"work_dir={run}"])
+        config = load_config(Run(run).config_file, [*settings, f"work_dir={run}"])
         splits[run] = split or config.eval.split
         if settings and _is_ranked_by(run, splits[run]):
             raise ValueError(
@@ -81,7 +81,7 @@ def evaluate_runs(
                 "replaced by others; evaluate another split, or the model into another folder with "
                 f"finetune.py eval --conf {run}/config.json --checkpoint {run}/output --set work_dir=..."
             )
-        command = ("eval", "--conf", str(run / "config.json"), "--set", f"work_dir={run}", "--split", splits[run])
+        command = ("eval", "--conf", str(Run(run).config_file), "--set", f"work_dir={run}", "--split", splits[run])
         jobs[run] = Job(str(run), (*command, *arguments), run / "eval.log")
     outcomes = LocalEngine(slots, 0, LogWatcher()).run(list(jobs.values()))
     found: dict[str, Any] = {}

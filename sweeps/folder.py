@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from sweeps.plan import Plan, Trial
 from sweeps.sweep_file import SweepFile
-from utils.io import encode_json, read_json, write_json
+from utils.io import encode_json, read_json, shorten_json, write_json
 
 MAY_CHANGE = ("metric", "retries")
 """Fields of the sweep file that no finished trial depends on."""
@@ -86,14 +86,18 @@ def enter_sweep(folder: SweepFolder, plan: Plan, processes: int = 1) -> None:
     Raises:
         ValueError: If it was made with another sweep file or another base configuration, or holds something else.
     """
-    wanted = describe_plan(plan, processes)
-    if folder.plan.exists():
-        check_same_sweep(folder, wanted, plan.base)
-        check_open(folder)
-    else:
-        check_free(folder)
+    check_enterable(folder, plan, processes)
+    if not folder.plan.exists():
         write_json(folder.base, plan.base)
-    write_json(folder.plan, wanted)
+    write_json(folder.plan, describe_plan(plan, processes))
+
+
+def check_enterable(folder: SweepFolder, plan: Plan, processes: int) -> None:
+    """Refuse what :func:`enter_sweep` refuses; writes nothing."""
+    check_free(folder)
+    if folder.plan.exists():
+        check_same_sweep(folder, describe_plan(plan, processes), plan.base)
+        check_open(folder)
 
 
 def check_free(folder: SweepFolder) -> None:
@@ -153,7 +157,7 @@ def check_same_sweep(folder: SweepFolder, wanted: dict[str, Any], base: dict[str
         raise ValueError(f"{folder.plan}: is not the plan of a sweep; give another --work_dir")
     old, new = held["sweep"], wanted["sweep"]
     names = [name for name in {**old, **new} if name not in MAY_CHANGE and old.get(name) != new.get(name)]
-    changes = [f"  {name}: {_shorten(old.get(name))} -> {_shorten(new.get(name))}" for name in names]
+    changes = [f"  {name}: {shorten_json(old.get(name), 120)} -> {shorten_json(new.get(name), 120)}" for name in names]
     if not names and encode_json(held["trials"]) != encode_json(wanted["trials"]):
         changes.append("  trials: others follow from the sweep file (axes in another order, or another program)")
     if held["processes"] != wanted["processes"]:
@@ -204,8 +208,3 @@ def locked(folder: SweepFolder) -> Iterator[None]:
     finally:
         folder.holder.unlink(missing_ok=True)
         lock.release()
-
-
-def _shorten(value: Any, limit: int = 120) -> str:
-    text = encode_json(value).decode()
-    return text if len(text) <= limit else f"{text[:limit]}..."

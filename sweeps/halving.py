@@ -20,10 +20,7 @@ from sweeps.plan import Plan, Trial
 from sweeps.progress import read_progress, read_results
 from sweeps.sweep_file import Halving
 from utils.io import read_json, write_json
-from utils.runs import Run
-
-EPOCH_DIGITS = 4
-"""Decimals of the epochs in ``metrics.jsonl``."""
+from utils.runs import EPOCH_DIGITS, Run
 
 
 class Rung(NamedTuple):
@@ -33,6 +30,11 @@ class Rung(NamedTuple):
     """Trials are trained so far and compared; None for the last, where they are trained to the end and evaluated."""
     points: int
     """Configurations that take part."""
+
+    @property
+    def goal(self) -> str:
+        """How far trials are trained, in words."""
+        return "to the end" if self.epochs is None else f"to {self.epochs:g} epochs"
 
 
 def plan_rungs(points: int, epochs: int, halving: Halving | None) -> list[Rung]:
@@ -77,8 +79,11 @@ def record_choice(folder: SweepFolder, plan: Plan, rung: int) -> None:
 
     Where too few were left to choose from it stays open: those that failed are tried again by the next start.
     """
-    chosen, recorded = points_in(folder, plan, rung), read_choices(folder)
-    if rung and str(rung) not in recorded and len(chosen) == rungs_of(plan)[rung].points:
+    recorded = read_choices(folder)
+    if rung == 0 or str(rung) in recorded:
+        return
+    chosen = points_in(folder, plan, rung)
+    if len(chosen) == rungs_of(plan)[rung].points:
         write_json(folder.choices, recorded | {str(rung): chosen})
 
 
@@ -125,7 +130,5 @@ def _paused_at(run: Run, epochs: float) -> bool:
     validation = read_progress(run).validation_at(epochs)
     if validation is None:
         return False
-    checkpoints = [
-        path.parent.name.removeprefix("checkpoint-") for path in run.checkpoints.glob("*/trainer_state.json")
-    ]
-    return any(step.isdigit() and int(step) >= validation.step for step in checkpoints)
+    complete = [step for step, folder in run.numbered_checkpoints() if (folder / "trainer_state.json").is_file()]
+    return any(step >= validation.step for step in complete)

@@ -11,9 +11,8 @@ from typing import Any
 
 from sweeps.folder import SweepFolder
 from sweeps.halving import is_over, points_in, rungs_of
-from sweeps.plan import Plan, Trial, trial_overrides
-from sweeps.progress import get_number, read_progress, read_results
-from utils.config import load_config
+from sweeps.plan import Plan, Trial, load_trial
+from sweeps.progress import find_at, get_number, read_progress, read_results
 from utils.io import encode_json, read_json, write_json, write_text
 from utils.runs import Run
 
@@ -105,8 +104,7 @@ def write_leaderboard(folder: SweepFolder, plan: Plan, board: dict[str, Any]) ->
     write_page(folder.root / "leaderboard.html", board, title=folder.root.name)
     best = best_trial(board, plan)
     if best is not None:
-        overrides = [*trial_overrides(plan.file, best), f"work_dir={folder.root}_best"]
-        config = load_config(folder.base, overrides, {"checkpoint": plan.file.checkpoint})
+        config = load_trial(plan.file, best, folder.base, f"{folder.root}_best")
         write_json(folder.best, config.to_json_dict())
 
 
@@ -164,7 +162,7 @@ def _row(
         "point": trials[0].point,
         "settings": trials[0].settings,
         "state": "trained" if trained else "failed" if any(failures) else "open",
-        "epochs": min(round(found.epoch, 4) for found in progress),
+        "epochs": min(found.epoch for found in progress),
         "metric": _mean(metrics),
         "interval": interval,
         "interval_over": over,
@@ -191,9 +189,7 @@ def _interval(
         return None, None
     if len(numbers) > 1:
         return list(student_interval(numbers)), "seeds"
-    place: Any = (results or {}).get("confidence")
-    for part in metric.split("."):
-        place = place.get(part) if isinstance(place, dict) else None
+    place = find_at(results or {}, f"confidence.{metric}")
     return (list(place), "images") if isinstance(place, list) and len(place) == 2 else (None, None)
 
 

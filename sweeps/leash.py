@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -94,7 +95,8 @@ def run(command: Sequence[str], output: int, leash: int, stopped: threading.Even
         pass
     if process.poll() is None:
         process.terminate()
-        _wait(process, GRACE_SECONDS)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
         process.kill()
     code = process.wait()
     kill_descendants()
@@ -132,12 +134,6 @@ def _is_alive(process: psutil.Process) -> bool:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _take(lock: int) -> bool:

@@ -65,7 +65,7 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None, checkpoint
     try:
         points = list(_points(file))
         trials = tuple(_trials(file, points))
-        configs = [_load_trial(file, trial) for trial in trials]
+        configs = [load_trial(file, trial) for trial in trials]
         _check_alike(file, configs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -80,7 +80,7 @@ def check_files(plan: Plan) -> None:
     Raises:
         ValueError: Naming the setting and the path.
     """
-    for config in (_load_trial(plan.file, trial) for trial in plan.trials):
+    for config in (load_trial(plan.file, trial) for trial in plan.trials):
         for key, path in (("data.annotations", config.data.annotations), ("data.images", config.data.images)):
             if path is not None and not path.exists() and config.data.format != "drawn_scenes":
                 raise ValueError(f"{key}={path}: is not there; check the path (it is relative to {Path.cwd()})")
@@ -98,6 +98,25 @@ def trial_overrides(file: SweepFile, trial: Trial) -> list[str]:
     return [f"{key}={encode_json(value).decode()}" for key, value in settings.items()]
 
 
+def load_trial(file: SweepFile, trial: Trial, base: Path | None = None, work_dir: str = "a trial's own") -> RunConfig:
+    """The configuration of a trial.
+
+    Args:
+        file: Of the sweep.
+        trial: The trial.
+        base: Stands in place of the file's.
+        work_dir: Run folder.
+
+    Raises:
+        ValueError: If it is faulty; names the values of the trial.
+    """
+    overrides = [*trial_overrides(file, trial), f"work_dir={encode_json(work_dir).decode()}"]
+    try:
+        return load_config(base or file.base, overrides, {"checkpoint": file.checkpoint})
+    except ValueError as error:
+        raise ValueError(f"the trial with {describe_point(trial.settings)}: {error}") from error
+
+
 def describe_point(point: Point) -> str:
     """A configuration in a line, as in ``train.lr=2e-05, train.warmup=0.06``."""
     return ", ".join(f"{key}={encode_json(value).decode()}" for key, value in point.items())
@@ -108,14 +127,6 @@ def _trials(file: SweepFile, points: list[Point]) -> Iterator[Trial]:
     for number, point in enumerate(points, start=1):
         for seed in file.seeds:
             yield Trial(f"{number:0{digits}d}-seed{seed}", number, point, seed)
-
-
-def _load_trial(file: SweepFile, trial: Trial) -> RunConfig:
-    overrides = [*trial_overrides(file, trial), 'work_dir="a folder of its own"']
-    try:
-        return load_config(file.base, overrides, {"checkpoint": file.checkpoint})
-    except ValueError as error:
-        raise ValueError(f"the trial with {describe_point(trial.settings)}: {error}") from error
 
 
 def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
@@ -171,7 +182,7 @@ def _points(file: SweepFile) -> Iterator[Point]:
         if encode_json(point) in found:
             continue
         try:  # axes are drawn independently and meet in combinations that are refused, such as lr_end above lr
-            _load_trial(file, Trial("", 0, point, file.seeds[0]))
+            load_trial(file, Trial("", 0, point, file.seeds[0]))
         except ValueError as error:
             fault = str(error)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import secrets
@@ -17,7 +16,7 @@ from sweeps.folder import SweepFolder, check_open
 from sweeps.leaderboard import best_trial, check_ranked, make_leaderboard
 from sweeps.plan import Plan, Trial
 from sweeps.progress import get_number, has_weights, read_results
-from utils.io import read_json, write_json
+from utils.io import hash_file, read_json, write_json
 from utils.runs import REPOSITORY, Run, describe_environment
 
 logger = logging.getLogger(__name__)
@@ -109,13 +108,8 @@ def describe_origin(folder: SweepFolder, plan: Plan, board: dict[str, Any], tria
 
 def hash_files(folder: Path) -> dict[str, str]:
     """SHA-256 (hex) of every file under a folder, by its path there; our own provenance left out."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    hashes = {}
-    for path in files:
-        with path.open("rb") as file:
-            hashes[str(path.relative_to(folder))] = hashlib.file_digest(file, "sha256").hexdigest()
-    hashes.pop(PROVENANCE, None)
-    return hashes
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: hash_file(path) for name, path in files.items() if name != PROVENANCE}
 
 
 def copy_checked(source: Path, to: Path, files: dict[str, str], provenance: dict[str, Any]) -> None:

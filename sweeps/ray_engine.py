@@ -37,7 +37,7 @@ from sweeps.local import (
     start_on_leash,
 )
 from sweeps.ray_cluster import check_ray, joined, resources_of
-from sweeps.slots import Slot, slot_environment
+from sweeps.slots import Slot, check_alike, slot_environment
 
 LOSSES = 20
 """Times that a trial may lose its worker in a stretch; beyond, the trial itself is taken for the reason."""
@@ -78,7 +78,7 @@ class RayEngine:
 
     def __init__(self, slots: Sequence[Slot], retries: int, watcher: Watcher, address: str | None = None) -> None:
         check_ray(address)
-        check_alike(slots)
+        check_alike(slots, "Ray")
         self.slots, self.retries, self.watcher, self.address = slots, retries, watcher, address
 
     def run(self, jobs: Sequence[Job]) -> dict[str, Outcome]:
@@ -125,19 +125,6 @@ class RayEngine:
             ),
         )
         tuner.fit()
-
-
-def check_alike(slots: Sequence[Slot]) -> None:
-    """Refuse slots that differ in what they offer a trial.
-
-    Raises:
-        ValueError: Saying which are possible.
-    """
-    if len({(len(slot.gpus), len(slot.devices)) for slot in slots}) > 1:
-        raise ValueError(
-            f"GPU_IDS={','.join(map(str, slots))}: on Ray all trials get the same; "
-            "make the slots equally wide, as in 0,1 or 0+1,2+3 or cpu,cpu"
-        )
 
 
 def trial_environment(slot: Slot, slots: Sequence[Slot]) -> dict[str, str | None]:

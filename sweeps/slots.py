@@ -57,6 +57,19 @@ def parse_slots(text: str) -> list[Slot]:
     return [Slot(tuple(device if device == CPU else str(int(device)) for device in slot.devices)) for slot in slots]
 
 
+def check_alike(slots: Sequence[Slot], cluster: str) -> None:
+    """Refuse slots that differ in what they offer a trial, where a cluster gives all trials the same.
+
+    Raises:
+        ValueError: Saying which are possible.
+    """
+    if len({(len(slot.gpus), len(slot.devices)) for slot in slots}) > 1:
+        raise ValueError(
+            f"GPU_IDS={','.join(map(str, slots))}: on {cluster} all trials get the same; "
+            "make the slots equally wide, as in 0,1 or 0+1,2+3 or cpu,cpu"
+        )
+
+
 def check_gpus(slots: Sequence[Slot]) -> None:
     """Refuse GPUs that this machine does not have.
 

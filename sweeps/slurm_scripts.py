@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from sweeps.folder import SweepFolder
 from sweeps.halving import has_ended, is_over, rungs_of
-from sweeps.plan import Plan, trial_overrides
+from sweeps.plan import Plan, load_trial
 from sweeps.scheduler import check_results, stretch_of
-from sweeps.slots import Slot
-from utils.config import load_config
+from sweeps.slots import Slot, check_alike
 
 PROGRAM = (sys.executable, "-m", "sweeps")
 """What the scripts run."""
@@ -54,11 +53,7 @@ def make_batches(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: 
         ValueError: If the slots differ, an option in ``extra`` is not possible, or the sweep's files are damaged.
     """
     options = _split_options(extra)
-    if len({(len(slot.gpus), len(slot.devices)) for slot in slots}) > 1:
-        raise ValueError(
-            f"GPU_IDS={','.join(map(str, slots))}: on Slurm all trials get the same; "
-            "make the slots equally wide, as in 0,1 or 0+1,2+3 or cpu,cpu"
-        )
+    check_alike(slots, "Slurm")
     check_results(folder, plan)
     parts = open_parts(folder, plan)
     if not parts:
@@ -152,8 +147,7 @@ def _quote(word: str) -> str:
 def _resources(plan: Plan, slot: Slot) -> list[str]:
     if not slot.gpus:
         return [f"--cpus-per-task={len(slot.devices)}"]
-    overrides = [*trial_overrides(plan.file, plan.trials[0]), 'work_dir="a folder of its own"']
-    loaders = load_config(plan.file.base, overrides, {"checkpoint": plan.file.checkpoint}).train.num_workers
+    loaders = load_trial(plan.file, plan.trials[0]).train.num_workers
     return [f"--gres=gpu:{len(slot.gpus)}", f"--cpus-per-task={len(slot.gpus) * (CPUS_PER_GPU + loaders)}"]
 
 

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainers.monitoring import is_monitored
 from utils.io import append_jsonl
-from utils.runs import has_reached
+from utils.runs import EPOCH_DIGITS, has_reached
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class RunRecorder(TrainerCallback):
         metrics = to_metrics(logs or {})
         if not metrics or not state.is_world_process_zero:
             return
-        epoch = round(state.epoch or 0.0, 4)
+        epoch = round(state.epoch or 0.0, EPOCH_DIGITS)
         append_jsonl(self.metrics_file, {"global_step": state.global_step, "epoch": epoch} | metrics)
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
         logger.info("step %d/%d, epoch %.2f: %s", state.global_step, state.max_steps, epoch, numbers)

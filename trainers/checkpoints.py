@@ -16,8 +16,7 @@ logger = logging.getLogger(__name__)
 
 def last_checkpoint(run: Run) -> str | None:
     """Newest complete checkpoint of an interrupted run, or None."""
-    numbered = [(path.name.removeprefix("checkpoint-"), path) for path in run.checkpoints.glob("checkpoint-*")]
-    for _, folder in sorted(((int(number), path) for number, path in numbered if number.isdigit()), reverse=True):
+    for _, folder in run.numbered_checkpoints():
         state = read_trainer_state(folder)
         if state is not None:
             _follow_move(folder, state)

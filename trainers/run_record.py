@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from trainers.data import hash_examples
 from trainers.reward_setup import DocumentFrequencySource
 from utils.config import RunConfig
 from utils.hub import resolve_model_folder
-from utils.io import read_json, write_json
+from utils.io import hash_file, read_json, write_json
 from utils.runs import Run, check_same_run, open_run
 
 FIXED_DATA = {
@@ -73,9 +72,3 @@ def keep_document_frequency(run: Run, source: DocumentFrequencySource) -> None:
     """Save the document frequencies with the run, and where the next run looks for them."""
     source.document_frequency.save(run.document_frequency)
     source.save()
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

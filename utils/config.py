@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from utils.config_groups import FLICKRSTYLE_FORMATS, RunConfig
 from utils.config_keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
 from utils.config_types import Group
-from utils.io import encode_json, parse_value, read_json
+from utils.io import encode_json, parse_value, read_json, shorten_json
 
 __all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
 
@@ -47,7 +47,7 @@ def load_config(
     """
     document = read_json(path)
     if not isinstance(document, dict):
-        raise ValueError(f"{path}: the top level must be an object {{...}}, not {_shorten(document)}")
+        raise ValueError(f"{path}: the top level must be an object {{...}}, not {shorten_json(document)}")
     draft = _Draft(str(path))
     draft.take_file(document)
     draft.take_flags(flags or {})
@@ -82,7 +82,7 @@ class _Draft:
             elif key not in GROUPS:
                 self.faults.append(f"{self.file}: {key}: {describe_unknown(key)}")
             elif not isinstance(value, dict):
-                self.faults.append(f"{self.file}: {key}={_shorten(value)}: must be an object {{...}}")
+                self.faults.append(f"{self.file}: {key}={shorten_json(value)}: must be an object {{...}}")
             else:
                 for name, inner in value.items():
                     self.put(f"{key}.{name}", inner, f"{self.file}: {key}.{name}")
@@ -100,7 +100,7 @@ class _Draft:
                 if isinstance(value, bool):
                     self.put(dotted, "code" if value else "words", label)
                 else:
-                    self.faults.append(f"{label}={_shorten(value)}: must be true or false")
+                    self.faults.append(f"{label}={shorten_json(value)}: must be true or false")
             else:
                 self.put(dotted, None if value == "" and key != "file_attr" else value, label)
         if any(FLAT_KEYS[key].startswith("data.") for key in flat):
@@ -122,7 +122,7 @@ class _Draft:
 
     def _take_freeze(self, value: Any) -> None:
         if not isinstance(value, bool):
-            self.faults.append(f"--freeze_resnet={_shorten(value)}: must be true or false")
+            self.faults.append(f"--freeze_resnet={shorten_json(value)}: must be true or false")
             return
         frozen = self.values.get("train.freeze", [])
         if value and isinstance(frozen, list) and "resnet" not in frozen:
@@ -206,13 +206,8 @@ class _Draft:
 
     def _locate(self, dotted: str) -> str:
         label = self.labels.get(dotted, f"{self.file}: {dotted}")
-        return f"{label}={_shorten(self.values[dotted])}" if dotted in self.values else label
+        return f"{label}={shorten_json(self.values[dotted])}" if dotted in self.values else label
 
 
 def _first(group: str) -> str:
     return next(iter(GROUPS[group].model_fields))
-
-
-def _shorten(value: Any, limit: int = 80) -> str:
-    text = encode_json(value).decode()
-    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -72,6 +73,18 @@ def encode_json(obj: Any, *, indent: bool = False) -> bytes:
     """
     options = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_INDENT_2 if indent else 0)
     return orjson.dumps(obj, default=_encode_other, option=options)
+
+
+def shorten_json(value: Any, limit: int = 80) -> str:
+    """A value as JSON for a message, cut after ``limit`` characters."""
+    text = encode_json(value).decode()
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path | str, obj: Any, *, indent: bool = True) -> None:

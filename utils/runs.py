@@ -22,6 +22,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("metrics", "models", "preprocessors", "trainers", "utils")
 SOURCE_SUFFIXES = (".py", ".j2")
 RECORDED_DISTRIBUTIONS = ("torch", "transformers", "modelscope", "pycocoevalcap")
+EPOCH_DIGITS = 4
+"""Decimals of the epochs in ``metrics.jsonl``."""
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.samples", "eval.report_images"),
     *("checkpoint.keep", "train.num_workers", "image.feature_cache_mb", "scst.reward_workers"),
@@ -85,10 +87,15 @@ class Run:
         """The page with pictures, captions and loss curves."""
         return self.root / "report.html"
 
+    def numbered_checkpoints(self) -> list[tuple[int, Path]]:
+        """Optimizer step and folder of each checkpoint, complete or not, newest first."""
+        named = [(path.name.removeprefix("checkpoint-"), path) for path in self.checkpoints.glob("checkpoint-*")]
+        return sorted(((int(step), path) for step, path in named if step.isdigit()), reverse=True)
+
 
 def has_reached(epoch: float, wanted: float) -> bool:
     """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs, up to the four decimals that are logged."""
-    return epoch >= wanted - 1e-4
+    return epoch >= wanted - 10.0**-EPOCH_DIGITS
 
 
 def open_run(
