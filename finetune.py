@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.config import FLAG_KEYS, RunConfig, load_config
+from configuration.loading import FLAG_KEYS, RunConfig, load_config
 from utils.signals import stopping_as_on_ctrl_c
 
 COMMANDS = ("train", "eval", "caption")
@@ -102,7 +102,7 @@ def run_train(options: argparse.Namespace) -> int:
     """Train and evaluate."""
     config = read_config(options)
     start_console()
-    from trainers.pipeline import rank, train
+    from pipeline.train import rank, train
 
     results = train(config, [Path(sys.executable).name, *sys.argv], options.conf, options.pause_after)
     if rank() == 0:
@@ -118,7 +118,7 @@ def run_eval(options: argparse.Namespace) -> int:
     trained = options.checkpoint or "output"
     config = read_config(options, leave_out=("checkpoint", "cider"), default_model=trained)
     start_console()
-    from trainers.pipeline import evaluate, rank
+    from pipeline.train import evaluate, rank
 
     results = evaluate(config, options.checkpoint)
     if rank() == 0:
@@ -129,7 +129,7 @@ def run_eval(options: argparse.Namespace) -> int:
 def run_caption(options: argparse.Namespace) -> int:
     """Print captions: the caption alone for one picture and style, else with what it belongs to."""
     start_console()
-    from trainers.pipeline import caption_images
+    from pipeline.train import caption_images
 
     rows = caption_images(options.model, options.image, options.style, all_styles=options.all_styles)
     for path, style, caption in rows:

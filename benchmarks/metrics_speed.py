@@ -35,10 +35,10 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer as JavaTokenizer
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from metrics.cider import PreparedReferences, cider  # noqa: E402
 from metrics.coco import score_captions  # noqa: E402
-from metrics.document_frequency import DocumentFrequency  # noqa: E402
-from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many  # noqa: E402
+from metrics.scores.cider import PreparedReferences, cider  # noqa: E402
+from metrics.scores.document_frequency import DocumentFrequency  # noqa: E402
+from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many  # noqa: E402
 from utils.io import read_json  # noqa: E402
 
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L", "CIDEr")
@@ -47,7 +47,7 @@ LINE_ENDS = re.compile("[\n\r\v\f\u2028\u2029]")
 """Where the Java tokenizer begins a new line. Within a caption it would shift all that follow; ours sees a space."""
 TOKENIZE_FILE = """
 import json, sys
-from metrics.ptb_tokenizer import tokenize_many
+from metrics.tokenizers.ptb import tokenize_many
 tokenize_many(json.load(open(sys.argv[1], encoding="utf-8")))
 """
 

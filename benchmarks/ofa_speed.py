@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 from models.ofa import PRESETS, OFAConfig, OFAForConditionalGeneration, OFATokenizer  # noqa: E402
 from trainers.freezing import freeze_parts  # noqa: E402
-from trainers.losses import label_smoothed_cross_entropy  # noqa: E402
+from trainers.losses.cross_entropy import label_smoothed_cross_entropy  # noqa: E402
 
 import_seconds = time.perf_counter() - start
 SHARED = Path(os.environ.get("STYLECAP_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -96,12 +96,12 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
     """The self-critical step of the trainer, and the reward call in it by itself."""
     from transformers import TrainingArguments
 
+    from captioning.writer import Decoding
     from preprocessors.collator import CaptionCollator
     from preprocessors.dataset import CaptionDataset
-    from trainers.captioning import Decoding
     from trainers.objective import Objective, StepTokens
-    from trainers.reward_setup import build_rewards
-    from trainers.rewards import RewardRequest
+    from trainers.rewards.setup import build_rewards
+    from trainers.rewards.terms import RewardRequest
     from trainers.sampler import Sampler
     from trainers.scst_trainer import ScstTrainer, SelfCritical
 

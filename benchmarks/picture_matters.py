@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from preprocessors.drawn_scenes import marker_share
+from captioning.writer import Captioner, Decoding
+from configuration.loading import RunConfig, load_config
+from pipeline.model_setup import build_preprocessor, open_styled_model
+from pipeline.train import read_eval_split
+from pipeline.training import make_cider_score
 from preprocessors.examples import CaptionExample
-from trainers.captioning import Captioner, Decoding
-from trainers.model_setup import build_preprocessor, open_styled_model
-from trainers.pipeline import read_eval_split
-from trainers.training import make_cider_score
-from utils.config import RunConfig, load_config
+from preprocessors.pictures.drawn_scenes import marker_share
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from preprocessors.examples import CaptionExample  # noqa: E402
-from trainers.reward_calculator import RewardCalculator  # noqa: E402
-from trainers.reward_setup import build_rewards, tokenize_references, training_document_frequency  # noqa: E402
-from trainers.rewards import RewardRequest  # noqa: E402
+from trainers.rewards.calculator import RewardCalculator  # noqa: E402
+from trainers.rewards.setup import build_rewards, tokenize_references, training_document_frequency  # noqa: E402
+from trainers.rewards.terms import RewardRequest  # noqa: E402
 from utils.io import read_json  # noqa: E402
 
 IMAGES, SAMPLES, FIRST_CALLS = 24, 5, 50

@@ -24,8 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
-from metrics.style import StyleClassifier
+from metrics.style.judge import StyleClassifier
+from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from utils.io import read_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -1,1 +1,4 @@
-"""Captions to numbers: no model, no configuration."""
+"""Captions to numbers: no model, no configuration.
+
+On top stand what joins several scores and the command lines; anybody may import it.
+"""

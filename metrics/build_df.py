@@ -58,9 +58,9 @@ def build_document_frequency(references: Sequence[Path], out: Path) -> dict[str,
         OSError: If a file cannot be read or written.
     """
     from metrics.caption_files import count_and_list, read_references
-    from metrics.document_frequency import EOS, DocumentFrequency
     from metrics.evaluate import check_writable
-    from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
+    from metrics.scores.document_frequency import EOS, DocumentFrequency
+    from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 
     if out.suffix != ".npz":
         raise ValueError(f"--out {out}: must end in .npz, which tells these counts from pickled ones.")

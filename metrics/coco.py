@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.bleu import bleu_from_statistics, bleu_statistics
-from metrics.cider import cider
-from metrics.java import MetricUnavailable
-from metrics.java_metrics import meteor_from_statistics, running_meteor, running_spice
-from metrics.rouge import rouge_l
+from metrics.scores.bleu import bleu_from_statistics, bleu_statistics
+from metrics.scores.cider import cider
+from metrics.scores.examples import check_same_ids, first_five
+from metrics.scores.java import MetricUnavailable
+from metrics.scores.java_metrics import meteor_from_statistics, running_meteor, running_spice
+from metrics.scores.rouge import rouge_l
 
 METRIC_NAMES = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE")
 """pycocoevalcap's keys, in the order of its own tables."""
@@ -75,7 +76,7 @@ class CaptionScores:
         unknown = [example_id for example_id in ids if example_id not in places]
         if unknown or len(set(ids)) < len(ids):
             raise ValueError(
-                f"{len(unknown)} of {len(ids)} ids were not scored ({_first_five(unknown)}), or some come twice."
+                f"{len(unknown)} of {len(ids)} ids were not scored ({first_five(unknown)}), or some come twice."
             )
         rows = [places[example_id] for example_id in ids]
         references = tuple(self.references[row] for row in rows)
@@ -126,29 +127,6 @@ def score_captions(
     return CaptionScores(ids, reference_texts, hypothesis_texts, names, measured, unavailable)
 
 
-def check_same_ids(expected: Collection[str], given: Collection[str], what: str) -> None:
-    """Refuse ``given`` unless it has exactly the ids of ``expected``.
-
-    Args:
-        expected: The example_ids that have references.
-        given: The example_ids that have a ``what``.
-        what: Singular noun for the message: "hypothesis", "style".
-
-    Raises:
-        ValueError: Counting and listing (first five) the ids that are missing and those that are too many.
-    """
-    known, found = set(expected), set(given)
-    missing = [example_id for example_id in expected if example_id not in found]
-    extra = [example_id for example_id in given if example_id not in known]
-    faults = []
-    if missing:
-        faults.append(f"{len(missing)} of {len(known)} examples have no {what} ({_first_five(missing)})")
-    if extra:
-        faults.append(f"{len(extra)} have a {what} but no references ({_first_five(extra)})")
-    if faults:
-        raise ValueError("; ".join(faults) + f". Every example_id needs its references and one {what}.")
-
-
 def _measure(
     names: Collection[str], references: Sequence[Sequence[str]], hypotheses: Sequence[str]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
@@ -189,10 +167,6 @@ def _metrics_from(rows: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.floa
     return found
 
 
-def _first_five(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-
-
 def _single_spaced(text: str) -> str:
     # Other white space stays: the PTB tokenizer puts a no-break space into "1 1/2", one word for ROUGE-L, two for BLEU.
     return " ".join([word for word in text.split(" ") if word])
@@ -203,8 +177,6 @@ def _check_references(ids: Sequence[str], references: Sequence[Sequence[str]]) -
         raise ValueError("no examples to score: references and hypotheses are empty.")
     bare = [example_id for example_id, texts in zip(ids, references, strict=True) if not texts]
     if bare:
-        raise ValueError(
-            f"{len(bare)} examples have an empty list of references ({_first_five(bare)}); leave them out."
-        )
+        raise ValueError(f"{len(bare)} examples have an empty list of references ({first_five(bare)}); leave them out.")
     if not any(text for texts in references for text in texts):
         raise ValueError(f"none of the {len(ids)} examples has a reference with a word in it; check the captions.")

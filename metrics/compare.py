@@ -200,9 +200,9 @@ def sum_images(file: ScoredFile, names: Sequence[str]) -> ImageSums:
     """
     import numpy as np
 
-    from metrics.bleu import NUM_STATISTICS
     from metrics.confidence import ImageSums
-    from metrics.java_metrics import METEOR_STATISTICS
+    from metrics.scores.bleu import NUM_STATISTICS
+    from metrics.scores.java_metrics import METEOR_STATISTICS
 
     rows = [file.per_image[key] for key in file.images]
 

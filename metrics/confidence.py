@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.bleu import NUM_STATISTICS, bleu_from_statistics
-from metrics.java_metrics import meteor_from_statistics
+from metrics.scores.bleu import NUM_STATISTICS, bleu_from_statistics
+from metrics.scores.java_metrics import meteor_from_statistics
 
 if TYPE_CHECKING:
     from metrics.coco import CaptionScores

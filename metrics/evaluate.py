@@ -170,7 +170,7 @@ def describe_inputs(
     options: argparse.Namespace, references: CaptionTable, hypotheses: CaptionTable, scored: int
 ) -> dict[str, Any]:
     """What a reader of the numbers needs to make them again."""
-    from utils.runs import describe_environment
+    from utils.environment import describe_environment
 
     provenance: dict[str, Any] = {
         "references": show_path(options.references),

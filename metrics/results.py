@@ -9,13 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metrics.coco import METRIC_NAMES, CaptionScores, check_same_ids, score_captions
+from metrics.coco import METRIC_NAMES, CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
-from metrics.constant import best_constant_caption
-from metrics.diversity import caption_diversity
-from metrics.java import java_version
-from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
-from metrics.style import judge_style
+from metrics.scores.constant import best_constant_caption
+from metrics.scores.examples import check_same_ids
+from metrics.scores.java import java_version
+from metrics.style.diversity import caption_diversity
+from metrics.style.judge import judge_style
+from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from utils.io import encode_json, write_bytes
 
 JAVA_METRICS = {"METEOR", "SPICE"}

@@ -1,1 +1,4 @@
-"""Files to model inputs: readers, style registry, prompts, pictures, collation."""
+"""Files to model inputs: examples, readers, preprocessors, data set, collator.
+
+Imported by models and everything above.
+"""

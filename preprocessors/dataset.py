@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from preprocessors.examples import CaptionExample
-from preprocessors.masking import MaskedSource
 from preprocessors.ofa import EncodedExample, OFAStylePreprocessor
+from preprocessors.text.masking import MaskedSource
 
 
 class CaptionDataset(Dataset[EncodedExample]):

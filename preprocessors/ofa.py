@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import random
-import string
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
 from preprocessors.examples import CaptionExample
-from preprocessors.images import ImageTransform, load_image
-from preprocessors.styles import StyleRegistry
-
-DEFAULT_PROMPT = " what does the image describe? write a {} reply."
-STYLE_SLOT = "{}"
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-class TextTokenizer(Protocol):
-    """What the preprocessor needs of a tokenizer."""
-
-    bos_token_id: int
-    eos_token_id: int
-    pad_token_id: int
-
-    def encode_text(self, text: str, max_length: int | None = None) -> list[int]:
-        """Ids of a text without special tokens, cut after ``max_length`` ids."""
+from preprocessors.pictures.images import ImageTransform, load_image
+from preprocessors.text.captions import TextTokenizer, clean_caption
+from preprocessors.text.prompts import DEFAULT_PROMPT, STYLE_SLOT
+from preprocessors.text.styles import StyleRegistry
 
 
 class EncodedExample(TypedDict):
@@ -46,18 +32,6 @@ class EncodedExample(TypedDict):
     labels: list[int]
     masked_ids: NotRequired[list[int]]
     masked_labels: NotRequired[list[int]]
-
-
-def clean_caption(caption: str, max_words: int | None = None) -> str:
-    """OFA's punctuation rule for captions that are trained on.
-
-    Every character of ``string.punctuation`` is removed, case is kept, and white space becomes single spaces.
-
-    Args:
-        caption: Human caption.
-        max_words: Number of words to keep; None keeps all.
-    """
-    return " ".join(caption.translate(_WITHOUT_PUNCTUATION).split()[:max_words])
 
 
 class OFAStylePreprocessor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
-from preprocessors.formats import (
+from preprocessors.formats.rows import (
     AnnotationRow,
     flickrstyle_release_rows,
     flickrstyle_rows,
@@ -20,7 +20,7 @@ from preprocessors.formats import (
     personality_rows,
     require_file,
 )
-from preprocessors.styles import fold_name
+from preprocessors.text.styles import fold_name
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Many runs of finetune.py over the values of some settings: which, where, and what came of them."""
+"""Trials over settings, on GPUs, machines and clusters; starts finetune.py as a program. Nobody imports it."""

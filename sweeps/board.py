@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from runs.folder import Run
 from sweeps.folder import SweepFolder
 from sweeps.halving import has_ended
 from sweeps.jobs import Job, Outcome
@@ -22,7 +23,6 @@ from sweeps.plan import Plan, Trial
 from sweeps.progress import Progress, get_number, read_progress, read_results
 from sweeps.scheduler import Stretch
 from sweeps.slots import Slot
-from utils.runs import Run
 
 logger = logging.getLogger(__name__)
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.board import Board
+from sweeps.engines.local import LocalEngine
+from sweeps.engines.ray_cluster import check_ray
+from sweeps.engines.slurm import check_not_queued, check_slurm, run_task, submit
+from sweeps.engines.slurm_scripts import describe_submission
 from sweeps.evaluate import evaluate_runs, find_runs
 from sweeps.folder import SweepFolder, check_enterable, enter_sweep, locked, read_plan
 from sweeps.halving import rungs_of
 from sweeps.jobs import Engine, finetune_command, in_shell, job_of
 from sweeps.leaderboard import check_ranked, make_leaderboard, write_leaderboard
-from sweeps.local import LocalEngine
 from sweeps.plan import Plan, check_files, load_plan
 from sweeps.promote import promote
-from sweeps.ray_cluster import check_ray
 from sweeps.scheduler import run_sweep, stretch_of
 from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
-from sweeps.slurm import check_not_queued, check_slurm, run_task, submit
-from sweeps.slurm_scripts import describe_submission
 from utils.io import encode_json, parse_value
 from utils.logging import setup_logging
 
@@ -74,7 +74,7 @@ def make_engine(options: argparse.Namespace, slots: Sequence[Slot], plan: Plan, 
     """The engine that was asked for."""
     if options.engine == "local":
         return LocalEngine(slots, plan.file.retries, board)
-    from sweeps.ray_engine import RayEngine
+    from sweeps.engines.ray_engine import RayEngine
 
     return RayEngine(slots, plan.file.retries, board, options.address)
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from configuration.loading import load_config
+from runs.folder import Run
+from sweeps.engines.local import LocalEngine
 from sweeps.folder import SweepFolder, read_plan
 from sweeps.jobs import Job, Outcome
-from sweeps.local import LocalEngine
 from sweeps.progress import has_weights, read_results
 from sweeps.slots import Slot
-from utils.config import load_config
-from utils.runs import Run
 
 logger = logging.getLogger(__name__)
 

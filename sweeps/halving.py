@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import NamedTuple
 
+from runs.checkpoints import complete_steps
+from runs.folder import EPOCH_DIGITS, Run
 from sweeps.folder import SweepFolder
 from sweeps.plan import Plan, Trial
 from sweeps.progress import read_progress, read_results
 from sweeps.sweep_file import Halving
 from utils.io import read_json, write_json
-from utils.runs import EPOCH_DIGITS, Run
 
 
 class Rung(NamedTuple):
@@ -130,5 +131,4 @@ def _paused_at(run: Run, epochs: float) -> bool:
     validation = read_progress(run).validation_at(epochs)
     if validation is None:
         return False
-    complete = [step for step, folder in run.numbered_checkpoints() if (folder / "trainer_state.json").is_file()]
-    return any(step >= validation.step for step in complete)
+    return any(step >= validation.step for step in complete_steps(run))

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from sweeps.folder import SweepFolder
 from sweeps.halving import Rung
 from sweeps.plan import Plan, Trial, trial_overrides
-from utils.runs import REPOSITORY
+from utils.environment import REPOSITORY
 
 BAD_INPUT = 2
 """Exit code of finetune.py for faulty settings or data, or a loss that is no number: it would be the same next time."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from runs.folder import Run
 from sweeps.folder import SweepFolder
 from sweeps.halving import is_over, points_in, rungs_of
 from sweeps.plan import Plan, Trial, load_trial
 from sweeps.progress import find_at, get_number, read_progress, read_results
 from utils.io import encode_json, read_json, write_json, write_text
-from utils.runs import Run
 
 LEVEL = 0.95
 
@@ -97,7 +97,7 @@ def check_ranked(board: Mapping[str, Any]) -> None:
 
 def write_leaderboard(folder: SweepFolder, plan: Plan, board: dict[str, Any]) -> None:
     """Write ``leaderboard.json``, ``.csv`` and ``.html`` and, once a trial is trained, ``best.json``."""
-    from sweeps.page import write_page
+    from reports.sweep.page import write_page
 
     write_json(folder.root / "leaderboard.json", board)
     write_text(folder.root / "leaderboard.csv", to_csv(board))

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from configuration.loading import RunConfig, load_config
 from sweeps.sweep_file import Point, Range, SweepFile, read_sweep_file
-from utils.config import RunConfig, load_config
 from utils.io import encode_json, read_json
 
 RESULT_GROUPS = ("overall", "per_style", "style", "diversity")

@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from runs.folder import Run, has_reached
 from utils.io import UTF8_BOM, read_json
-from utils.runs import Run, has_reached
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from utils.config_keys import GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
-from utils.config_types import ConfigPath, Group, NameOrFolder, Relation
+from configuration.keys import GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
+from configuration.types import ConfigPath, Group, NameOrFolder, Relation
 from utils.io import encode_json, read_json
 
 TAKEN_KEYS = {

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 TINY_SIDE = {"layers": 1, "attention_heads": 2, "ffn_dim": 48}
 TINY_SHAPE = {"d_model": 32, "resnet_width": 4, "resnet_stem_stride": 2, "image_bucket_size": 4, "token_bucket_size": 8}
+
+SMALLEST = {"model": {"preset": "nano"}, "data": {"format": "drawn_scenes"}}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -34,7 +36,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with 12 training and 3 validation pictures of 32 pixels, in four styles, as JSONL."""
-    from preprocessors.drawn_scenes import write_drawn_scenes
+    from preprocessors.pictures.drawn_scenes import write_drawn_scenes
 
     folder = tmp_path_factory.mktemp("data") / "scenes"
     write_drawn_scenes(folder, num_train=12, num_val=3, size=32, val_size=32)
@@ -59,9 +61,9 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def start_model(tiny_document: dict[str, Any], tmp_path: Path) -> Path:
     """Folder with an untrained model to start a self-critical run from."""
-    from trainers.data import read_split
-    from trainers.model_setup import model_settings, save_styled_model, set_up_model
-    from utils.config import load_config
+    from configuration.loading import load_config
+    from pipeline.data import read_split
+    from pipeline.model_setup import model_settings, save_styled_model, set_up_model
 
     conf, folder = tmp_path / "start.json", tmp_path / "start"
     conf.write_text(json.dumps(tiny_document))
@@ -108,3 +110,33 @@ def tiny_inputs() -> Callable[[int], dict[str, Any]]:
         }
 
     return build
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Writes a document as conf.json and loads it."""
+
+    def write_and_load(document=SMALLEST, overrides=(), flags=None, **groups):
+        from configuration.loading import load_config
+
+        path = tmp_path / "conf.json"
+        path.write_text(document if isinstance(document, str) else json.dumps(document | groups))
+        return load_config(path, overrides, flags)
+
+    return write_and_load
+
+
+@pytest.fixture
+def faults(load, tmp_path):
+    """Loads a document that must be refused; returns the fault lines without the folder of the file."""
+
+    def write_and_fail(*arguments, **groups):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - every caller looks at the lines
+            load(*arguments, **groups)
+        lines = str(caught.value).replace(f"{tmp_path}{os.sep}", "").splitlines()
+        if len(lines) > 1:
+            assert lines[0] == f"{len(lines) - 1} faults in the configuration:"
+            lines = lines[1:]
+        return lines
+
+    return write_and_fail

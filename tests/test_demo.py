@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import finetune
-from utils.config import load_config
+from configuration.loading import load_config
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.slow

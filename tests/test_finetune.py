@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import finetune
-from utils.config import load_config
-from utils.config_groups import ModelConfig
+from configuration.groups import ModelConfig
+from configuration.loading import load_config
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 METRICS = ["Bleu_1", "Bleu_4", "ROUGE_L", "CIDEr"]
 
 
@@ -430,7 +430,7 @@ def test_self_critical_training_without_a_checkpoint_is_refused(tiny_document, t
     ],
 )
 def test_eval_keeps_the_model_that_training_starts_from_and_needs_none(monkeypatch, conf, arguments, name):
-    from trainers import pipeline
+    from pipeline import train as pipeline
 
     file, evaluated = REPOSITORY / f"conf/{conf}.json", []
     monkeypatch.setattr(pipeline, "evaluate", lambda *given: evaluated.append(given) or {})

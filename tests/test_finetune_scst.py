@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import finetune
-from metrics.document_frequency import EOS, DocumentFrequency
+from metrics.scores.document_frequency import EOS, DocumentFrequency
 from utils.io import read_jsonl
 
 
@@ -52,7 +52,7 @@ def test_row_without_captions_is_refused(tiny_document, start_model, tmp_path, c
 def test_document_frequency_of_another_tokenizer_or_end_is_refused(
     tiny_document, start_model, tmp_path, capsys, tokenizer, eos
 ):
-    from metrics.ptb_tokenizer import TOKENIZER_NAME
+    from metrics.tokenizers.ptb import TOKENIZER_NAME
 
     file = tmp_path / "df.npz"
     counted = DocumentFrequency.from_references([["a dog"]], tokenizer=tokenizer or TOKENIZER_NAME, eos=eos)

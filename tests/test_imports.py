@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 ALLOWED: dict[str, set[str]] = {
     "utils": set(),
     "metrics": {"utils"},
@@ -66,7 +66,7 @@ def test_repository_has_no_package_outside_the_table():
 
 
 def test_config_import_loads_no_heavy_library():
-    program = "import sys, utils.config; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    program = "import sys, configuration.loading; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, capture_output=True, text=True)
     assert HEAVY.isdisjoint(loaded.stdout.split())
 

@@ -1,1 +1,1 @@
-"""Losses, the Trainer subclass, evaluation and reports."""
+"""Losses, rewards and training loops over captioners, on plain values. Imported by pipeline."""

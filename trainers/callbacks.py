@@ -10,9 +10,9 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from runs.folder import EPOCH_DIGITS, has_reached
 from trainers.monitoring import is_monitored
 from utils.io import append_jsonl
-from utils.runs import EPOCH_DIGITS, has_reached
 
 logger = logging.getLogger(__name__)
 

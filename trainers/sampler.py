@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captioning.writer import Decoding
 from models.ofa import OFAForConditionalGeneration
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.sampling import sample_captions
-from trainers.captioning import Decoding
-from trainers.losses import IGNORE_INDEX
+from trainers.losses.cross_entropy import IGNORE_INDEX
 
 
 class Samples(NamedTuple):

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from models.ofa import OFAForConditionalGeneration, OFATokenizer
 from models.ofa.encoder import OFAEncoderOutput
-from trainers.losses import IGNORE_INDEX, token_log_probs
+from trainers.caption_trainer import StyleCaptionTrainer
+from trainers.losses.cross_entropy import IGNORE_INDEX, token_log_probs
+from trainers.losses.self_critical import advantages, kl_divergence, self_critical_loss
 from trainers.monitoring import ScstAlarms, record_samples
 from trainers.objective import StepTokens
-from trainers.reward_calculator import RewardCalculator
-from trainers.rewards import RewardRequest, Rewards, join_rewards
+from trainers.rewards.calculator import RewardCalculator
+from trainers.rewards.terms import RewardRequest, Rewards, join_rewards
 from trainers.sampler import Sampler, Samples
-from trainers.self_critical import advantages, kl_divergence, self_critical_loss
-from trainers.style_trainer import StyleCaptionTrainer
 
 ENCODED = ("input_ids", "patch_images", "patch_masks", "image_features")
 

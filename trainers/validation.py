@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from captioning.writer import Captioner
 from preprocessors.examples import CaptionExample
-from trainers.captioning import Captioner
 from utils.io import append_jsonl
 
 

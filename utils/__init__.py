@@ -1,1 +1,1 @@
-"""Typed configuration, JSON I/O, run folders, hub access and logging; knows nothing about captions."""
+"""JSON I/O, hub access, logging, environment: knows nothing about captions, imports none of our packages."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-OUR_LOGGERS = ("__main__", "finetune", "metrics", "models", "preprocessors", "sweeps", "trainers", "utils")
+from utils.environment import PACKAGES
+
+OUR_LOGGERS = ("__main__", "finetune", *PACKAGES)
 
 
 class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.ofa import positions
+from models.ofa.cache import DecoderPositions, OFACache
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.encoder import OFAEncoderOutput
-from models.ofa.generation import OFACache
 from models.ofa.layers import OFADecoderLayer
 from models.ofa.position_bias import PositionBias
-
-
-class DecoderPositions(NamedTuple):
-    """Position biases of the decoder, the same for every sample.
-
-    Attributes:
-        self_biases: One (1, H, T, T) per layer, the causal mask included; one in all if layers share it.
-        cross_bias: (1, H, T, S), the same in every layer.
-    """
-
-    self_biases: list[Tensor]
-    cross_bias: Tensor
 
 
 class OFADecoder(PositionBias):

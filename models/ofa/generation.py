@@ -9,42 +9,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.generation import GenerationMixin, GenerationMode
 
-if TYPE_CHECKING:
-    from models.ofa.decoder import DecoderPositions
+from models.ofa.cache import OFACache
 
 DEFAULT_MAX_LENGTH = 18
 """BOS, 16 caption tokens and EOS: what ModelScope's captioning pipeline decodes (``max_len_b`` 16)."""
-
-
-class OFACache(EncoderDecoderCache):
-    """Decoder state between steps: self-attention per beam, everything of the image once per image.
-
-    Args:
-        capacity: Most decoder positions that will be asked for; the position biases are computed once for all.
-
-    Attributes:
-        cross_key_values: Layer index to keys and values of the encoder, each (B, H, S, D). B counts images, so beam
-            reordering leaves them alone.
-        positions: Biases of all ``capacity`` positions, filled in by the first step.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__(DynamicCache(), DynamicCache())
-        self.capacity = capacity
-        self.cross_key_values: dict[int, tuple[Tensor, Tensor]] = {}
-        self.positions: DecoderPositions | None = None
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Keep the self-attention of the chosen beams; ``beam_idx`` has shape (B * K,)."""
-        self.self_attention_cache.reorder_cache(beam_idx)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from models.ofa.attention import OFAAttention
 from models.ofa.resnet import drop_path
 
 if TYPE_CHECKING:
+    from models.ofa.cache import OFACache
     from models.ofa.configuration_ofa import OFAConfig
-    from models.ofa.generation import OFACache
 
 
 class OFALayer(nn.Module):

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.ofa.cache import OFACache
 from models.ofa.encoder import OFAEncoderOutput
-from models.ofa.generation import OFACache
 from models.ofa.modeling_ofa import IGNORE_INDEX, OFAForConditionalGeneration
 
 BLOCK = 256

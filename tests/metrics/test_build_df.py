@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from metrics.build_df import main
-from metrics.document_frequency import EOS, DocumentFrequency
-from metrics.ptb_tokenizer import TOKENIZER_NAME
+from metrics.scores.document_frequency import EOS, DocumentFrequency
+from metrics.tokenizers.ptb import TOKENIZER_NAME
 from utils.io import write_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,7 +71,7 @@ def test_build_df_every_example_of_every_file_is_a_document(references, tmp_path
 
 def test_build_df_equals_what_training_counts(references, tmp_path, capsys):
     from preprocessors.examples import CaptionExample
-    from trainers.reward_setup import tokenize_references, training_document_frequency
+    from trainers.rewards.setup import tokenize_references, training_document_frequency
 
     examples = [CaptionExample(key, Path(key), "happy", tuple(texts)) for key, texts in REFERENCES.items()]
     counted = training_document_frequency(tokenize_references(examples), tmp_path / "cache", None)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from metrics import confidence
-from metrics.bleu import bleu_from_statistics, bleu_statistics
 from metrics.confidence import ImageSums, bootstrap_intervals, paired_tests
-from metrics.java_metrics import METEOR_STATISTICS, meteor_from_statistics
+from metrics.scores.bleu import bleu_from_statistics, bleu_statistics
+from metrics.scores.java_metrics import METEOR_STATISTICS, meteor_from_statistics
 
 WORDS = "a red blue dog cat runs sits on the grass".split()
 

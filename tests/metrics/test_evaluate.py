@@ -10,7 +10,7 @@ import pytest
 
 from metrics.coco import score_captions
 from metrics.evaluate import main
-from metrics.ptb_tokenizer import tokenize_many
+from metrics.tokenizers.ptb import tokenize_many
 from utils.io import read_json
 
 REPOSITORY = Path(__file__).resolve().parents[2]

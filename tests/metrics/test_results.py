@@ -6,13 +6,13 @@ import numpy as np
 import orjson
 import pytest
 
+from configuration.types import MetricName
 from metrics import results as results_module
-from metrics.bleu import bleu_from_statistics
 from metrics.coco import METRIC_NAMES, score_captions
 from metrics.confidence import bootstrap_intervals
-from metrics.ptb_tokenizer import TOKENIZER_NAME, tokenize_many
 from metrics.results import evaluate_captions, write_results
-from utils.config_types import MetricName
+from metrics.scores.bleu import bleu_from_statistics
+from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from utils.io import read_json
 
 WITHOUT_JAVA = tuple(name for name in METRIC_NAMES if name not in ("METEOR", "SPICE"))

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from preprocessors.examples import CaptionExample, make_example_id
-from preprocessors.images import ImageTransform
 from preprocessors.ofa import OFAStylePreprocessor
-from preprocessors.styles import StyleRegistry
+from preprocessors.pictures.images import ImageTransform
+from preprocessors.text.styles import StyleRegistry
 
 
 class WordTokenizer:

@@ -6,11 +6,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from preprocessors.collator import CaptionCollator
-from preprocessors.corpora import StyledText
 from preprocessors.dataset import CaptionDataset
-from preprocessors.images import ImageTransform
-from preprocessors.masking import CaptionMasker, MaskedSource
 from preprocessors.ofa import OFAStylePreprocessor
+from preprocessors.pictures.images import ImageTransform
+from preprocessors.text.corpora import StyledText
+from preprocessors.text.masking import CaptionMasker, MaskedSource
 
 CORPUS = [StyledText("stars fall", "humorous", "corpus.jsonl:1")]
 

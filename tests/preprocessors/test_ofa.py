@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from models.ofa.tokenization_ofa import OFATokenizer
-from preprocessors.images import ImageTransform
-from preprocessors.ofa import DEFAULT_PROMPT, OFAStylePreprocessor, clean_caption
-from preprocessors.styles import StyleRegistry
-from utils import config_types
+from preprocessors.ofa import OFAStylePreprocessor
+from preprocessors.pictures.images import ImageTransform
+from preprocessors.text.captions import clean_caption
+from preprocessors.text.styles import StyleRegistry
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,6 @@ def test_prompt_ids_code_is_one_reserved_token(ofa_tokenizer):
     ids = make_preprocessor(ofa_tokenizer, registry=registry).prompt_ids("STYLE 7")
     # Golden ids of "what does the image describe? write a <code_7> reply." but for the leading space of our prompt.
     assert ids == [0, 99, 473, 5, 2274, 6190, 116, 3116, 10, 1437, 50272, 10418, 4, 2]
-
-
-def test_default_prompt_is_the_configurations():
-    assert DEFAULT_PROMPT == config_types.DEFAULT_PROMPT
 
 
 @pytest.mark.parametrize(

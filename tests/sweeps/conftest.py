@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from runs.folder import Run
 from sweeps.folder import SweepFolder, enter_sweep
 from sweeps.plan import Plan, load_plan
 from utils.io import append_jsonl, write_json
-from utils.runs import Run
 
 STEPS_PER_EPOCH = 100
 BASE = {

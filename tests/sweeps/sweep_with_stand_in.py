@@ -8,8 +8,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from sweeps import local  # noqa: E402
 from sweeps.__main__ import main  # noqa: E402
+from sweeps.engines import local  # noqa: E402
 from sweeps.jobs import Job  # noqa: E402
 
 

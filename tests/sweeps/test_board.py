@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from runs.folder import Run
 from sweeps import board as board_module
 from sweeps.board import Board
 from sweeps.folder import SweepFolder
@@ -20,7 +21,6 @@ from sweeps.scheduler import stretch_of
 from sweeps.slots import Slot
 from utils.io import append_jsonl
 from utils.logging import setup_logging
-from utils.runs import Run
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]

@@ -15,7 +15,7 @@ import pytest
 from sweeps.folder import SweepFolder, check_free, check_open, enter_sweep, locked, read_plan
 from sweeps.plan import Plan
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys
 from pathlib import Path

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from runs.folder import Run
 from sweeps.folder import SweepFolder
 from sweeps.halving import Rung, choose, has_ended, plan_rungs, point_values, points_in, rungs_of
 from sweeps.jobs import job_of
 from sweeps.plan import Plan
 from sweeps.sweep_file import Halving
 from utils.io import append_jsonl, write_json
-from utils.runs import Run
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from configuration.loading import load_config
 from finetune import make_parser
 from sweeps.folder import SweepFolder
 from sweeps.halving import Rung
 from sweeps.jobs import LAST_BYTES, START_OF_LOG, Job, finetune_command, in_shell, job_of, last_error
 from sweeps.plan import Plan
-from utils.config import load_config
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 ODD = "a 'b' \"c\" $HOME `id` \\ * ; & | ! # ü\n{} =, --x"

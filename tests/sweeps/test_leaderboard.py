@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from configuration.loading import load_config
+from runs.folder import Run
 from sweeps.folder import SweepFolder
 from sweeps.leaderboard import best_trial, make_leaderboard, student_interval, to_csv, write_leaderboard
 from sweeps.plan import Plan
-from utils.config import load_config
 from utils.io import write_json
-from utils.runs import Run
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from configuration.loading import load_config
 from sweeps import slots as slots_module
 from sweeps.__main__ import main
-from utils.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAND_IN = REPOSITORY / "tests/sweeps/sweep_with_stand_in.py"

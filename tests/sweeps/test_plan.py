@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from configuration.loading import load_config
 from sweeps.plan import Plan, check_files, describe_point, load_plan, trial_overrides
-from utils.config import load_config
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 Make = Callable[..., Plan]
 LR, WARMUP, LR_END = "train.lr", "train.warmup", "train.lr_end"
 RANDOM = {"search": "random", "points": 12}

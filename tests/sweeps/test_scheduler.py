@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from configuration.loading import load_config
+from runs.folder import Run, has_reached
 from sweeps.folder import SweepFolder
 from sweeps.jobs import Job, Outcome
 from sweeps.leaderboard import make_leaderboard
 from sweeps.plan import Plan
 from sweeps.scheduler import Stretch, run_sweep, stretch_of
-from utils.config import load_config
-from utils.runs import Run, has_reached
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]

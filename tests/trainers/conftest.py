@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from utils.config import RunConfig, load_config
+from configuration.loading import RunConfig, load_config
 
 HERE = Path(__file__).resolve().parent
 

@@ -14,14 +14,14 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from preprocessors.styles import resolve_styles
-from trainers.captioning import Captioner, Decoding
-from trainers.data import read_split
-from trainers.model_setup import build_preprocessor, model_settings, set_up_model
-from trainers.tasks import prepare_tasks
-from trainers.training import build_trainer, training_arguments
-from utils.config import RunConfig, load_config
-from utils.runs import Run
+from captioning.writer import Captioner, Decoding
+from configuration.loading import RunConfig, load_config
+from pipeline.data import read_split
+from pipeline.model_setup import build_preprocessor, model_settings, set_up_model
+from pipeline.tasks import prepare_tasks
+from pipeline.training import build_trainer, training_arguments
+from preprocessors.text.styles import resolve_styles
+from runs.folder import Run
 
 LOGGED = ("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption_length", "unended_share")
 

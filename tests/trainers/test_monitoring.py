@@ -7,9 +7,9 @@ import statistics
 import pytest
 import torch
 
+from configuration.loading import RunConfig
 from trainers.callbacks import to_metrics
 from trainers.monitoring import ALARM_STEPS, LOSSES, SAMPLES, ScstAlarms, StepMeter, is_monitored, record_samples
-from utils.config import RunConfig
 
 
 def test_step_meter_means_are_over_counts_and_not_over_micro_batches():

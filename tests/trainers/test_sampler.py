@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from captioning.writer import Decoding
 from models.ofa.sampling import sample_captions
-from trainers.captioning import Decoding
 from trainers.sampler import Sampler
 
 PAD, EOS = 1, 2

@@ -10,21 +10,21 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from preprocessors.styles import resolve_styles
-from trainers import tasks as tasks_module
-from trainers.captioning import Captioner, Decoding
-from trainers.data import read_split
-from trainers.model_setup import build_preprocessor, model_settings, set_up_model
+from captioning.writer import Captioner, Decoding
+from configuration.loading import RunConfig
+from pipeline import tasks as tasks_module
+from pipeline.data import read_split
+from pipeline.model_setup import build_preprocessor, model_settings, set_up_model
+from pipeline.tasks import prepare_tasks
+from pipeline.train import train
+from pipeline.training import build_trainer, training_arguments
+from preprocessors.text.styles import resolve_styles
+from runs.folder import Run
 from trainers.objective import StepTokens
-from trainers.pipeline import train
-from trainers.rewards import RewardRequest, Rewards
+from trainers.rewards.terms import RewardRequest, Rewards
 from trainers.sampler import Samples
 from trainers.scst_trainer import ScstTrainer
-from trainers.tasks import prepare_tasks
-from trainers.training import build_trainer, training_arguments
-from utils.config import RunConfig
 from utils.io import read_jsonl
-from utils.runs import Run
 
 # Terms that tell the captions of an untrained model apart, which CIDEr-D hardly does.
 TOLD_APART = {"cider_d": 1.0, "length": 1.0, "repetition": 1.0}
@@ -217,7 +217,7 @@ def test_resumed_run_equals_an_uninterrupted_one(scst_document, tmp_path, load):
 
 def test_exception_of_a_reward_term_stops_training_with_its_own_message(scst_document, tmp_path, load, monkeypatch):
     def build(*args: Any, **kwargs: Any) -> Any:
-        from trainers.reward_calculator import RewardCalculator
+        from trainers.rewards.calculator import RewardCalculator
 
         def broken(hypotheses: Any, rows: Any, ended: Any) -> Any:
             raise ValueError("the scorer fell over")
@@ -238,7 +238,7 @@ def test_equal_rewards_over_a_window_stop_training_with_advice(scst_document, tm
         zeros = np.zeros(len(request.rows))
         return Rewards(zeros, {"cider_d": zeros}, request)
 
-    monkeypatch.setattr("trainers.reward_calculator._compute", lambda request, terms, weights: flat(request))
+    monkeypatch.setattr("trainers.rewards.calculator._compute", lambda request, terms, weights: flat(request))
     config = load(scst_document)
     with pytest.raises(ValueError, match=r"step 3: for 3 steps all captions of every image had the same reward"):
         train(config, ["finetune.py"], tmp_path / "conf.json")

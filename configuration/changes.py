@@ -1,0 +1,34 @@
+"""Which settings may change while a run is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from configuration.groups import RunConfig
+
+MAY_CHANGE = {
+    *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.samples", "eval.report_images"),
+    *("checkpoint.keep", "train.num_workers", "image.feature_cache_mb", "scst.reward_workers"),
+}
+"""What cannot change the weights of a run: groups, or single settings."""
+
+
+def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
+    """The settings that must not differ between two starts of a run and do, as ``key: old -> new``."""
+    before, after = (dict(_flatten(config.to_json_dict())) for config in (old, new))
+    # Captions drawn in self-critical training are decoded too.
+    may_change = MAY_CHANGE - {"decode"} if new.scst.enabled else MAY_CHANGE
+    return [
+        f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key) and not {key, key.partition(".")[0]} & may_change
+    ]
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,302 @@
+"""The groups of a run's configuration: fields, defaults, ranges, and the rules between fields of one group."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from configuration.objectives import MaskedLmConfig, ScstConfig, UnlikelihoodConfig
+from configuration.types import (
+    ConfigPath,
+    Group,
+    MetricName,
+    Name,
+    NameOrFolder,
+    Names,
+    Prompt,
+    Relation,
+)
+from preprocessors.text.prompts import DEFAULT_PROMPT
+
+FLICKRSTYLE_FORMATS = ("flickrstyle", "flickrstyle_release")
+FILE_FORMATS = ("personality_captions", "jsonl")
+
+
+def _needed(name: str) -> Relation:
+    return Relation(
+        (name, "format"),
+        lambda group: getattr(group, name) is not None or group.format == "drawn_scenes",
+        "required with every data.format but drawn_scenes",
+    )
+
+
+def _only_with(name: str, formats: tuple[str, ...]) -> Relation:
+    return Relation(
+        (name, "format"),
+        lambda group: getattr(group, name) is None or group.format in formats,
+        f"only used with data.format {' or '.join(formats)}; remove it",
+    )
+
+
+class ModelConfig(Group):
+    """The captioner to start from: a trained one (``name``) or a new one (``preset``)."""
+
+    name: NameOrFolder | None = None
+    """Model folder, or id on the ModelScope hub."""
+    revision: Name | None = None
+    """Revision of the hub model; None = the newest."""
+    preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None
+    """Size of a new model with random weights; None = start from ``name``."""
+    overrides: dict[str, Any] = {}
+    """OFAConfig fields that differ from the preset's."""
+    bpe_size: int = Field(default=2000, ge=300)
+    """Vocabulary entries of the BPE trained on the training captions of a new model."""
+
+    RELATIONS = (
+        Relation(
+            ("overrides", "preset"),
+            lambda group: not group.overrides or group.preset is not None,
+            "only a new model can be changed; remove it or use model.preset",
+        ),
+    )
+
+
+class DataConfig(Group):
+    """The pictures and captions."""
+
+    format: Literal["flickrstyle", "flickrstyle_release", "personality_captions", "jsonl", "drawn_scenes"]
+    """Layout of the annotations; ``drawn_scenes`` makes its own."""
+    annotations: ConfigPath | None = None
+    """Annotation file, or the folder with the annotation files."""
+    images: ConfigPath | None = None
+    """Folder of the pictures."""
+    image_suffix: str = ".jpg"
+    """Added to picture names that come without one (personality_captions)."""
+    train: Name | None = None
+    """Name of the training file inside ``annotations``."""
+    val: Name | None = None
+    """Name of the validation file inside ``annotations``."""
+    test: Name | None = None
+    """Name of the test file inside ``annotations``."""
+    split: Literal["flickr8k", "hash"] | None = None
+    """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere."""
+    styles: Names | None = None
+    """Train on these styles only; None = all."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What to do with a missing or damaged picture; skipped rows are listed in the run."""
+    num_images: int | None = Field(default=None, ge=1)
+    """Training pictures to draw (drawn_scenes); None = the generator's default."""
+
+    RELATIONS = (
+        _needed("annotations"),
+        _needed("images"),
+        *(_only_with(name, FILE_FORMATS) for name in ("train", "val", "test")),
+        Relation(
+            ("split", "format"),
+            lambda group: group.split != "flickr8k" or group.format in FLICKRSTYLE_FORMATS,
+            "flickr8k divides data.format flickrstyle only; use hash, which divides any single file by picture name",
+        ),
+        _only_with("num_images", ("drawn_scenes",)),
+    )
+
+
+class StyleConfig(Group):
+    """How the style reaches the model."""
+
+    inject: Literal["words", "code", "token"] = "words"
+    """The style's name, a reserved ``<code_k>``, or a new ``<style_k>`` in the prompt."""
+    prompt: Prompt = DEFAULT_PROMPT
+    """Text beside the picture; ``{}`` is the style. "" or null = this default."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that a training row is given the neutral style instead of its own."""
+    neutral: Name = "neutral"
+    """Name of the style for plain captions."""
+
+
+class ImageConfig(Group):
+    """How a picture becomes pixels."""
+
+    size: int = Field(default=480, ge=32, multiple_of=16)
+    """Height and width that the model sees, pixels."""
+    max_size: int | None = Field(default=None, ge=32)
+    """Height and width before the random crop, pixels."""
+    random_crop: bool = False
+    """Training only: resize to ``max_size``, crop ``size`` at a random place."""
+    mean_std: Literal["half", "imagenet"] = "half"
+    """Normalisation: 0.5 for every channel, or ImageNet's statistics."""
+    feature_cache_mb: int = Field(default=4096, ge=0)
+    """Most disk space, MiB, for features of training pictures that cannot change (frozen resnet, no crop); they are in
+    the run folder while the run lasts. 0 = off."""
+
+    RELATIONS = (
+        Relation(
+            ("max_size", "size"),
+            lambda group: group.max_size is None or group.max_size >= group.size,
+            "must be at least image.size",
+        ),
+        Relation(
+            ("random_crop", "max_size"),
+            lambda group: not group.random_crop or group.max_size is not None,
+            "needs image.max_size, the size that is cropped from",
+        ),
+    )
+
+
+class TrainConfig(Group):
+    """Optimisation."""
+
+    epochs: int = Field(default=3, ge=1)
+    """Passes over the training rows."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows per device and forward pass."""
+    accumulation_steps: int = Field(default=1, ge=1)
+    """Forward passes per optimizer step."""
+    lr: float = Field(default=5e-5, gt=0)
+    """Peak learning rate of AdamW."""
+    lr_end: float = Field(default=1e-7, ge=0)
+    """Learning rate at the last step; the decay is linear."""
+    warmup: float = Field(default=0.06, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = Field(default=0.001, ge=0)
+    """AdamW's decoupled weight decay."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest L2 norm of the gradient."""
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Probability mass spread over the vocabulary, as OFA defines it."""
+    drop_worst: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the tokens with the highest loss that are left out."""
+    rdrop: float = Field(default=0.0, ge=0)
+    """Weight of R-Drop's KL term, per token."""
+    freeze: list[Literal["resnet", "embeddings", "batch_norm"]] = []
+    """Parts that are not trained."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Number format of the forward pass; auto = bf16 where the device has it, else fp32."""
+    seed: int = Field(default=7, ge=0, lt=2**32)
+    """Seed of weights, order, crops and dropout."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that load pictures; 0 = the main one."""
+
+    RELATIONS = (
+        Relation(
+            ("lr_end", "lr"),
+            lambda group: group.lr_end <= group.lr,
+            "the learning rate would rise from train.lr={lr:g} to train.lr_end={lr_end:g}; "
+            "lower train.lr_end or raise train.lr",
+        ),
+    )
+
+
+class DecodeConfig(Group):
+    """How captions are generated."""
+
+    num_beams: int = Field(default=5, ge=1)
+    """Beams; 1 = greedy."""
+    max_length: int = Field(default=16, ge=1)
+    """Most caption tokens before EOS."""
+    min_length: int = Field(default=1, ge=0)
+    """Fewest caption tokens before EOS."""
+    no_repeat_ngram_size: int = Field(default=3, ge=0)
+    """No n-gram of this length occurs twice; 0 = off."""
+    length_penalty: float = 1.0
+    """Exponent of the length that a beam's score is divided by."""
+
+    RELATIONS = (
+        Relation(
+            ("min_length", "max_length"),
+            lambda group: group.min_length <= group.max_length,
+            "must be at most decode.max_length",
+        ),
+    )
+
+
+class EvalConfig(Group):
+    """Evaluation and report."""
+
+    split: Literal["val", "test"] = "val"
+    """Rows to evaluate on."""
+    batch_size: int = Field(default=16, ge=1)
+    """Rows per device and generation."""
+    styles: Names | None = None
+    """Evaluate these styles only; None = all."""
+    metrics: list[MetricName] = Field(default=list(get_args(MetricName)), min_length=1)
+    """Caption metrics to compute; METEOR and SPICE need Java and take longest."""
+    samples: int = Field(default=8, ge=0)
+    """Validation rows captioned at every validation into samples.jsonl."""
+    report_images: int = Field(default=24, ge=0)
+    """Pictures shown in report.html."""
+
+
+class CheckpointConfig(Group):
+    """When to validate and save, and what to keep."""
+
+    every_epochs: float = Field(default=1.0, gt=0)
+    """Epochs between validations; each saves a checkpoint."""
+    keep: int = Field(default=2, ge=1)
+    """Checkpoints kept."""
+    select: Literal["loss", "CIDEr"] = "loss"
+    """Validation number by which the checkpoint for output/ is chosen; in self-critical training CIDEr, unless set."""
+
+
+def _not_with_scst(group: str, name: str) -> Relation:
+    return Relation(
+        (f"{group}.{name}", "scst.enabled"),
+        lambda config: not config.scst.enabled or getattr(getattr(config, group), name) == 0,
+        "not used in self-critical training; set it to 0",
+    )
+
+
+def _needs_cross_entropy(name: str) -> Relation:
+    return Relation(
+        (f"unlikelihood.{name}", "scst.enabled", "scst.cross_entropy_weight"),
+        lambda config: (
+            not config.scst.enabled or config.scst.cross_entropy_weight > 0 or getattr(config.unlikelihood, name) == 0
+        ),
+        "unlikelihood is computed on people's captions, which this self-critical run does not score; "
+        "set scst.cross_entropy_weight above 0, or this to 0",
+    )
+
+
+class RunConfig(Group):
+    """Everything that a run is made from."""
+
+    model: ModelConfig
+    data: DataConfig
+    style: StyleConfig = Field(default_factory=StyleConfig)
+    image: ImageConfig = Field(default_factory=ImageConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    masked_lm: MaskedLmConfig = Field(default_factory=MaskedLmConfig)
+    unlikelihood: UnlikelihoodConfig = Field(default_factory=UnlikelihoodConfig)
+    scst: ScstConfig = Field(default_factory=ScstConfig)
+    decode: DecodeConfig = Field(default_factory=DecodeConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    work_dir: ConfigPath
+    """The run folder."""
+
+    RELATIONS = (
+        # Self-critical training without a model is told what it starts from, in place of the general rule below.
+        Relation(
+            ("model.name", "model.preset", "scst.enabled"),
+            lambda config: not config.scst.enabled or config.model.name is not None,
+            "self-critical training starts from a trained captioner: give --checkpoint RUN/output",
+        ),
+        Relation(
+            ("model.name", "model.preset", "scst.enabled"),
+            lambda config: (
+                (config.model.name is None) != (config.model.preset is None)
+                or (config.scst.enabled and config.model.name is None)
+            ),
+            "give exactly one of model.name (folder or hub id) and model.preset (new model); set the other to null",
+        ),
+        _not_with_scst("train", "rdrop"),
+        _not_with_scst("train", "drop_worst"),
+        # The references of a row are in its own style: a caption drawn for the neutral one has none.
+        _not_with_scst("style", "dropout"),
+        _needs_cross_entropy("repetition"),
+        _needs_cross_entropy("leakage"),
+    )
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings and numbers; ``load_config`` reads them back to an equal configuration."""
+        return self.model_dump(mode="json")

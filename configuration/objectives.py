@@ -1,0 +1,124 @@
+"""Groups of the configuration that add to cross-entropy or stand in for it: what is learnt beside people's captions."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from configuration.types import ConfigPath, Group, Relation
+
+REWARD_TERMS = ("cider_d", "bleu_4", "style", "repetition", "length")
+
+
+def _check_reward_term(term: str) -> str:
+    if term not in REWARD_TERMS:
+        nearest = get_close_matches(term.lower(), REWARD_TERMS, n=1)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise ValueError(f"unknown reward term; {hint}known: {', '.join(REWARD_TERMS)}")
+    return term
+
+
+RewardTerm = Annotated[str, AfterValidator(_check_reward_term)]
+RewardWeight = Annotated[float, Field(ge=0)]
+
+
+def _only_with_weight(name: str) -> Relation:
+    return Relation(
+        (name, "weight"),
+        lambda group: getattr(group, name) is None or group.weight > 0,
+        "only used with a masked-LM loss; set masked_lm.weight above 0, or remove it",
+    )
+
+
+def _only_with_multinomial(name: str) -> Relation:
+    return Relation(
+        (name, "sampling"),
+        lambda group: getattr(group, name) == 1 or group.sampling == "multinomial",
+        "only used with scst.sampling=multinomial; remove it",
+    )
+
+
+class MaskedLmConfig(Group):
+    """The masked-LM loss beside the main one: captions with masked words, read without their pictures."""
+
+    weight: float = Field(default=0.0, ge=0)
+    """Factor of the loss, which is in nats per token; 0 = off."""
+    weight_end: float | None = Field(default=None, ge=0)
+    """Factor at the last step, reached linearly from ``weight``; None = constant."""
+    mask_rate: float = Field(default=0.3, gt=0, lt=1)
+    """Probability that a word is masked; 0.3 is OFA's (Wang 2022, arXiv:2202.03052)."""
+    style_word_rate: float = Field(default=0.5, ge=0, le=1)
+    """The same for words typical of the caption's style."""
+    mask_style_rate: float = Field(default=0.15, ge=0, le=1)
+    """Probability that the style in the prompt is masked; 0.15 is BERT's rate (Devlin 2018, arXiv:1810.04805)."""
+    corpus: ConfigPath | None = None
+    """More sentences, without pictures: JSON Lines of ``{"body": sentence, "meta": style}``; None = captions only."""
+
+    RELATIONS = (_only_with_weight("weight_end"), _only_with_weight("corpus"))
+
+
+class UnlikelihoodConfig(Group):
+    """Losses that make unwanted tokens less probable (Welleck 2019, arXiv:1908.04319)."""
+
+    repetition: float = Field(default=0.0, ge=0)
+    """Factor of the loss on tokens that the caption holds already; 0 = off."""
+    leakage: float = Field(default=0.0, ge=0)
+    """Factor of the loss on words typical of other styles; 0 = off."""
+
+
+class ScstConfig(Group):
+    """Self-critical training: the model's own captions, weighted by their reward (Rennie 2017, arXiv:1612.00563)."""
+
+    enabled: bool = False
+    """Train on rewards instead of cross-entropy; the only switch."""
+    num_samples: int = Field(default=5, ge=1)
+    """Captions drawn per picture (K); 5 in Luo 2020, arXiv:2003.09971. At most decode.max_length + 1 tokens each, EOS
+    counted."""
+    sampling: Literal["multinomial", "beam"] = "multinomial"
+    """Independent draws, or the best K of a beam search, as in the original."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divisor of the logits in a draw."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Probability mass that is drawn from (nucleus, Holtzman 2019, arXiv:1904.09751); 1 = all of it."""
+    baseline: Literal["leave_one_out", "greedy", "group_mean"] = "leave_one_out"
+    """Subtracted from a reward: mean of its siblings (Luo 2020), reward of the greedy caption (Rennie 2017), or mean of
+    all K, as in the original."""
+    rewards: dict[RewardTerm, RewardWeight] = {"cider_d": 1.0}
+    """Weight of each reward term (``REWARD_TERMS``); terms that are not named are off. What is bad lowers its term: of
+    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault."""
+    kl_weight: float = Field(default=0.0, ge=0)
+    """Factor of the KL divergence to the starting model, nats per token (Ziegler 2019, arXiv:1909.08593); 0 = off."""
+    cross_entropy_weight: float = Field(default=0.0, ge=0)
+    """Factor of cross-entropy on people's captions, mixed in (Paulus 2017, arXiv:1705.04304); 0 = off."""
+    document_frequency: ConfigPath | None = None
+    """File of CIDEr-D's document frequencies; None = counted over the training captions."""
+    reward_workers: int = Field(default=2, ge=1)
+    """Threads that compute rewards; the results are the same for any number."""
+    dropout: bool = False
+    """Dropout while the drawn captions are scored."""
+    freeze_batch_norm: bool = True
+    """Keep the statistics of batch norm."""
+    freeze_embeddings: bool = True
+    """Keep the token embeddings."""
+
+    RELATIONS = (
+        Relation(
+            ("num_samples", "baseline", "sampling"),
+            lambda group: group.num_samples >= 2 or group.baseline == "greedy" or group.sampling == "beam",
+            "{baseline} needs at least 2 captions of a picture; use 2+ or scst.baseline=greedy",
+        ),
+        Relation(
+            ("num_samples", "sampling"),
+            lambda group: group.num_samples >= 2 or group.sampling != "beam",
+            "a beam search of one is all but the greedy caption; use 2+ or scst.sampling=multinomial",
+        ),
+        _only_with_multinomial("temperature"),
+        _only_with_multinomial("top_p"),
+        Relation(
+            ("rewards",),
+            lambda group: any(group.rewards.values()),
+            "at least one reward term needs a weight above 0, for example scst.rewards.cider_d=1",
+        ),
+    )

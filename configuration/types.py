@@ -1,0 +1,114 @@
+"""Building blocks of the configuration's groups: the base class, rules between fields, and the kinds of text."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from preprocessors.text.prompts import DEFAULT_PROMPT
+
+ENVIRONMENT_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def expand_variables(text: str) -> str:
+    """Replaces ``${NAME}`` and ``${NAME:-default}`` by environment variables, and a leading ``~`` by the home folder.
+
+    Raises:
+        ValueError: If a variable without a default is unset or empty.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        value = os.environ.get(name) or default
+        if value is None:
+            raise ValueError(f"the environment variable {name} is not set; set it or write ${{{name}:-default}}")
+        return value
+
+    return os.path.expanduser(ENVIRONMENT_VARIABLE.sub(value_of, text))
+
+
+def _to_path(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be a string with a path")
+    if not str(value).strip():
+        raise ValueError("must not be empty")
+    return Path(expand_variables(str(value)))
+
+
+def _check_prompt(prompt: str) -> str:
+    if prompt.count("{}") != 1 or set("{}") & set(prompt.replace("{}", "")):
+        raise ValueError("must contain {} exactly once, where the style goes, and no other brace")
+    return prompt
+
+
+def _check_not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def one_of(names: Collection[str], what: str) -> AfterValidator:
+    """A check that lets the names of a table pass and tells of any other the nearest one.
+
+    Args:
+        names: Those that there are.
+        what: What they name, for the message about any other.
+    """
+
+    def check(name: str) -> str:
+        if name not in names:
+            spellings = {known.lower(): known for known in names}
+            nearest = get_close_matches(name.lower(), spellings, n=1)
+            hint = f"did you mean {spellings[nearest[0]]}? " if nearest else ""
+            raise ValueError(f"unknown {what}; {hint}known: {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
+
+
+MetricName = Literal["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"]
+ConfigPath = Annotated[Path, PlainValidator(_to_path)]
+Name = Annotated[str, AfterValidator(_check_not_blank)]
+NameOrFolder = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(expand_variables)]
+Prompt = Annotated[
+    str,
+    BeforeValidator(lambda value: DEFAULT_PROMPT if value in (None, "") else value),
+    AfterValidator(_check_prompt),
+]
+Names = Annotated[list[Name], Field(min_length=1)]
+
+
+class Relation(NamedTuple):
+    """A rule between fields of one group, or between groups."""
+
+    keys: tuple[str, ...]
+    """The fields it reads, dotted between groups; the first is the one that a fault is reported for."""
+    holds: Callable[[Any], bool]
+    """Takes the group; True if the rule is kept."""
+    message: str
+    """What is wrong and what to do if it is not kept; ``{field}`` stands for the field's value."""
+
+    def describe(self, group: BaseModel) -> str:
+        """The message for a group that breaks the rule."""
+        return self.message.format(**vars(group))
+
+
+class Group(BaseModel):
+    """Base of all groups: frozen, unknown keys refused, types taken strictly (``"3"`` and ``true`` are no integers)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+    RELATIONS: ClassVar[tuple[Relation, ...]] = ()
+
+    @model_validator(mode="after")
+    def _keep_relations(self) -> Self:
+        broken = [f"{rule.keys[0]}: {rule.describe(self)}" for rule in self.RELATIONS if not rule.holds(self)]
+        if broken:
+            raise PydanticCustomError("relation", "{broken}", {"broken": "; ".join(broken)})
+        return self

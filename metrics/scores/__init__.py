@@ -1,0 +1,1 @@
+"""Words to scores: one file a metric, and what they count with. Imports tokenizers."""

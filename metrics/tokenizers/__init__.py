@@ -1,0 +1,1 @@
+"""Captions to words, as the official scorers cut them. The lowest room of metrics."""

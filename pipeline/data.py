@@ -1,0 +1,101 @@
+"""From a configuration to examples."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from configuration.loading import RunConfig
+from preprocessors.examples import CaptionExample
+from preprocessors.pictures.drawn_scenes import write_drawn_scenes
+from preprocessors.pictures.images import verify_images
+from preprocessors.readers import ReadResult, SplitName, read_examples
+from preprocessors.text.corpora import StyledText, read_style_corpus
+from preprocessors.text.styles import fold_name
+
+logger = logging.getLogger(__name__)
+
+DRAWN_SCENES = Path("work_dir/drawn_scenes")
+
+
+def prepare_data(config: RunConfig) -> None:
+    """Make what a configuration can make itself: the drawn scenes. Of the processes of a run only one may call it."""
+    if config.data.format == "drawn_scenes":
+        count = {} if config.data.num_images is None else {"num_train": config.data.num_images}
+        folder = scenes_folder(config)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):  # the trials of a sweep start side by side
+            write_drawn_scenes(folder, **count)
+
+
+def scenes_folder(config: RunConfig) -> Path:
+    """Where the drawn scenes lie; a folder per number, so that one run does not replace the pictures of another."""
+    count = "" if config.data.num_images is None else f"_{config.data.num_images}"
+    return config.data.annotations or DRAWN_SCENES.with_name(f"{DRAWN_SCENES.name}{count}")
+
+
+def read_split(
+    config: RunConfig, split_name: SplitName, styles: Sequence[str] | None = None, *, check_pictures: bool = True
+) -> ReadResult:
+    """Examples of one split.
+
+    Args:
+        config: Says where and how.
+        split_name: ``train``, ``val`` or ``test``.
+        styles: Keep these styles only; None keeps what ``data.styles`` keeps.
+        check_pictures: Off where the captions alone are needed.
+
+    Returns:
+        Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
+    """
+    data = config.data
+    annotations = data.annotations or scenes_folder(config)
+    result = read_examples(
+        "jsonl" if data.format == "drawn_scenes" else data.format,
+        annotations=annotations,
+        images=data.images or annotations / "images",
+        split_name=split_name,
+        image_suffix=data.image_suffix,
+        files={"train": data.train, "val": data.val, "test": data.test},
+        split=data.split,
+        styles=styles or data.styles,
+        on_bad_image=data.on_bad_image if check_pictures else "ignore",
+    )
+    if not check_pictures:
+        return result
+    examples, dropped = verify_images(result.examples, data.on_bad_image)
+    if dropped:
+        logger.warning("%s: left out %d rows with unreadable pictures", split_name, len(dropped))
+    return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
+
+
+def read_corpus(config: RunConfig) -> list[StyledText]:
+    """The text-only corpus of the masked-LM task, in the styles to train on; empty if there is none."""
+    if config.masked_lm.corpus is None:
+        return []
+    wanted = {fold_name(style) for style in config.data.styles or ()}
+    texts = read_style_corpus(config.masked_lm.corpus)
+    return [text for text in texts if not wanted or fold_name(text.style) in wanted]
+
+
+def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:
+    """Distinct styles, sorted without regard to case: a style's id must not depend on the order of the rows.
+
+    Of spellings that differ in case alone, the first one counts.
+    """
+    spellings: dict[str, str] = {}
+    for example in examples:
+        spellings.setdefault(fold_name(example.style), example.style.strip())
+    return [spellings[key] for key in sorted(spellings)]
+
+
+def hash_examples(examples: Iterable[CaptionExample]) -> str:
+    """SHA-256 (hex) over ids, styles and captions, in order; pictures are named, not read."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update("\x1f".join((example.example_id, example.style, *example.captions, "\x1e")).encode())
+    return digest.hexdigest()

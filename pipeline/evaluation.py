@@ -1,0 +1,148 @@
+"""Captions of a split to results JSON, captions file and report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from captioning.writer import Captioner
+from configuration.loading import RunConfig
+from metrics.coco_format import CaptionResult, write_caption_results
+from metrics.results import evaluate_captions, write_results
+from preprocessors.examples import CaptionExample
+from preprocessors.readers import ReadResult
+from reports.run.page import ReportRow, write_report
+from runs.folder import Run
+from utils.environment import describe_environment
+from utils.io import read_jsonl, write_json
+
+logger = logging.getLogger(__name__)
+
+
+def captions_by_style(examples: Sequence[CaptionExample]) -> dict[str, list[str]]:
+    """All human captions under their style."""
+    grouped: dict[str, list[str]] = {}
+    for example in examples:
+        grouped.setdefault(example.style, []).extend(example.captions)
+    return grouped
+
+
+def score_examples(
+    examples: Sequence[CaptionExample],
+    hypotheses: dict[str, str],
+    *,
+    train_examples: Sequence[CaptionExample] | None,
+    metrics: Sequence[str],
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
+    """Results of captions, keyed by (image, style), with the scores of every one under ``per_image``.
+
+    Args:
+        examples: With references.
+        hypotheses: Caption by example id.
+        train_examples: Teachers of the style judge and candidates for the constant baseline; None leaves both out.
+        metrics: Caption metrics to compute.
+        provenance: Where the captions come from.
+    """
+    return evaluate_captions(
+        {example.example_id: example.captions for example in examples},
+        hypotheses,
+        {example.example_id: example.style for example in examples},
+        images={example.example_id: example.image_name for example in examples},
+        train_captions=None if train_examples is None else captions_by_style(train_examples),
+        metrics=metrics,
+        per_image=True,
+        provenance=provenance,
+    )
+
+
+def describe_provenance(
+    config: RunConfig, captioner: Captioner, *, model: str, split: str, split_id: str, data_hash: str, dropped: int
+) -> dict[str, Any]:
+    """What a reader of the numbers needs to make them again."""
+    return {
+        "model": model,
+        "styles": captioner.preprocessor.registry.hash,
+        "split": split,
+        "split_id": split_id,
+        "data_sha256": data_hash,
+        "dropped_rows": dropped,
+        "decoding": asdict(captioner.decoding),
+        "prompt": captioner.preprocessor.prompt,
+        "seed": config.train.seed,
+        "environment": describe_environment(),
+    }
+
+
+def write_evaluation(
+    folder: Path, name: str, results: dict[str, Any], split: ReadResult, hypotheses: dict[str, str]
+) -> None:
+    """Write ``<name>.captions.json``, the rows left out if any, then the results as ``<name>.json``."""
+    rows = [
+        CaptionResult(
+            image_id=example.image_name,
+            caption=hypotheses[example.example_id],
+            style=example.style,
+            example_id=example.example_id,
+        )
+        for example in split.examples
+    ]
+    write_caption_results(folder / f"{name}.captions.json", rows)
+    if split.dropped:
+        write_json(folder / f"{name}.dropped_rows.json", [row._asdict() for row in split.dropped])
+    write_results(folder / f"{name}.json", results)
+
+
+def write_run_report(
+    path: Path,
+    run: Run,
+    config: RunConfig,
+    captioner: Captioner,
+    results: dict[str, Any],
+    examples: Sequence[CaptionExample],
+    hypotheses: dict[str, str],
+) -> None:
+    """Write the report: numbers, the first pictures in every style, loss curves, configuration."""
+    by_image: dict[Path, list[CaptionExample]] = {}
+    for example in examples:
+        by_image.setdefault(example.image_path, []).append(example)
+    stride = max(1, len(by_image) // max(1, config.eval.report_images))
+    shown = list(by_image.values())[::stride][: config.eval.report_images]
+    rows = [
+        ReportRow(example.example_id, example.image_path, example.style, hypotheses[example.example_id], references)
+        for group in shown
+        for example in group
+        for references in [example.captions[:3]]
+    ]
+    curves = read_curves(run.metrics)
+    write_report(
+        path,
+        title=run.root.name,
+        results=results,
+        rows=rows,
+        losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
+        config=config.to_json_dict(),
+        settings=asdict(captioner.decoding),
+        training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
+    )
+    logger.info("report: %s", path)
+
+
+def read_curves(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Points (step, value) of a run by the names of ``metrics.jsonl``, such as ``train/loss``.
+
+    A resumed run writes some steps twice; the newest row counts. Values that were no number, and what follows a line
+    that a killed run left unfinished, are not drawn: a report must not fail over them.
+    """
+    curves: dict[str, dict[int, float]] = {}
+    try:
+        for _, row in read_jsonl(metrics_file) if metrics_file.is_file() else ():
+            for name, value in row.items():
+                if "/" in name and value is not None:
+                    curves.setdefault(name, {})[row["global_step"]] = value
+    except ValueError as error:
+        logger.warning("curves are cut short: %s", error)
+    return {name: sorted(points.items()) for name, points in curves.items()}

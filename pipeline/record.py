@@ -1,0 +1,129 @@
+"""What a run is made from, recorded in its folder and compared when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from configuration.changes import describe_changes
+from configuration.loading import RunConfig, load_config
+from models.ofa.folder import WEIGHT_FILES
+from pipeline.data import hash_examples
+from preprocessors.readers import ReadResult
+from runs.folder import Run
+from runs.record import record_start
+from trainers.rewards.setup import DocumentFrequencySource
+from utils.hub import resolve_model_folder
+from utils.io import hash_file, read_json, write_json
+
+FIXED_DATA = {
+    "train_sha256": "training captions",
+    "corpus_sha256": "masked_lm.corpus",
+    "document_frequency_sha256": "scst.document_frequency",
+    "anchor_sha256": "weights of model.name, which scst.kl_weight holds on to",
+}
+"""What may not change while a run is interrupted, and its name for messages."""
+
+
+def describe_data(config: RunConfig, splits: dict[str, ReadResult]) -> dict[str, str]:
+    """What a run is made from besides its settings, as hashes by name, and the name of the split."""
+    data = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
+    data |= {"split": splits["train"].split_id}
+    if config.masked_lm.corpus is not None:
+        data |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
+    if config.scst.enabled and config.scst.document_frequency is not None:
+        data |= {"document_frequency_sha256": hash_file(config.scst.document_frequency)}
+    if config.scst.enabled and config.scst.kl_weight:  # the anchor is read again when a run goes on
+        folder = resolve_model_folder(config.model.name or "", config.model.revision)
+        weights = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
+        if weights:
+            data |= {"anchor_sha256": hash_file(weights[0])}
+    return data
+
+
+def enter_run(
+    run: Run,
+    config: RunConfig,
+    command: Sequence[str],
+    conf_file: Path,
+    splits: dict[str, ReadResult],
+    data: dict[str, str],
+) -> None:
+    """Make or reopen the run folder and record what goes into the run.
+
+    Raises:
+        ValueError: If the folder's run was made with other settings or other data.
+    """
+    if run.config_file.exists():
+        check_same_run(run, config)
+    record = run.root / "environment.json"
+    before = read_json(record).get("data", data) if record.is_file() else data
+    for key, name in FIXED_DATA.items():
+        if key in before and key in data and before[key] != data[key]:
+            raise ValueError(
+                f"{run.root}: holds a run on other {name}; they have changed since. "
+                "Give another work_dir, or restore them to go on with that run"
+            )
+    open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
+    rows = [row._asdict() for name in ("train", "val") for row in splits[name].dropped]
+    if rows:
+        write_json(run.root / "dropped_rows.json", rows)
+
+
+def open_run(
+    work_dir: Path,
+    config: RunConfig,
+    command: Sequence[str],
+    extra_environment: Mapping[str, Any],
+    *,
+    conf_file: Path | None = None,
+) -> Run:
+    """Makes a run folder, or opens the one of an interrupted run again, and records what is being run.
+
+    Nothing is written if the folder belongs to another configuration. Of several processes only one may call it.
+
+    Args:
+        work_dir: The run folder.
+        config: What is run; may differ from an existing folder's only in ``configuration.changes.MAY_CHANGE``.
+        command: The command line, program first.
+        extra_environment: Joined to environment.json, for example the hash of the data.
+        conf_file: The configuration file as the user wrote it, copied into ``source/``.
+
+    Raises:
+        ValueError: If the folder holds a run with another configuration, a config.json that is no run's, or cannot
+            be written.
+    """
+    run = Run(work_dir)
+    if run.config_file.exists():
+        check_same_run(run, config)
+    record_start(run, config.to_json_dict(), command, extra_environment, conf_file=conf_file)
+    return run
+
+
+def check_same_run(run: Run, config: RunConfig) -> None:
+    """Refuse a folder that holds a run with other settings.
+
+    Raises:
+        ValueError: Listing the settings that differ.
+    """
+    # Through load_config, so that a setting which did not exist when the run began counts as its default.
+    try:
+        old = load_config(run.config_file)
+    except ValueError as error:
+        raise ValueError(
+            f"{run.config_file}: is not the configuration of a run; give another work_dir\n{error}"
+        ) from error
+    changes = describe_changes(old, config)
+    if changes:
+        raise ValueError(
+            f"{run.root}: holds a run with other settings (old -> new):\n"
+            + "\n".join(f"  {change}" for change in changes)
+            + "\ngive another work_dir, or the old values to go on with that run"
+        )
+
+
+def keep_document_frequency(run: Run, source: DocumentFrequencySource) -> None:
+    """Save the document frequencies with the run, and where the next run looks for them."""
+    source.document_frequency.save(run.document_frequency)
+    source.save()

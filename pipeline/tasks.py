@@ -1,0 +1,119 @@
+"""What the training tasks need beside pictures and captions: masks, other styles' words, rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from captioning.writer import Captioner
+from configuration.loading import RunConfig
+from preprocessors.examples import CaptionExample
+from preprocessors.text.corpora import StyledText
+from preprocessors.text.masking import CaptionMasker, MaskedSource
+from preprocessors.text.style_words import style_word_scores, typical_words
+from trainers.losses.unlikelihood import foreign_token_ids
+from trainers.objective import ForeignTokens
+from trainers.rewards.calculator import RewardCalculator
+from trainers.rewards.setup import (
+    DocumentFrequencySource,
+    build_rewards,
+    tokenize_references,
+    training_document_frequency,
+)
+
+DOCUMENT_FREQUENCIES = Path("work_dir/.document_frequency")
+"""Counts of earlier runs, by hash of the captions that were counted."""
+
+
+class TrainingTasks(NamedTuple):
+    """The parts of a run's tasks; None where a task is off."""
+
+    masking: MaskedSource | None = None
+    foreign: ForeignTokens | None = None
+    rewards: RewardCalculator | None = None
+    document_frequency: DocumentFrequencySource | None = None
+
+
+def prepare_tasks(
+    config: RunConfig, captioner: Captioner, examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
+) -> TrainingTasks:
+    """Build what the configuration asks for; everything that can be wrong with it is found, and nothing is written.
+
+    Args:
+        config: Of the run.
+        captioner: The model to be trained.
+        examples: Training examples, styles as its registry writes them.
+        corpus: Texts without pictures, for the masked-LM task.
+    """
+    masking = foreign = None
+    if config.masked_lm.weight or config.unlikelihood.leakage:
+        typical = find_typical_words(captioner, examples, corpus)
+        if config.masked_lm.weight:
+            masking = MaskedSource(make_masker(config, captioner, typical), corpus)
+        if config.unlikelihood.leakage:
+            foreign = find_foreign_tokens(captioner, typical, examples)
+    if not config.scst.enabled:
+        return TrainingTasks(masking, foreign)
+    return TrainingTasks(masking, foreign, *prepare_rewards(config, examples))
+
+
+def find_typical_words(
+    captioner: Captioner, examples: Sequence[CaptionExample], corpus: Sequence[StyledText]
+) -> dict[str, frozenset[str]]:
+    """The words that tell each style from the others."""
+    captions: dict[str, list[str]] = {}
+    for example in examples:
+        captions.setdefault(example.style, []).extend(example.captions)
+    for text in corpus:
+        style = captioner.preprocessor.registry.resolve(text.style, where=text.where)
+        captions.setdefault(style, []).append(text.body)
+    return typical_words(style_word_scores(captions))
+
+
+def make_masker(config: RunConfig, captioner: Captioner, typical: dict[str, frozenset[str]]) -> CaptionMasker:
+    """The masker of a run."""
+    masked = config.masked_lm
+    preprocessor = captioner.preprocessor
+    return CaptionMasker(
+        captioner.tokenizer,
+        preprocessor.registry,
+        typical,
+        mask_rate=masked.mask_rate,
+        style_word_rate=masked.style_word_rate,
+        mask_style_rate=masked.mask_style_rate,
+        max_source_length=preprocessor.max_source_length,
+    )
+
+
+def find_foreign_tokens(
+    captioner: Captioner, typical: dict[str, frozenset[str]], examples: Sequence[CaptionExample]
+) -> ForeignTokens:
+    """For every training row the tokens typical of other styles than its own."""
+    token_ids = foreign_token_ids(typical, captioner.tokenizer.encode_text)
+    numbers = {style: number for number, style in enumerate(token_ids)}
+    by_style = torch.zeros(len(numbers), captioner.model.config.vocab_size, dtype=torch.bool)
+    for style, number in numbers.items():
+        by_style[number, token_ids[style]] = True
+    return ForeignTokens(by_style, torch.tensor([numbers[example.style] for example in examples]))
+
+
+def prepare_rewards(
+    config: RunConfig, examples: Sequence[CaptionExample]
+) -> tuple[RewardCalculator, DocumentFrequencySource | None]:
+    """Rewards over the training rows, and the document frequencies that ``cider_d`` weighs with."""
+    scst = config.scst
+    references = tokenize_references(examples)
+    source = None
+    if "cider_d" in scst.rewards:
+        source = training_document_frequency(references, DOCUMENT_FREQUENCIES, scst.document_frequency)
+    rewards = build_rewards(
+        references,
+        scst.rewards,
+        styles=[example.style for example in examples],
+        document_frequency=source and source.document_frequency,
+        workers=scst.reward_workers,
+    )
+    return rewards, source

@@ -1,0 +1,1 @@
+"""The text side of examples: captions, styles, masks, corpora, vocabularies."""

@@ -1,0 +1,205 @@
+"""The report's numbers as rows and cards. Every part of the results that came later may be absent, empty or None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from reports.run.charts import mistakes
+
+LABELS = {f"Bleu_{n}": f"BLEU-{n}" for n in range(1, 5)} | {"ROUGE_L": "ROUGE-L"}
+HEADLINES = ("CIDEr", "Bleu_4", "ROUGE_L", "METEOR", "SPICE", "Bleu_1")
+
+
+class Measure(NamedTuple):
+    """How one number of ``diversity`` is shown."""
+
+    label: str
+    form: str
+    """Format specification."""
+    better: str
+    """"higher", "lower", or "" where neither is."""
+    meaning: str
+
+
+DIVERSITY = {
+    "unique_captions": Measure("Different captions", ".0%", "higher", "of {n:,}"),
+    "vocabulary": Measure("Vocabulary", ",.0f", "higher", "different words"),
+    "distinct_1": Measure("Distinct-1", ".3f", "higher", "different words, per word written"),
+    "distinct_2": Measure("Distinct-2", ".3f", "higher", "different word pairs, per pair written"),
+    "self_cider": Measure(
+        "Self-CIDEr", ".3f", "higher", "1: the captions of a photo share nothing; 0: they are the same"
+    ),
+    "mbleu_4": Measure(
+        "mBLEU-4", ".3f", "lower", "1: the captions of a photo are the same; 0: no four words in a row are"
+    ),
+    "copied_share": Measure("Copied captions", ".1%", "lower", "are word for word a training caption"),
+    "mean_length": Measure("Caption length", ".1f", "", "words on average"),
+}
+
+
+def headline_cards(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The headline numbers, each with a label, a value and notes."""
+    overall, style = results["overall"], results.get("style") or {}
+    constant = (results.get("baseline_constant") or {}).get("overall", {}).get("CIDEr")
+    cards = []
+    for name in (name for name in HEADLINES if overall.get(name) is not None):
+        interval = _interval(results, name, None)
+        notes = [] if interval is None else [f"{_level(results)}: {span(interval)}"]
+        if name == "CIDEr":
+            notes.append("scale 0–10" if constant is None else f"constant caption {constant:.3f}")
+        else:
+            notes.append("scale 0–1")
+        cards.append({"label": LABELS.get(name, name), "value": number(overall[name]), "notes": notes})
+    if style.get("accuracy") is not None:
+        notes = [
+            f"people’s captions: {percent(style.get('judge_accuracy'))}",
+            f"chance: {percent(style.get('chance'))}",
+        ]
+        cards.append({"label": "Style recognised", "value": percent(style["accuracy"]), "notes": notes})
+    return cards
+
+
+def describe_confidence(results: Mapping[str, Any]) -> str:
+    """What the intervals are, in a line; "" where there are none."""
+    confidence = results.get("confidence") or {}
+    if not confidence.get("overall") and not confidence.get("per_style"):
+        return ""
+    return f"{_level(results)} bootstrap interval over {confidence['unit']}s, {confidence['resamples']:,} resamples"
+
+
+def style_table(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics that exist as columns, styles as ``rows``, all styles together as ``total``."""
+    overall, baselines = results["overall"], results.get("baseline_constant") or {}
+    names = [name for name, value in overall.items() if value is not None and name != "CIDEr"]
+
+    def row(style: str | None, scores: Mapping[str, Any], baseline: Mapping[str, Any], n: int) -> dict[str, Any]:
+        cider, constant = scores.get("CIDEr"), baseline.get("CIDEr")
+        return {
+            "style": style,
+            "n": n,
+            "cider": cider,
+            "interval": _interval(results, "CIDEr", style),
+            "constant": constant,
+            "gain": None if constant is None or cider is None else cider - constant,
+            "constant_caption": baseline.get("caption", ""),
+            "values": [(scores.get(name), _interval(results, name, style)) for name in names],
+        }
+
+    # A style that could not be scored has its reason in ``unavailable``, which stands below the table.
+    rows = [
+        row(style, scores, baselines.get(style, {}), scores["n"])
+        for style, scores in results["per_style"].items()
+        if any(value is not None for name, value in scores.items() if name != "n")
+    ]
+    rows.append(row(None, overall, baselines.get("overall", {}), results["n"]))
+    with_interval = [row for row in rows if row["interval"] is not None]
+    top = max((max(row["interval"][1], row["constant"] or 0.0) for row in with_interval), default=0.0)
+    *rows, total = [row | {"range": _range(row, top)} for row in rows]
+    return {
+        "names": [LABELS.get(name, name) for name in names],
+        "rows": rows,
+        "total": total,
+        "has_constant": bool(baselines),
+        "level": _level(results) if with_interval else "",
+    }
+
+
+def _range(row: Mapping[str, Any], top: float) -> dict[str, float | None] | None:
+    """Places of a row's interval, CIDEr and constant in percent of a scale from 0 to ``top``; None without interval."""
+    if row["interval"] is None or top <= 0:
+        return None
+    low, high = row["interval"]
+    marks = {"low": low, "high": high, "value": row["cider"], "constant": row["constant"]}
+    return {name: None if value is None else round(100 * value / top, 2) for name, value in marks.items()}
+
+
+def judge_table(results: Mapping[str, Any], *, with_mistakes: bool) -> dict[str, Any] | None:
+    """How often each style is recognised, in the model's and in people's captions; None without a judge.
+
+    Args:
+        results: What ``metrics.results.evaluate_captions`` returned.
+        with_mistakes: Give each row its most frequent ``mistake`` (None if there is none).
+    """
+    judged = results.get("style") or {}
+    if not judged:
+        return None
+    # The most frequent come first, so from the end: what stays under a style is its most frequent.
+    most_frequent = {found.asked: found for found in reversed(mistakes(judged.get("confusion") or {}))}
+    rows = [
+        {"style": style, "mistake": most_frequent.get(style), **_judged(scores)}
+        for style, scores in (judged.get("per_style") or {}).items()
+    ]
+    return {
+        "judge": judged.get("judge"),
+        "train_captions": judged.get("train_captions"),
+        "held_out_captions": judged.get("held_out_captions"),
+        "chance": judged.get("chance"),
+        "rows": rows,
+        "total": {"style": None, "mistake": None, **_judged(judged | {"n": results["n"]})},
+        "has_accuracy": judged.get("accuracy") is not None,
+        "has_perplexity": any(row["perplexity"] is not None for row in rows),
+        "has_mistakes": with_mistakes and bool(most_frequent),
+    }
+
+
+def _judged(scores: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("n", "accuracy", "judge_accuracy", "perplexity", "reference_perplexity")
+    return {name: scores.get(name) for name in names}
+
+
+def diversity_cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The numbers of ``diversity`` that exist, each with what it means and which direction is better."""
+    found = results.get("diversity") or {}
+    return [
+        {
+            "label": shown.label,
+            "value": format(found[name], shown.form),
+            "better": shown.better,
+            "meaning": shown.meaning.format(n=results["n"]),
+        }
+        for name, shown in DIVERSITY.items()
+        if found.get(name) is not None
+    ]
+
+
+def _interval(results: Mapping[str, Any], metric: str, style: str | None) -> tuple[float, float] | None:
+    """The confidence interval of a metric in a style (None: in all of them together), None if there is none."""
+    confidence = results.get("confidence") or {}
+    by_metric = confidence.get("overall") if style is None else (confidence.get("per_style") or {}).get(style)
+    bounds = (by_metric or {}).get(metric)
+    return None if bounds is None else (bounds[0], bounds[1])
+
+
+def _level(results: Mapping[str, Any]) -> str:
+    return f"{results['confidence']['level']:.0%}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """With ``digits`` decimals; a dash for None."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def span(bounds: Sequence[float]) -> str:
+    """An interval as "low–high"."""
+    return "–".join(f"{bound:.3f}" for bound in bounds)
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] with one decimal; a dash for None."""
+    return "–" if share is None else f"{share:.1%}"
+
+
+def whole_percent(share: float | None) -> str:
+    """A share without decimals that says 0% and 100% only where it is exactly that; a dash for None."""
+    if share is None:
+        return "–"
+    rounded = f"{share:.0%}"
+    if rounded == "0%" and share > 0:
+        return "<1%"
+    return ">99%" if rounded == "100%" and share < 1 else rounded
+
+
+def place(share: float | None) -> float | None:
+    """A share in [0, 1] as a place in percent of a width."""
+    return None if share is None else round(100 * share, 2)

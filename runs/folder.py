@@ -1,0 +1,76 @@
+"""Where the files of a run lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+EPOCH_DIGITS = 4
+"""Decimals of the epochs in ``metrics.jsonl``."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The places of a run's files. Making one touches nothing on disk; ``open_run`` does."""
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "config.json"
+
+    @property
+    def log(self) -> Path:
+        """Log lines of all ranks."""
+        return self.root / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def output(self) -> Path:
+        """Folder of the final model."""
+        return self.root / "output"
+
+    @property
+    def eval(self) -> Path:
+        """Folder of the evaluations."""
+        return self.root / "eval"
+
+    @property
+    def samples(self) -> Path:
+        """Captions of fixed rows at every validation, JSON Lines."""
+        return self.root / "samples.jsonl"
+
+    @property
+    def metrics(self) -> Path:
+        """Numbers against ``global_step``, JSON Lines."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def features(self) -> Path:
+        """Features of the training pictures while a run with a frozen vision network lasts."""
+        return self.root / "features.f32"
+
+    @property
+    def document_frequency(self) -> Path:
+        """Document frequencies that the rewards weigh with."""
+        return self.root / "document_frequency.npz"
+
+    @property
+    def report(self) -> Path:
+        """The page with pictures, captions and loss curves."""
+        return self.root / "report.html"
+
+    def numbered_checkpoints(self) -> list[tuple[int, Path]]:
+        """Optimizer step and folder of each checkpoint, complete or not, newest first."""
+        named = [(path.name.removeprefix("checkpoint-"), path) for path in self.checkpoints.glob("checkpoint-*")]
+        return sorted(((int(step), path) for step, path in named if step.isdigit()), reverse=True)
+
+
+def has_reached(epoch: float, wanted: float) -> bool:
+    """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs, up to the four decimals that are logged."""
+    return epoch >= wanted - 10.0**-EPOCH_DIGITS

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trainers.losses.unlikelihood import (
+    MIN_COMPLEMENT,
+    foreign_token_ids,
+    leakage_unlikelihood,
+    repetition_unlikelihood,
+)
+
+
+def rows(*probabilities: list[float]) -> torch.Tensor:
+    return torch.tensor([probabilities]).log().requires_grad_()
+
+
+def test_repetition_unlikelihood_by_hand():
+    logits = rows([0.7, 0.1, 0.1, 0.1], [0.5, 0.2, 0.2, 0.1], [0.25, 0.25, 0.4, 0.1], [0.3, 0.4, 0.2, 0.1])
+    # Targets 0 1 0 2. Candidates: none; 0 at .5; 1 at .25 (0 is the target); 0 at .3 and 1 at .4, 0 only once.
+    loss = repetition_unlikelihood(logits, torch.tensor([[0, 1, 0, 2]]))
+    assert loss.item() == pytest.approx(-sum(map(math.log, (0.5, 0.75, 0.7, 0.6))), rel=1e-5)
+
+
+def test_repetition_unlikelihood_padding_is_neither_candidate_nor_position():
+    logits = rows([0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.1, 0.1, 0.8])
+    loss = repetition_unlikelihood(logits, torch.tensor([[0, 1, -100, -100]]))
+    assert loss.item() == pytest.approx(-math.log(0.5), rel=1e-5)
+    loss.backward()
+    assert logits.grad[:, 2:].abs().max() == 0
+
+
+def test_repetition_unlikelihood_of_a_single_token_is_zero():
+    assert repetition_unlikelihood(rows([0.5, 0.5]), torch.tensor([[1]])).item() == 0
+
+
+def test_unlikelihood_of_a_batch_equals_loops_over_sets():
+    generator = torch.Generator().manual_seed(5)
+    logits = 2 * torch.randn(3, 9, 6, generator=generator)
+    labels = torch.randint(6, (3, 9), generator=generator)
+    labels[1, 4:], labels[2, 8:] = -100, -100
+    foreign = torch.rand(3, 6, generator=generator) < 0.4
+    repeated = leaked = 0.0
+    for b in range(3):
+        for t in range(9):
+            if labels[b, t] == -100:
+                continue
+            p = logits[b, t].double().softmax(-1)
+            target = {labels[b, t].item()}
+            repeated -= sum(math.log(1 - p[c]) for c in set(labels[b, :t].tolist()) - target)
+            leaked -= sum(math.log(1 - p[c]) for c in set(foreign[b].nonzero()[:, 0].tolist()) - target)
+    assert repetition_unlikelihood(logits, labels).item() == pytest.approx(repeated, rel=1e-5)
+    assert leakage_unlikelihood(logits, labels, foreign).item() == pytest.approx(leaked, rel=1e-5)
+
+
+def test_leakage_unlikelihood_by_hand():
+    logits = torch.cat([rows([0.5, 0.3, 0.2], [0.1, 0.6, 0.3]), rows([0.2, 0.2, 0.6], [0.2, 0.2, 0.6])])
+    labels = torch.tensor([[0, 1], [2, -100]])
+    foreign = torch.tensor([[True, True, False], [False, False, True]])
+    # Row 0: token 1 at .3, then token 0 at .1, for each target is exempt. Row 1: its one candidate is the target.
+    assert leakage_unlikelihood(logits, labels, foreign).item() == pytest.approx(-math.log(0.7 * 0.9), rel=1e-5)
+
+
+def test_leakage_unlikelihood_without_candidates_is_zero_with_a_gradient():
+    logits = torch.randn(2, 3, 4, requires_grad=True)
+    leakage_unlikelihood(logits, torch.ones(2, 3).long(), torch.zeros(2, 4, dtype=torch.bool)).backward()
+    assert logits.grad.abs().max() == 0
+
+
+def test_leakage_unlikelihood_table_of_another_vocabulary_is_refused():
+    with pytest.raises(ValueError, match=r"foreign is \(2, 5\); logits \(2, 3, 4\) need \(B, V\)"):
+        leakage_unlikelihood(torch.zeros(2, 3, 4), torch.ones(2, 3).long(), torch.zeros(2, 5, dtype=torch.bool))
+
+
+def test_unlikelihood_of_a_certain_candidate_is_finite_and_so_is_its_gradient():
+    logits = torch.tensor([[[0.0, 0.0], [200.0, 0.0]]], requires_grad=True)
+    loss = repetition_unlikelihood(logits, torch.tensor([[0, 1]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(-math.log(MIN_COMPLEMENT), rel=1e-2)  # 1 - 1e-5 rounded to float32
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_unlikelihood_gradient_pushes_the_candidate_down_by_its_probability():
+    # d/dz_c of -log(1 - p_c) is p_c; of the others, v, it is -p_c p_v / (1 - p_c).
+    logits = rows([0.5, 0.5, 1e-9], [0.4, 0.4, 0.2])
+    repetition_unlikelihood(logits, torch.tensor([[0, 1]])).backward()
+    assert logits.grad[0, 1].tolist() == pytest.approx([0.4, -0.4 * 0.4 / 0.6, -0.4 * 0.2 / 0.6], rel=1e-5)
+
+
+def test_foreign_token_ids_are_whole_words_typical_of_other_styles_only():
+    typical = {
+        "Sweet": frozenset({"lovely", "dear", "cuddly"}),
+        "Old": frozenset({"ye", "dear"}),
+        "Plain": frozenset(),
+    }
+    ids = {" lovely": [5], " dear": [3], " cuddly": [8, 9], " ye": [4]}
+    # "cuddly" is two tokens and never counts; "dear" is typical of both Sweet and Old.
+    assert foreign_token_ids(typical, ids.__getitem__) == {"Sweet": [4], "Old": [5], "Plain": [3, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    "typical",
+    [
+        {"Sweet": frozenset()},  # of a single style no word is typical
+        {"Sweet": frozenset({"dear"}), "Old": frozenset({"dear"})},
+        {"Sweet": frozenset({"cuddly"}), "Old": frozenset()},
+    ],
+)
+def test_foreign_token_ids_without_any_are_refused(typical):
+    ids = {" dear": [3], " cuddly": [8, 9]}
+    with pytest.raises(ValueError, match=r"^unlikelihood\.leakage: .*; it takes two styles .* Set it to 0\.$"):
+        foreign_token_ids(typical, ids.__getitem__)

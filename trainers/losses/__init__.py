@@ -1,0 +1,1 @@
+"""Losses: pure functions of tensors, no tokenizer, no decoding. Imported by trainers."""
