@@ -29,6 +29,7 @@ start = time.perf_counter()
 import torch  # noqa: E402
 
 from models.ofa import PRESETS, OFAConfig, OFAForConditionalGeneration, OFATokenizer  # noqa: E402
+from models.ofa.captioner import OFACaptioner  # noqa: E402
 from trainers.freezing import freeze_parts  # noqa: E402
 from trainers.losses.cross_entropy import label_smoothed_cross_entropy  # noqa: E402
 
@@ -65,7 +66,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(0)
     device = options.device
     model = OFAForConditionalGeneration(OFAConfig(**PRESETS[options.size])).to(device)
-    freeze_parts(model, ["resnet"] if options.freeze_resnet else [])
+    freeze_parts(OFACaptioner(model, None), ["resnet"] * options.freeze_resnet)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     inputs, labels = make_batch(options)
@@ -96,7 +97,7 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
     """The self-critical step of the trainer, and the reward call in it by itself."""
     from transformers import TrainingArguments
 
-    from captioning.writer import Decoding
+    from models.settings import Decoding
     from preprocessors.collator import CaptionCollator
     from preprocessors.dataset import CaptionDataset
     from trainers.objective import Objective, StepTokens
@@ -108,7 +109,8 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
     torch.manual_seed(0)
     tokenizer = OFATokenizer.from_pretrained(options.bpe)
     model = OFAForConditionalGeneration(OFAConfig(**PRESETS[options.size])).to(options.device)
-    freeze_parts(model, ["embeddings", "batch_norm", *["resnet"] * options.freeze_resnet])
+    captioner = OFACaptioner(model, tokenizer)
+    freeze_parts(captioner, ["embeddings", "batch_norm", *["resnet"] * options.freeze_resnet])
     inputs, labels = make_batch(options)
     rows = list(range(options.batch))
     references = [[f"a small dog number {row} runs over the green grass near a fence"] for row in range(1000)]
@@ -118,14 +120,13 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
             folder, use_cpu=options.device == "cpu", report_to=[], bf16=options.precision == "bf16"
         )
         trainer = ScstTrainer(
-            model,
+            captioner,
             args,
             self_critical=SelfCritical(Sampler(options.samples, "multinomial", Decoding(max_length=16))),
             rewards=rewards,
-            tokenizer=tokenizer,
             train_dataset=CaptionDataset([], None, training=True),
             eval_dataset=None,
-            collator=CaptionCollator(tokenizer.pad_token_id, tokenizer.bos_token_id),
+            collator=CaptionCollator(tokenizer.pad_token_id),
             objective=Objective(),
         )
         trainer.accelerator.prepare_model(model)  # as Trainer does: the forward pass under autocast

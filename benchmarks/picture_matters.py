@@ -18,10 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.writer import Captioner, Decoding
+from captioning.styled import open_styled
 from configuration.loading import RunConfig, load_config
-from pipeline.model_setup import build_preprocessor, open_styled_model
-from pipeline.train import read_eval_split
+from pipeline.captioner import make_writer
+from pipeline.prepare import read_eval_split
 from pipeline.training import make_cider_score
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.drawn_scenes import marker_share
@@ -36,14 +36,12 @@ def main() -> None:
 
 def measure(config: RunConfig) -> dict[str, float]:
     """CIDEr with right and with shuffled pictures."""
-    styled = open_styled_model(config.work_dir / "output")
-    captioner = Captioner(
-        styled.model, styled.tokenizer, build_preprocessor(styled), Decoding(**config.decode.model_dump())
-    )
-    examples = read_eval_split(config, styled).examples
+    styled = open_styled(config.work_dir / "output")
+    writer = make_writer(config, styled)
+    examples = read_eval_split(config, styled.registry).examples
     score = make_cider_score(examples)
-    right = captioner.caption(examples, config.eval.batch_size)
-    wrong = captioner.caption(shuffle_pictures(examples, config.train.seed), config.eval.batch_size)
+    right = writer.caption(examples, config.eval.batch_size)
+    wrong = writer.caption(shuffle_pictures(examples, config.train.seed), config.eval.batch_size)
     result = {"n": len(examples), "CIDEr": score(right), "CIDEr_shuffled_pictures": score(wrong)}
     if config.data.format == "drawn_scenes":
         by_style: dict[str, list[str]] = {}

@@ -2,80 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.distributed as dist
+from accelerate import PartialState
+from torch import Tensor
 from tqdm import tqdm
 
-from models.ofa import OFAForConditionalGeneration, OFATokenizer
-from preprocessors.collator import CaptionCollator
+from models.captioner import Captioner
+from models.settings import Decoding
+from preprocessors.collator import IGNORE_INDEX, CaptionCollator
 from preprocessors.examples import CaptionExample
-from preprocessors.ofa import OFAStylePreprocessor
+from preprocessors.interface import CaptionPreprocessor
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """How captions are generated; recorded beside them.
-
-    Attributes:
-        num_beams: 1 is greedy.
-        max_length: Most caption tokens before EOS.
-        min_length: Fewest caption tokens before EOS.
-        no_repeat_ngram_size: No n-gram of this length occurs twice; 0 is off.
-        length_penalty: Exponent of the length that a beam's score is divided by.
-    """
-
-    num_beams: int = 5
-    max_length: int = 16
-    min_length: int = 1
-    no_repeat_ngram_size: int = 3
-    length_penalty: float = 1.0
-
-    def generate_arguments(self) -> dict[str, float | int]:
-        """The same as arguments of ``generate``; lengths there count BOS, and the longest counts EOS too."""
-        arguments = asdict(self) | {"max_length": self.max_length + 2, "min_length": self.min_length + 1}
-        if self.num_beams == 1:
-            del arguments["length_penalty"]
-        return arguments
-
-
-class Captioner:
-    """A model with its tokenizer and preprocessor, ready to caption.
+class CaptionWriter:
+    """Captions examples with a captioner, in whatever state its weights are.
 
     Args:
-        model: Moved nowhere; captions are made where it is.
-        tokenizer: The model's.
+        captioner: Moved nowhere; captions are made where it is.
         preprocessor: Makes prompts and pixels.
         decoding: How to generate.
     """
 
-    def __init__(
-        self,
-        model: OFAForConditionalGeneration,
-        tokenizer: OFATokenizer,
-        preprocessor: OFAStylePreprocessor,
-        decoding: Decoding,
-    ) -> None:
-        self.model, self.tokenizer, self.preprocessor, self.decoding = model, tokenizer, preprocessor, decoding
-        self.collate = CaptionCollator(tokenizer.pad_token_id, tokenizer.bos_token_id)
+    def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
+        self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
+        self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
         """One caption per example, in order, in one batch."""
         batch = self.collate([self.preprocessor.encode(example) for example in examples])
-        was_training = self.model.training
-        self.model.eval()
-        device = self.model.device
-        token_ids = self.model.generate(
-            input_ids=batch["input_ids"].to(device),
-            patch_images=batch["patch_images"].to(device, self.model.dtype),
-            patch_masks=batch["patch_masks"].to(device),
-            **self.decoding.generate_arguments(),
-        )
-        self.model.train(was_training)
-        return [self.tokenizer.decode_caption(row) for row in token_ids.tolist()]
+        module, device = self.captioner.module, self.captioner.device
+        number_format = next(module.parameters()).dtype
+        inputs = {
+            name: tensor.to(device, number_format if tensor.is_floating_point() else None)
+            for name, tensor in cast(Mapping[str, Tensor], batch).items()
+        }
+        was_training = module.training
+        module.eval()
+        token_ids = self.captioner.beams(self.captioner.encode(inputs), self.decoding)
+        module.train(was_training)
+        return [
+            self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
+        ]
 
     def caption(self, examples: Sequence[CaptionExample], batch_size: int, *, progress: bool = False) -> dict[str, str]:
         """Caption all examples.
@@ -106,3 +78,8 @@ class Captioner:
             dist.all_gather_object(shares, captions)
             captions = {key: text for part in shares for key, text in part.items()}
         return {example.example_id: captions[example.example_id] for example in examples}
+
+
+def join_processes() -> PartialState:
+    """This process among those of ``torchrun``, or alone; knows its device."""
+    return PartialState(cpu=not torch.accelerator.is_available())

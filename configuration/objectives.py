@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from configuration.types import ConfigPath, Group, Relation
+from configuration.types import ConfigPath, Group, Relation, one_of
+from trainers.rewards.table import REWARD_TERMS
 
-REWARD_TERMS = ("cider_d", "bleu_4", "style", "repetition", "length")
-
-
-def _check_reward_term(term: str) -> str:
-    if term not in REWARD_TERMS:
-        nearest = get_close_matches(term.lower(), REWARD_TERMS, n=1)
-        hint = f"did you mean {nearest[0]}? " if nearest else ""
-        raise ValueError(f"unknown reward term; {hint}known: {', '.join(REWARD_TERMS)}")
-    return term
-
-
-RewardTerm = Annotated[str, AfterValidator(_check_reward_term)]
+RewardTerm = Annotated[str, one_of(REWARD_TERMS, "reward term")]
 RewardWeight = Annotated[float, Field(ge=0)]
 
 

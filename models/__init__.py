@@ -1,1 +1,50 @@
-"""Captioning models."""
+"""Captioners behind one interface (``captioner.py``) and the one table that opens them.
+
+Imported by captioning and everything above; what is inside a captioner's folder is imported by that folder alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from utils.io import read_json
+
+if TYPE_CHECKING:
+    from models.captioner import Captioner, NewModel
+
+CAPTIONERS: Mapping[str, str] = {
+    "ofa": "models.ofa.captioner:OFACaptioner",
+}
+"""By ``model_type`` of ``config.json`` the class that opens such a folder; imported when one is opened."""
+DEFAULT_KIND = "ofa"
+"""Published OFA folders of ModelScope may say nothing of their kind."""
+
+
+def open_captioner(folder: Path) -> Captioner:
+    """Open a model folder, whatever captioner it holds.
+
+    Raises:
+        FileNotFoundError: If files are missing.
+        ValueError: If no captioner of that kind is known, or files are damaged or do not fit one another.
+    """
+    config = folder / "config.json"
+    described = read_json(config) if config.is_file() else {}
+    kind = described.get("model_type", DEFAULT_KIND) if isinstance(described, dict) else DEFAULT_KIND
+    if kind not in CAPTIONERS:
+        known = ", ".join(CAPTIONERS)
+        raise ValueError(f"{folder}: config.json is of a {kind!r} model; captioners that can be opened: {known}")
+    captioner: Captioner = resolve_name(CAPTIONERS[kind]).open(folder)
+    return captioner
+
+
+def new_captioner(wanted: NewModel, kind: str = DEFAULT_KIND) -> Captioner:
+    """A captioner with random weights.
+
+    Raises:
+        ValueError: If it cannot be made so.
+    """
+    captioner: Captioner = resolve_name(CAPTIONERS[kind]).new(wanted)
+    return captioner

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from captioning.writer import Captioner
+from captioning.writer import CaptionWriter
 from configuration.loading import RunConfig
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions, write_results
+from models.settings import Decoding
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from reports.run.page import ReportRow, write_report
@@ -60,19 +61,19 @@ def score_examples(
 
 
 def describe_provenance(
-    config: RunConfig, captioner: Captioner, *, model: str, split: str, split_id: str, data_hash: str, dropped: int
+    writer: CaptionWriter, *, model: str, split: str, split_id: str, data_hash: str, dropped: int, seed: int
 ) -> dict[str, Any]:
     """What a reader of the numbers needs to make them again."""
     return {
         "model": model,
-        "styles": captioner.preprocessor.registry.hash,
+        "styles": writer.preprocessor.registry.hash,
         "split": split,
         "split_id": split_id,
         "data_sha256": data_hash,
         "dropped_rows": dropped,
-        "decoding": asdict(captioner.decoding),
-        "prompt": captioner.preprocessor.prompt,
-        "seed": config.train.seed,
+        "decoding": asdict(writer.decoding),
+        "prompt": writer.preprocessor.prompt,
+        "seed": seed,
         "environment": describe_environment(),
     }
 
@@ -100,7 +101,7 @@ def write_run_report(
     path: Path,
     run: Run,
     config: RunConfig,
-    captioner: Captioner,
+    decoding: Decoding,
     results: dict[str, Any],
     examples: Sequence[CaptionExample],
     hypotheses: dict[str, str],
@@ -125,7 +126,7 @@ def write_run_report(
         rows=rows,
         losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
         config=config.to_json_dict(),
-        settings=asdict(captioner.decoding),
+        settings=asdict(decoding),
         training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
     )
     logger.info("report: %s", path)

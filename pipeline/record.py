@@ -8,9 +8,9 @@ from typing import Any
 
 from configuration.changes import describe_changes
 from configuration.loading import RunConfig, load_config
-from models.ofa.folder import WEIGHT_FILES
+from models.settings import WEIGHT_FILES
 from pipeline.data import hash_examples
-from preprocessors.readers import ReadResult
+from pipeline.prepare import RunData
 from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
@@ -26,20 +26,21 @@ FIXED_DATA = {
 """What may not change while a run is interrupted, and its name for messages."""
 
 
-def describe_data(config: RunConfig, splits: dict[str, ReadResult]) -> dict[str, str]:
+def describe_data(config: RunConfig, data: RunData) -> dict[str, str]:
     """What a run is made from besides its settings, as hashes by name, and the name of the split."""
-    data = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
-    data |= {"split": splits["train"].split_id}
+    splits = {"train": data.train, "val": data.val, "eval": data.eval}
+    made_from = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
+    made_from |= {"split": data.train.split_id}
     if config.masked_lm.corpus is not None:
-        data |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
+        made_from |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
     if config.scst.enabled and config.scst.document_frequency is not None:
-        data |= {"document_frequency_sha256": hash_file(config.scst.document_frequency)}
+        made_from |= {"document_frequency_sha256": hash_file(config.scst.document_frequency)}
     if config.scst.enabled and config.scst.kl_weight:  # the anchor is read again when a run goes on
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         weights = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
         if weights:
-            data |= {"anchor_sha256": hash_file(weights[0])}
-    return data
+            made_from |= {"anchor_sha256": hash_file(weights[0])}
+    return made_from
 
 
 def enter_run(
@@ -47,8 +48,8 @@ def enter_run(
     config: RunConfig,
     command: Sequence[str],
     conf_file: Path,
-    splits: dict[str, ReadResult],
-    data: dict[str, str],
+    data: RunData,
+    made_from: dict[str, str],
 ) -> None:
     """Make or reopen the run folder and record what goes into the run.
 
@@ -58,15 +59,15 @@ def enter_run(
     if run.config_file.exists():
         check_same_run(run, config)
     record = run.root / "environment.json"
-    before = read_json(record).get("data", data) if record.is_file() else data
+    before = read_json(record).get("data", made_from) if record.is_file() else made_from
     for key, name in FIXED_DATA.items():
-        if key in before and key in data and before[key] != data[key]:
+        if key in before and key in made_from and before[key] != made_from[key]:
             raise ValueError(
                 f"{run.root}: holds a run on other {name}; they have changed since. "
                 "Give another work_dir, or restore them to go on with that run"
             )
-    open_run(config.work_dir, config, command, {"data": data}, conf_file=conf_file)
-    rows = [row._asdict() for name in ("train", "val") for row in splits[name].dropped]
+    open_run(config.work_dir, config, command, {"data": made_from}, conf_file=conf_file)
+    rows = [row._asdict() for split in (data.train, data.val) for row in split.dropped]
     if rows:
         write_json(run.root / "dropped_rows.json", rows)
 

@@ -8,13 +8,18 @@ from typing import NamedTuple
 
 import torch
 
-from captioning.writer import Captioner
-from configuration.loading import RunConfig
+from configuration.groups import RunConfig
+from configuration.objectives import MaskedLmConfig, ScstConfig
+from models.captioner import Captioner
+from pipeline.evaluation import captions_by_style
+from pipeline.objective import term_weights
 from preprocessors.examples import CaptionExample
+from preprocessors.interface import CaptionPreprocessor
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import CaptionMasker, MaskedSource
-from preprocessors.text.style_words import style_word_scores, typical_words
-from trainers.losses.unlikelihood import foreign_token_ids
+from preprocessors.text.style_words import foreign_token_ids, style_word_scores, typical_words
+from preprocessors.text.styles import StyleRegistry
+from trainers.losses.table import LOSS_TERMS
 from trainers.objective import ForeignTokens
 from trainers.rewards.calculator import RewardCalculator
 from trainers.rewards.setup import (
@@ -38,52 +43,58 @@ class TrainingTasks(NamedTuple):
 
 
 def prepare_tasks(
-    config: RunConfig, captioner: Captioner, examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
+    config: RunConfig,
+    captioner: Captioner,
+    preprocessor: CaptionPreprocessor,
+    examples: Sequence[CaptionExample],
+    corpus: Sequence[StyledText] = (),
 ) -> TrainingTasks:
     """Build what the configuration asks for; everything that can be wrong with it is found, and nothing is written.
 
     Args:
         config: Of the run.
-        captioner: The model to be trained.
+        captioner: To be trained.
+        preprocessor: Its preprocessor.
         examples: Training examples, styles as its registry writes them.
         corpus: Texts without pictures, for the masked-LM task.
     """
     masking = foreign = None
-    if config.masked_lm.weight or config.unlikelihood.leakage:
-        typical = find_typical_words(captioner, examples, corpus)
+    with_foreign = any(LOSS_TERMS[name].needs_foreign for name in term_weights(config))
+    if config.masked_lm.weight or with_foreign:
+        typical = find_typical_words(preprocessor.registry, examples, corpus)
         if config.masked_lm.weight:
-            masking = MaskedSource(make_masker(config, captioner, typical), corpus)
-        if config.unlikelihood.leakage:
+            masking = MaskedSource(make_masker(config.masked_lm, captioner, preprocessor, typical), corpus)
+        if with_foreign:
             foreign = find_foreign_tokens(captioner, typical, examples)
     if not config.scst.enabled:
         return TrainingTasks(masking, foreign)
-    return TrainingTasks(masking, foreign, *prepare_rewards(config, examples))
+    return TrainingTasks(masking, foreign, *prepare_rewards(config.scst, examples))
 
 
 def find_typical_words(
-    captioner: Captioner, examples: Sequence[CaptionExample], corpus: Sequence[StyledText]
+    registry: StyleRegistry, examples: Sequence[CaptionExample], corpus: Sequence[StyledText]
 ) -> dict[str, frozenset[str]]:
     """The words that tell each style from the others."""
-    captions: dict[str, list[str]] = {}
-    for example in examples:
-        captions.setdefault(example.style, []).extend(example.captions)
+    captions = captions_by_style(examples)
     for text in corpus:
-        style = captioner.preprocessor.registry.resolve(text.style, where=text.where)
-        captions.setdefault(style, []).append(text.body)
+        captions.setdefault(registry.resolve(text.style, where=text.where), []).append(text.body)
     return typical_words(style_word_scores(captions))
 
 
-def make_masker(config: RunConfig, captioner: Captioner, typical: dict[str, frozenset[str]]) -> CaptionMasker:
+def make_masker(
+    masked_lm: MaskedLmConfig,
+    captioner: Captioner,
+    preprocessor: CaptionPreprocessor,
+    typical: dict[str, frozenset[str]],
+) -> CaptionMasker:
     """The masker of a run."""
-    masked = config.masked_lm
-    preprocessor = captioner.preprocessor
     return CaptionMasker(
         captioner.tokenizer,
         preprocessor.registry,
         typical,
-        mask_rate=masked.mask_rate,
-        style_word_rate=masked.style_word_rate,
-        mask_style_rate=masked.mask_style_rate,
+        mask_rate=masked_lm.mask_rate,
+        style_word_rate=masked_lm.style_word_rate,
+        mask_style_rate=masked_lm.mask_style_rate,
         max_source_length=preprocessor.max_source_length,
     )
 
@@ -94,17 +105,16 @@ def find_foreign_tokens(
     """For every training row the tokens typical of other styles than its own."""
     token_ids = foreign_token_ids(typical, captioner.tokenizer.encode_text)
     numbers = {style: number for number, style in enumerate(token_ids)}
-    by_style = torch.zeros(len(numbers), captioner.model.config.vocab_size, dtype=torch.bool)
+    by_style = torch.zeros(len(numbers), len(captioner.tokenizer), dtype=torch.bool)
     for style, number in numbers.items():
         by_style[number, token_ids[style]] = True
     return ForeignTokens(by_style, torch.tensor([numbers[example.style] for example in examples]))
 
 
 def prepare_rewards(
-    config: RunConfig, examples: Sequence[CaptionExample]
+    scst: ScstConfig, examples: Sequence[CaptionExample]
 ) -> tuple[RewardCalculator, DocumentFrequencySource | None]:
     """Rewards over the training rows, and the document frequencies that ``cider_d`` weighs with."""
-    scst = config.scst
     references = tokenize_references(examples)
     source = None
     if "cider_d" in scst.rewards:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from captioning.writer import Captioner
+from captioning.writer import CaptionWriter
 from configuration.loading import RunConfig
 from metrics.coco import score_captions
 from metrics.tokenizers.ptb import tokenize_many
-from pipeline.model_setup import StyledModel, save_companions
-from pipeline.tasks import TrainingTasks
+from pipeline.objective import frozen_parts, make_objective, make_self_critical
+from pipeline.prepare import Prepared
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import FeatureCache, feature_shape, features_fit, write_features
@@ -24,9 +24,7 @@ from runs.folder import Run
 from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.freezing import freeze_parts
-from trainers.objective import Objective
-from trainers.sampler import Sampler
-from trainers.scst_trainer import ScstTrainer, SelfCritical
+from trainers.scst_trainer import ScstTrainer
 from trainers.validation import Validation
 
 
@@ -80,117 +78,70 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
 
 
 def build_trainer(
-    config: RunConfig,
-    run: Run,
-    args: TrainingArguments,
-    styled: StyledModel,
-    captioner: Captioner,
-    train_examples: Sequence[CaptionExample],
-    eval_examples: Sequence[CaptionExample],
-    tasks: TrainingTasks,
-    pause_after: float | None = None,
+    config: RunConfig, args: TrainingArguments, prepared: Prepared, pause_after: float | None = None
 ) -> StyleCaptionTrainer:
     """The trainer of a run, with its validation and its observers; ``pause_after`` counts epochs."""
-    train, scst = config.train, config.scst
-    freeze_parts(styled.model, frozen_parts(config))
-    styled.model.to(args.device)
+    train, scst, run, writer, tasks = config.train, config.scst, prepared.run, prepared.writer, prepared.tasks
+    captioner, preprocessor = writer.captioner, writer.preprocessor
+    train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
+    freeze_parts(captioner, frozen_parts(config))
+    captioner.module.to(args.device)
     rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
     steps_per_epoch = -(-len(train_examples) // rows_per_step)
     args.logging_steps = max(1, min(50, steps_per_epoch // 10))
     args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
     validation = Validation(
-        captioner,
+        writer,
         config.eval.samples,
         run.samples,
         config.eval.batch_size,
         score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
     )
-    features = compute_features(config, run, args, captioner, train_examples)
+    features = compute_features(config, run, args, writer, train_examples)
+    parts: dict[str, Any] = {
+        "train_dataset": CaptionDataset(train_examples, preprocessor, True, tasks.masking, features),
+        "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False),
+        "collator": writer.collate,
+        "objective": make_objective(config, tasks.foreign),
+        "warmup": train.warmup,
+        "lr_end": train.lr_end,
+        "validation": validation,
+        "save_companions": prepared.captioner.save_companions,
+        "callbacks": make_callbacks(run, pause_after),
+    }
+    if not scst.enabled or tasks.rewards is None:
+        return StyleCaptionTrainer(captioner, args, **parts)
+    self_critical = make_self_critical(config, writer.decoding)
+    return ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
+
+
+def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]:
+    """The observers of a run."""
     callbacks: list[TrainerCallback] = [RunRecorder(run.metrics), StopOnNan()]
     if pause_after is not None:
         callbacks.append(PauseAfter(pause_after))
     if sys.stderr.isatty():
         callbacks.append(ProgressBar())
-    parts: dict[str, Any] = {
-        "train_dataset": CaptionDataset(train_examples, captioner.preprocessor, True, tasks.masking, features),
-        "eval_dataset": CaptionDataset(eval_examples, captioner.preprocessor, training=False),
-        "collator": captioner.collate,
-        "objective": make_objective(config, tasks),
-        "warmup": train.warmup,
-        "lr_end": train.lr_end,
-        "validation": validation,
-        "save_companions": lambda folder: save_companions(folder, styled),
-        "callbacks": callbacks,
-    }
-    if not scst.enabled:
-        return StyleCaptionTrainer(styled.model, args, **parts)
-    parts |= {"self_critical": make_self_critical(config, captioner), "rewards": tasks.rewards}
-    return ScstTrainer(styled.model, args, tokenizer=styled.tokenizer, **parts)
-
-
-def frozen_parts(config: RunConfig) -> list[str]:
-    """Parts of the model that a run does not train."""
-    scst = config.scst
-    parts: list[str] = [*config.train.freeze]
-    if scst.enabled:
-        parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
-    return parts
-
-
-def make_objective(config: RunConfig, tasks: TrainingTasks) -> Objective:
-    """The loss of people's captions."""
-    train, masked, unlikelihood = config.train, config.masked_lm, config.unlikelihood
-    return Objective(
-        label_smoothing=train.label_smoothing,
-        drop_worst=train.drop_worst,
-        rdrop=train.rdrop,
-        masked_lm=masked.weight,
-        masked_lm_end=masked.weight if masked.weight_end is None else masked.weight_end,
-        repetition=unlikelihood.repetition,
-        leakage=unlikelihood.leakage,
-        foreign=tasks.foreign,
-    )
-
-
-def make_self_critical(config: RunConfig, captioner: Captioner) -> SelfCritical:
-    """How a run draws and compares captions."""
-    scst = config.scst
-    sampler = Sampler(
-        scst.num_samples,
-        scst.sampling,
-        captioner.decoding,
-        temperature=scst.temperature,
-        top_p=scst.top_p,
-        with_greedy=scst.baseline == "greedy",
-        seed=config.train.seed,
-    )
-    return SelfCritical(
-        sampler,
-        scst.baseline,
-        kl_weight=scst.kl_weight,
-        cross_entropy_weight=scst.cross_entropy_weight,
-        dropout=scst.dropout,
-        train_batch_norm=not {"batch_norm", "resnet"} & set(frozen_parts(config)),
-    )
+    return callbacks
 
 
 def compute_features(
-    config: RunConfig, run: Run, args: TrainingArguments, captioner: Captioner, examples: Sequence[CaptionExample]
+    config: RunConfig, run: Run, args: TrainingArguments, writer: CaptionWriter, examples: Sequence[CaptionExample]
 ) -> FeatureCache | None:
     """Features of the training pictures, if they cannot change during the run and fit; one process computes them."""
-    changing = config.image.random_crop or captioner.model.config.resnet_drop_path_rate > 0
+    changing = config.image.random_crop or not writer.captioner.vision_is_fixed
     if "resnet" not in config.train.freeze or changing or not config.image.feature_cache_mb:
         return None
-    resnet, transform = captioner.model.encoder.embed_images, captioner.preprocessor.image_transform
+    (vision,), transform = writer.captioner.parts()["vision"], writer.preprocessor.image_transform
     images = list(dict.fromkeys(example.image_path for example in examples))
-    shape = feature_shape(resnet, transform)
+    shape = feature_shape(vision, transform)
     if not features_fit(shape, len(images), config.image.feature_cache_mb):
         return None
     with args.main_process_first(desc="features"):
         if args.process_index == 0:
             run.root.mkdir(parents=True, exist_ok=True)
             autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-            write_features(run.features, images, resnet, transform, autocast=autocast)
+            write_features(run.features, images, vision, transform, autocast=autocast)
     return FeatureCache(run.features, images, shape)
 
 

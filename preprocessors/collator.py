@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 import torch
 from torch import Tensor
 
-from preprocessors.ofa import EncodedExample
+from preprocessors.interface import EncodedExample
 
 IGNORE_INDEX = -100
 
@@ -16,11 +16,10 @@ IGNORE_INDEX = -100
 class CaptionBatch(TypedDict):
     """What a trainer takes.
 
-    ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) and ``decoder_input_ids`` int64 (B, T)
-    are padded on the right; ``patch_images`` float32 (B, 3, H, W) is in channels_last; ``patch_masks`` bool (B,) is
-    True where there is a picture; ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS. ``masked_input_ids``
-    (B, S'), ``masked_decoder_input_ids`` and ``masked_labels`` (B, T') are the same of the masked-LM task, which has no
-    pictures; they are there if the examples have them.
+    ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) are padded on the right; ``patch_images``
+    float32 (B, 3, H, W) is in channels_last; ``patch_masks`` bool (B,) is True where there is a picture; ``labels``
+    int64 (B, T) holds ``IGNORE_INDEX`` after EOS. ``masked_input_ids`` (B, S') and ``masked_labels`` (B, T') are the
+    same of the masked-LM task, which has no pictures; they are there if the examples have them.
     """
 
     rows: Tensor
@@ -28,10 +27,8 @@ class CaptionBatch(TypedDict):
     patch_images: NotRequired[Tensor]
     image_features: NotRequired[Tensor]
     patch_masks: Tensor
-    decoder_input_ids: Tensor
     labels: Tensor
     masked_input_ids: NotRequired[Tensor]
-    masked_decoder_input_ids: NotRequired[Tensor]
     masked_labels: NotRequired[Tensor]
 
 
@@ -39,15 +36,11 @@ class CaptionCollator:
     """Pads encoded examples into a :class:`CaptionBatch`.
 
     Args:
-        pad_token_id: Fills sources and decoder inputs.
-        bos_token_id: First decoder input.
-        ignore_index: Fills labels.
+        pad_token_id: Fills sources.
     """
 
-    def __init__(self, pad_token_id: int, bos_token_id: int, ignore_index: int = IGNORE_INDEX) -> None:
+    def __init__(self, pad_token_id: int) -> None:
         self.pad_token_id = pad_token_id
-        self.bos_token_id = bos_token_id
-        self.ignore_index = ignore_index
 
     def __call__(self, encoded: Sequence[EncodedExample]) -> CaptionBatch:
         """Make one batch; only tensors, because the trainer moves all of it to the device."""
@@ -56,8 +49,7 @@ class CaptionCollator:
             rows=torch.tensor([item["row"] for item in encoded], dtype=torch.int64),
             input_ids=_pad_right([item["input_ids"] for item in encoded], self.pad_token_id),
             patch_masks=torch.tensor([item["patch_mask"] for item in encoded], dtype=torch.bool),
-            decoder_input_ids=self._pad_decoder_inputs(labels),
-            labels=_pad_right(labels, self.ignore_index),
+            labels=_pad_right(labels, IGNORE_INDEX),
         )
         if "image_features" in encoded[0]:
             batch["image_features"] = torch.stack([item["image_features"] for item in encoded])
@@ -66,12 +58,8 @@ class CaptionCollator:
         if "masked_ids" in encoded[0]:
             masked_labels = [item["masked_labels"] for item in encoded]
             batch["masked_input_ids"] = _pad_right([item["masked_ids"] for item in encoded], self.pad_token_id)
-            batch["masked_decoder_input_ids"] = self._pad_decoder_inputs(masked_labels)
-            batch["masked_labels"] = _pad_right(masked_labels, self.ignore_index)
+            batch["masked_labels"] = _pad_right(masked_labels, IGNORE_INDEX)
         return batch
-
-    def _pad_decoder_inputs(self, labels: Sequence[Sequence[int]]) -> Tensor:
-        return _pad_right([[self.bos_token_id, *row[:-1]] for row in labels], self.pad_token_id)
 
 
 def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from preprocessors.examples import CaptionExample
-from preprocessors.ofa import EncodedExample, OFAStylePreprocessor
+from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.text.masking import MaskedSource
 
 
@@ -23,13 +23,13 @@ class CaptionDataset(Dataset[EncodedExample]):
         preprocessor: Makes the model inputs.
         training: Whether captions take turns, and crops, style dropout and masks are drawn.
         masking: In training, gives each example a text of the masked-LM task as well; None gives none.
-        features: Of the ResNet by picture, (F, h, w), to be used in place of pixels; None opens the pictures.
+        features: Of the vision network by picture, (F, h, w), to be used in place of pixels; None opens the pictures.
     """
 
     def __init__(
         self,
         examples: Sequence[CaptionExample],
-        preprocessor: OFAStylePreprocessor,
+        preprocessor: CaptionPreprocessor,
         training: bool,
         masking: MaskedSource | None = None,
         features: Mapping[Path, Tensor] | None = None,

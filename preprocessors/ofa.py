@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import NotRequired, TypedDict
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from preprocessors.examples import CaptionExample
+from preprocessors.interface import EncodedExample
 from preprocessors.pictures.images import ImageTransform, load_image
 from preprocessors.text.captions import TextTokenizer, clean_caption
 from preprocessors.text.prompts import DEFAULT_PROMPT, STYLE_SLOT
 from preprocessors.text.styles import StyleRegistry
-
-
-class EncodedExample(TypedDict):
-    """One example as the model takes it.
-
-    ``row`` is its place in its data set, ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W), or
-    ``image_features`` (F, h, w) stand instead of it, computed beforehand.
-    ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if the data set masks.
-    """
-
-    example_id: str
-    row: int
-    style: str
-    input_ids: list[int]
-    patch_image: NotRequired[Tensor]
-    image_features: NotRequired[Tensor]
-    patch_mask: bool
-    labels: list[int]
-    masked_ids: NotRequired[list[int]]
-    masked_labels: NotRequired[list[int]]
 
 
 class OFAStylePreprocessor:
@@ -144,14 +125,24 @@ class OFAStylePreprocessor:
             labels=self.target_ids(caption),
         )
         if image_features is None:
-            encoded["patch_image"] = self._pixels(example, generator)
+            encoded["patch_image"] = self.pixels(example, generator)
         else:
             encoded["image_features"] = image_features
         return encoded
 
-    def _pixels(self, example: CaptionExample, generator: random.Random | None) -> Tensor:
+    def pixels(self, example: CaptionExample, generator: random.Random | None = None) -> Tensor:
+        """The picture of an example, float32 (3, H, W); the generator draws the crop in training.
+
+        Raises:
+            FileNotFoundError: If the picture is missing.
+            ValueError: If it cannot be read; both name the annotation row.
+        """
         try:
             image = load_image(example.image_path)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"{example.where}: {error}") from error
         return self.image_transform(image, generator)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of a caption's ids: what stands before the first EOS."""
+        return self.tokenizer.decode_caption(token_ids)

@@ -62,16 +62,11 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
 def start_model(tiny_document: dict[str, Any], tmp_path: Path) -> Path:
     """Folder with an untrained model to start a self-critical run from."""
     from configuration.loading import load_config
-    from pipeline.data import read_split
-    from pipeline.model_setup import model_settings, save_styled_model, set_up_model
+    from pipeline.prepare import prepare
 
     conf, folder = tmp_path / "start.json", tmp_path / "start"
     conf.write_text(json.dumps(tiny_document))
-    config = load_config(conf)
-    examples = read_split(config, "train").examples
-    styled = set_up_model(config, examples)
-    settings = model_settings(config, styled.registry, examples)
-    save_styled_model(folder, styled._replace(settings=settings))
+    prepare(load_config(conf)).captioner.save(folder)
     return folder
 
 

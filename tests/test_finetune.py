@@ -430,7 +430,7 @@ def test_self_critical_training_without_a_checkpoint_is_refused(tiny_document, t
     ],
 )
 def test_eval_keeps_the_model_that_training_starts_from_and_needs_none(monkeypatch, conf, arguments, name):
-    from pipeline import train as pipeline
+    from pipeline import evaluate as pipeline
 
     file, evaluated = REPOSITORY / f"conf/{conf}.json", []
     monkeypatch.setattr(pipeline, "evaluate", lambda *given: evaluated.append(given) or {})

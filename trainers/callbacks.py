@@ -11,24 +11,27 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runs.folder import EPOCH_DIGITS, has_reached
-from trainers.monitoring import is_monitored
 from utils.io import append_jsonl
 
 logger = logging.getLogger(__name__)
 
-RENAMED = {"loss": "train/loss", "grad_norm": "train/grad_norm", "learning_rate": "train/lr"}
+RENAMED = {"learning_rate": "train/lr"}
+NOT_RECORDED = {
+    *("epoch", "total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second")
+}
+"""What a Trainer logs besides: said elsewhere, or about the program and not about training."""
 
 
 def to_metrics(logs: dict[str, Any]) -> dict[str, float]:
-    """Trainer's log entry under the names of ``metrics.jsonl``: ``train/...`` and ``val/...``; others are dropped."""
-    named = {_name(key): value for key, value in logs.items()}
-    return {key: value for key, value in named.items() if key is not None and isinstance(value, int | float)}
+    """Trainer's log entry under the names of ``metrics.jsonl``, ``train/...`` and ``val/...``: all that was gathered."""
+    named = {_name(key): value for key, value in logs.items() if key not in NOT_RECORDED}
+    return {key: value for key, value in named.items() if isinstance(value, int | float)}
 
 
-def _name(key: str) -> str | None:
+def _name(key: str) -> str:
     if key.startswith("eval_"):
         return f"val/{key.removeprefix('eval_')}"
-    return f"train/{key}" if is_monitored(key) else RENAMED.get(key)
+    return RENAMED.get(key, f"train/{key}")
 
 
 class RunRecorder(TrainerCallback):

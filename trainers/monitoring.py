@@ -8,17 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-LOSSES = ("cross_entropy", "masked_lm", "scst", "kl", "unlikelihood_repetition", "unlikelihood_leakage")
-"""Unweighted, nats per token (``scst``: nats times advantage)."""
-SAMPLES = ("reward", "reward_std", "flat_share", "caption_length", "unended_share", "distinct_2")
-"""What :func:`record_samples` says of the captions drawn; beside it ``reward/<term>`` and ``reward_std/<term>``."""
 ALARM_STEPS = 50
 MAX_UNENDED_SHARE = 0.95
-
-
-def is_monitored(name: str) -> bool:
-    """Whether a log entry of this name is one of ours."""
-    return name in LOSSES or name in SAMPLES or name.startswith(("reward/", "reward_std/"))
 
 
 class StepMeter:
@@ -103,7 +94,9 @@ def record_samples(
     captions: Sequence[str],
     greedy_rewards: Tensor | None = None,
 ) -> None:
-    """Add what there is to know about a micro-batch of drawn captions (``SAMPLES``).
+    """Add what there is to know about a micro-batch of drawn captions.
+
+    ``reward`` and ``reward_std``, ``reward/<term>`` and ``reward_std/<term>``, and these:
 
     ``flat_share`` is the share of images whose rewards are all equal, the greedy baseline's included: they give no
     gradient. ``caption_length`` counts tokens with EOS. ``distinct_2`` is the share of different word pairs among all

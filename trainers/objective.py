@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -37,9 +37,8 @@ class Objective:
         rdrop: Weight of R-Drop's KL per token; 0 is off, anything else doubles the batch.
         masked_lm: Weight of the masked-LM loss at the first step; counts where batches hold the task.
         masked_lm_end: Its weight at the last step, linear between.
-        repetition: Weight of the unlikelihood of repeating a caption's tokens.
-        leakage: Weight of the unlikelihood of other styles' words; needs ``foreign``.
-        foreign: Those words.
+        weights: Of the terms beside cross-entropy that are on, by their names in ``losses.table.LOSS_TERMS``.
+        foreign: The tokens of other styles; needed where a term looks at them.
     """
 
     label_smoothing: float = 0.1
@@ -47,16 +46,15 @@ class Objective:
     rdrop: float = 0.0
     masked_lm: float = 0.0
     masked_lm_end: float = 0.0
-    repetition: float = 0.0
-    leakage: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
     foreign: ForeignTokens | None = None
 
 
 class StepTokens(NamedTuple):
     """Tokens that the losses of a whole optimizer step count, over all micro-batches and processes."""
 
-    captions: Tensor
-    masked: Tensor
+    captions: Any
+    masked: Any
 
 
 def split_tasks(batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -11,11 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captioning.writer import Decoding
-from models.ofa import OFAForConditionalGeneration
-from models.ofa.encoder import OFAEncoderOutput
-from models.ofa.sampling import sample_captions
-from trainers.losses.cross_entropy import IGNORE_INDEX
+from models.captioner import Captioner, Encoded
+from models.settings import Decoding
+from preprocessors.collator import IGNORE_INDEX
 
 
 class Samples(NamedTuple):
@@ -58,34 +56,27 @@ class Sampler:
     with_greedy: bool = False
     seed: int = 7
 
-    def draw(
-        self, model: OFAForConditionalGeneration, encoder_outputs: OFAEncoderOutput, rows: Sequence[int], epoch: int
-    ) -> Samples:
+    def draw(self, captioner: Captioner, encoded: Encoded, rows: Sequence[int], epoch: int) -> Samples:
         """Draw for B images; what a row gets depends on (seed, epoch, row) and the model alone.
 
         Args:
-            model: Draws in the mode that it is in.
-            encoder_outputs: Of the B images.
+            captioner: Draws in the mode that its module is in.
+            encoded: The B images.
             rows: Their rows in the data set.
             epoch: From 0.
         """
         length = self.decoding.max_length + 1  # with EOS
         if self.method == "beam":
-            sampled = self._beams(model, encoder_outputs).unflatten(0, (len(rows), -1))
+            sampled = self._beams(captioner, encoded).unflatten(0, (len(rows), -1))
             if not self.with_greedy:
                 return Samples(sampled, None)
             nothing = torch.empty(len(rows), 0, length, dtype=torch.float64)
-            greedy = sample_captions(model, encoder_outputs, nothing, with_greedy=True)
+            greedy = captioner.sample(encoded, nothing, with_greedy=True)
             longest = max(sampled.shape[-1], greedy.shape[-1])
             return Samples(*(F.pad(ids, (0, longest - ids.shape[-1]), value=IGNORE_INDEX) for ids in (sampled, greedy)))
         uniforms = torch.stack([self._uniforms(row, epoch, length) for row in rows])
-        drawn = sample_captions(
-            model,
-            encoder_outputs,
-            uniforms,
-            with_greedy=self.with_greedy,
-            temperature=self.temperature,
-            top_p=self.top_p,
+        drawn = captioner.sample(
+            encoded, uniforms, with_greedy=self.with_greedy, temperature=self.temperature, top_p=self.top_p
         ).unflatten(0, (len(rows), -1))
         if not self.with_greedy:
             return Samples(drawn, None)
@@ -95,19 +86,7 @@ class Sampler:
         generator = torch.Generator().manual_seed(random.Random(f"{self.seed}/sample/{epoch}/{row}").getrandbits(63))
         return torch.rand(self.num_samples, length, dtype=torch.float64, generator=generator)
 
-    @torch.no_grad()
-    def _beams(self, model: OFAForConditionalGeneration, encoder_outputs: OFAEncoderOutput) -> Tensor:
-        rules = replace(self.decoding, num_beams=self.num_samples).generate_arguments()
-        images = len(encoder_outputs.last_hidden_state)
-        prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoder_outputs.last_hidden_state.device)
-        found = model.generate(
-            input_ids=prompts,
-            encoder_outputs=encoder_outputs,
-            num_return_sequences=self.num_samples,
-            # A caption that runs to the limit must be seen to have no end. As an argument: None in a configuration
-            # object means the model's own setting.
-            forced_eos_token_id=None,
-            **rules,
-        )
-        found = found[:, 1:]  # without BOS
-        return found.masked_fill(found.eq(model.config.pad_token_id), IGNORE_INDEX)
+    def _beams(self, captioner: Captioner, encoded: Encoded) -> Tensor:
+        # A caption that runs to the limit must be seen to have no end.
+        rules = replace(self.decoding, num_beams=self.num_samples)
+        return captioner.beams(encoded, rules, num_captions=self.num_samples, force_end=False)

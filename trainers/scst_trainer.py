@@ -9,19 +9,18 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import TrainingArguments
 
-from models.ofa import OFAForConditionalGeneration, OFATokenizer
-from models.ofa.encoder import OFAEncoderOutput
+from models.captioner import Captioner, Encoded
+from preprocessors.collator import IGNORE_INDEX
 from trainers.caption_trainer import StyleCaptionTrainer
-from trainers.losses.cross_entropy import IGNORE_INDEX, token_log_probs
+from trainers.losses.cross_entropy import token_log_probs
 from trainers.losses.self_critical import advantages, kl_divergence, self_critical_loss
 from trainers.monitoring import ScstAlarms, record_samples
 from trainers.objective import StepTokens
 from trainers.rewards.calculator import RewardCalculator
 from trainers.rewards.terms import RewardRequest, Rewards, join_rewards
 from trainers.sampler import Sampler, Samples
-
-ENCODED = ("input_ids", "patch_images", "patch_masks", "image_features")
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,10 @@ class ScstTrainer(StyleCaptionTrainer):
     the other terms of the loss are therefore weighted by that correction too, which is within a few percent of 1.
 
     Args:
-        model: A captioner trained by cross-entropy.
+        captioner: Trained by cross-entropy.
         args: Trainer's arguments.
         self_critical: Sampling and baseline.
         rewards: Reward calculator over the rows of the training set; closed when training ends, however it does.
-        tokenizer: Of the model.
         **others: As for :class:`StyleCaptionTrainer`.
 
     Source:
@@ -77,20 +75,19 @@ class ScstTrainer(StyleCaptionTrainer):
 
     def __init__(
         self,
-        model: OFAForConditionalGeneration,
-        args: Any,
+        captioner: Captioner,
+        args: TrainingArguments,
         *,
         self_critical: SelfCritical,
         rewards: RewardCalculator,
-        tokenizer: OFATokenizer,
         **others: Any,
     ) -> None:
-        super().__init__(model, args, **others)
-        self.self_critical, self.rewards, self.tokenizer = self_critical, rewards, tokenizer
+        super().__init__(captioner, args, **others)
+        self.self_critical, self.rewards = self_critical, rewards
         self.alarms = ScstAlarms()
-        self.frozen_policy: OFAForConditionalGeneration | None = None
+        self.frozen_policy: Captioner | None = None
         if self_critical.kl_weight:
-            self.frozen_policy = copy.deepcopy(model).requires_grad_(False).eval()
+            self.frozen_policy = captioner.through(copy.deepcopy(captioner.module).requires_grad_(False).eval())
         self._divided_by, self._counted = torch.ones(()), torch.ones(())
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -101,31 +98,34 @@ class ScstTrainer(StyleCaptionTrainer):
     def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         """Share of a micro-batch in the self-critical loss of the step, with its companions."""
         self._set_mode()
-        pictures = {name: batch[name] for name in ENCODED if name in batch}
-        rows = batch["rows"].tolist()
-        encoded = model(**pictures, encode_only=True).encoder_outputs
+        captioner, rows = self.captioner.through(model), batch["rows"].tolist()
+        encoded = captioner.encode(batch)
         samples = self._draw(encoded, rows)
         submitted = self._submit(samples, rows)
-        scored = self._score(model, encoded, pictures, samples.token_ids.flatten(0, 1))
+        scored = self._score(captioner, encoded, batch, samples.token_ids.flatten(0, 1))
         rewards = join_rewards([self.rewards.result() for _ in range(submitted)])
         loss = self._self_critical_loss(scored, samples, rewards)
         if self.self_critical.cross_entropy_weight:
-            logits = model(encoder_outputs=encoded, decoder_input_ids=batch["decoder_input_ids"]).logits
+            logits = captioner.logits(encoded, batch["labels"])
             cross_entropy = self.cross_entropy(logits, batch["labels"], batch["rows"]) / tokens.captions
             loss = loss + self.self_critical.cross_entropy_weight * cross_entropy
         return loss
 
     def _set_mode(self) -> None:
         self.model.train(self.self_critical.dropout)
-        self.model.encoder.embed_images.train(self.self_critical.train_batch_norm)
+        for module in self.captioner.parts()["vision"]:
+            module.train(self.self_critical.train_batch_norm)
 
-    def _draw(self, encoded: OFAEncoderOutput, rows: list[int]) -> Samples:
+    def _draw(self, encoded: Encoded, rows: list[int]) -> Samples:
         """Captions without dropout in the decoder, whatever they are scored with."""
-        self.model.decoder.eval()
+        decoder = self.captioner.parts()["decoder"]
+        for module in decoder:
+            module.eval()
         # A context of its own, which forgets its copies of weights: they were made without gradient.
         with self.accelerator.autocast():
-            samples = self.self_critical.sampler.draw(self.model, encoded, rows, self.train_dataset.epoch)
-        self.model.decoder.train(self.self_critical.dropout)
+            samples = self.self_critical.sampler.draw(self.captioner, encoded, rows, self.train_dataset.epoch)
+        for module in decoder:
+            module.train(self.self_critical.dropout)
         return samples
 
     def _submit(self, samples: Samples, rows: list[int]) -> int:
@@ -138,35 +138,26 @@ class ScstTrainer(StyleCaptionTrainer):
             self.rewards.submit(partial(self._reward_request, drawn, own))
         return len(shares)
 
-    def _score(
-        self, model: nn.Module, encoded: OFAEncoderOutput, pictures: dict[str, Tensor], token_ids: Tensor
-    ) -> Scored:
+    def _score(self, captioner: Captioner, encoded: Encoded, batch: dict[str, Tensor], token_ids: Tensor) -> Scored:
         """What the model, and the starting model if it anchors, say of the samples (N, T)."""
         temperature = self.self_critical.sampler.temperature
         if self.frozen_policy is None:
-            scores = model(encoder_outputs=encoded, scored_ids=token_ids, temperature=temperature)
-            return Scored(scores.token_log_probs, None)
-        decoder_input_ids = self.model.shift_right(token_ids)
-        logits = model(encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
+            return Scored(captioner.token_log_probs(encoded, token_ids, temperature), None)
+        logits = captioner.logits(encoded, token_ids, drawable=True)
         with torch.no_grad(), self.accelerator.autocast():
-            anchor = self.frozen_policy(**pictures, decoder_input_ids=decoder_input_ids, caption_logits=True).logits
-        logits, anchor = (self._without_padding(each) / temperature for each in (logits, anchor))
+            anchor = self.frozen_policy.logits(self.frozen_policy.encode(batch), token_ids, drawable=True)
+        logits, anchor = logits / temperature, anchor / temperature
         counted = token_ids.ne(IGNORE_INDEX)
         scores = token_log_probs(logits, token_ids.clamp(min=0)).masked_fill(~counted, 0.0)
         return Scored(scores, kl_divergence(logits, anchor, counted))
-
-    def _without_padding(self, logits: Tensor) -> Tensor:
-        # As in sampling.
-        padding = torch.arange(logits.shape[-1], device=logits.device) == self.model.config.pad_token_id
-        return logits.float().masked_fill(padding, -torch.inf)
 
     def _reward_request(self, drawn: Tensor, rows: list[int]) -> RewardRequest:
         """Texts of captions (B, K, T); runs in a thread."""
         captions = [[token for token in ids if token != IGNORE_INDEX] for ids in drawn.flatten(0, 1).tolist()]
         return RewardRequest(
             rows=[row for row in rows for _ in range(drawn.shape[1])],
-            hypotheses=[self.tokenizer.decode_caption(ids) for ids in captions],
-            ended=[self.tokenizer.eos_token_id in ids for ids in captions],
+            hypotheses=[self.captioner.tokenizer.decode_caption(ids) for ids in captions],
+            ended=[self.captioner.tokenizer.eos_token_id in ids for ids in captions],
         )
 
     def _self_critical_loss(self, scored: Scored, samples: Samples, rewards: Rewards) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from captioning.writer import Captioner
+from captioning.writer import CaptionWriter
 from preprocessors.examples import CaptionExample
 from utils.io import append_jsonl
 
@@ -16,7 +16,7 @@ class Validation:
     """Captions at validation.
 
     Attributes:
-        captioner: Captions examples with the model in training.
+        writer: Captions examples with the model in training.
         samples: So many rows, spread evenly, are captioned into ``samples_file`` every time.
         samples_file: JSON Lines.
         batch_size: Examples per generation.
@@ -24,7 +24,7 @@ class Validation:
             the captions of the whole split.
     """
 
-    captioner: Captioner
+    writer: CaptionWriter
     samples: int
     samples_file: Path
     batch_size: int
@@ -42,9 +42,9 @@ class Validation:
             The score, if one was asked for.
         """
         shown = choose_samples(examples, self.samples)
-        captions = self.captioner.caption(shown if self.score is None else examples, self.batch_size)
+        captions = self.writer.caption(shown if self.score is None else examples, self.batch_size)
         if record:
-            decoding = asdict(self.captioner.decoding)
+            decoding = asdict(self.writer.decoding)
             for example in shown:
                 row = {"example_id": example.example_id, "style": example.style, "decoding": decoding}
                 row |= {"caption": captions[example.example_id], "references": list(example.captions)}

@@ -15,10 +15,10 @@ import torch
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import VOCABULARY_FILES, OFATokenizer
+from models.settings import WEIGHT_FILES
 from utils.hub import resolve_model_folder
 from utils.io import read_json, write_json
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 MODELSCOPE_WEIGHTS = "pytorch_model.bin"
 
 

@@ -22,8 +22,7 @@ from models.ofa.encoder import OFAEncoder, OFAEncoderOutput
 from models.ofa.generation import OFACache, OFAGenerationMixin
 from models.ofa.position_bias import PositionBias
 from models.ofa.scoring import projected_log_probs
-
-IGNORE_INDEX = -100
+from preprocessors.collator import IGNORE_INDEX
 
 
 @dataclass

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from models.ofa.cache import OFACache
 from models.ofa.encoder import OFAEncoderOutput
-from models.ofa.modeling_ofa import IGNORE_INDEX, OFAForConditionalGeneration
+from models.ofa.modeling_ofa import OFAForConditionalGeneration
+from preprocessors.collator import IGNORE_INDEX
 
 BLOCK = 256
 """Vocabulary entries that are drawn from at once; near the square root of the vocabulary both levels are short."""

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from models.ofa.resnet import ResNet
 from preprocessors.pictures.images import ImageTransform, load_image
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ BATCH = 32
 
 
 class FeatureCache(Mapping[Path, Tensor]):
-    """ResNet features by picture, in one memory-mapped file that all processes of a run read.
+    """A vision network's features by picture, in one memory-mapped file that all processes of a run read.
 
     Args:
         file: Of float32 (len(images), F, h, w).
@@ -66,10 +65,10 @@ def features_fit(shape: tuple[int, int, int], num_images: int, limit_mb: int) ->
 
 
 @torch.no_grad()
-def feature_shape(resnet: ResNet, transform: ImageTransform) -> tuple[int, int, int]:
+def feature_shape(network: nn.Module, transform: ImageTransform) -> tuple[int, int, int]:
     """(F, h, w) of one picture."""
-    device = next(resnet.parameters()).device
-    found = resnet(torch.zeros(1, 3, transform.height, transform.width, device=device))
+    device = next(network.parameters()).device
+    found = network(torch.zeros(1, 3, transform.height, transform.width, device=device))
     return tuple(found.shape[1:])
 
 
@@ -77,7 +76,7 @@ def feature_shape(resnet: ResNet, transform: ImageTransform) -> tuple[int, int, 
 def write_features(
     file: Path,
     images: Sequence[Path],
-    resnet: ResNet,
+    network: nn.Module,
     transform: ImageTransform,
     *,
     autocast: torch.dtype | None = None,
@@ -87,13 +86,13 @@ def write_features(
     Args:
         file: Written aside first, then put in place; untouched if a picture cannot be read.
         images: Each is opened once.
-        resnet: Where it is; its batch statistics must be frozen.
+        network: Where it is; its batch statistics must be frozen.
         transform: Picture to pixels, nothing cropped.
         autocast: Number format of the training step; None is float32, which is what is stored always.
     """
-    device, aside = next(resnet.parameters()).device, file.with_name(f".{file.name}.new")
-    was_training = resnet.training
-    resnet.eval()
+    device, aside = next(network.parameters()).device, file.with_name(f".{file.name}.new")
+    was_training = network.training
+    network.eval()
     bar = tqdm(total=len(images), desc="features", unit="img", disable=not sys.stderr.isatty(), leave=False)
     try:
         # A plain file, because a full disk under a memory map ends the process without a word.
@@ -102,10 +101,10 @@ def write_features(
                 part = images[start : start + BATCH]
                 pixels = torch.stack([transform(load_image(image)) for image in part]).to(device)
                 with torch.autocast(device.type, autocast, enabled=autocast is not None):
-                    features = resnet(pixels)
+                    features = network(pixels)
                 stream.write(features.float().cpu().numpy().tobytes())
                 bar.update(len(part))
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)
-        resnet.train(was_training)
+        network.train(was_training)

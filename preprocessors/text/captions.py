@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Protocol
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -17,6 +18,9 @@ class TextTokenizer(Protocol):
 
     def encode_text(self, text: str, max_length: int | None = None) -> list[int]:
         """Ids of a text without special tokens, cut after ``max_length`` ids."""
+
+    def decode_caption(self, token_ids: Sequence[int]) -> str:
+        """Text of a caption: what stands before the first EOS, without a BOS at its head; outer space stripped."""
 
 
 def clean_caption(caption: str, max_words: int | None = None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -50,6 +50,39 @@ def typical_words(scores: Mapping[str, Mapping[str, float]], threshold: float = 
         style: frozenset(word for word, score in by_word.items() if score > threshold)
         for style, by_word in scores.items()
     }
+
+
+def foreign_token_ids(
+    typical_words: Mapping[str, frozenset[str]], encode: Callable[[str], list[int]]
+) -> dict[str, list[int]]:
+    """Tokens that give away another style.
+
+    Only words that are one token: the first piece of a longer word also begins innocent words, which would be
+    punished with it. And only a word's form after a space: at the start of a caption, or capitalised, it goes free.
+
+    Args:
+        typical_words: By style its typical words, in lower case.
+        encode: Text to token ids, without BOS and EOS.
+
+    Returns:
+        By style, in ascending order, the ids of the words that are typical of another style and not of this one.
+
+    Raises:
+        ValueError: If there are none in any style.
+    """
+    all_words = frozenset().union(*typical_words.values())
+    pieces = {word: encode(f" {word}") for word in all_words}
+    single = {word: ids[0] for word, ids in pieces.items() if len(ids) == 1}
+    token_ids = {
+        style: sorted(single[word] for word in all_words - own if word in single)
+        for style, own in typical_words.items()
+    }
+    if not any(token_ids.values()):
+        raise ValueError(
+            f"unlikelihood.leakage: no token is typical of one style and not of another ({len(typical_words)} in all); "
+            "it takes two styles that differ in their words. Set it to 0."
+        )
+    return token_ids
 
 
 def _count_words(captions: Sequence[str]) -> Counter[str]:

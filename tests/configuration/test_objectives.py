@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from configuration.keys import GROUPS, MAPPINGS
-from configuration.objectives import REWARD_TERMS
+from trainers.rewards.table import REWARD_TERMS
 
 SMALLEST = {"model": {"preset": "nano"}, "data": {"format": "drawn_scenes"}}
 TRAINED = SMALLEST | {"model": {"name": "work_dir/a/output"}}

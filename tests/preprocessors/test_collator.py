@@ -2,7 +2,7 @@ import torch
 
 from preprocessors.collator import CaptionCollator
 
-PAD, BOS, EOS = 1, 0, 2
+PAD, EOS = 1, 2
 
 
 def encoded(input_ids: list[int], labels: list[int], fill: float, **masked: list[int]) -> dict:
@@ -20,25 +20,24 @@ def encoded(input_ids: list[int], labels: list[int], fill: float, **masked: list
 
 
 def test_collator_pads_each_tensor_on_the_right_with_its_own_filler():
-    batch = CaptionCollator(PAD, BOS)([encoded([0, 7, 2], [8, 9, EOS], 0), encoded([0, 5, 6, 4, 2], [EOS], 1)])
+    batch = CaptionCollator(PAD)([encoded([0, 7, 2], [8, 9, EOS], 0), encoded([0, 5, 6, 4, 2], [EOS], 1)])
     assert batch["input_ids"].tolist() == [[0, 7, 2, PAD, PAD], [0, 5, 6, 4, 2]]
     assert batch["labels"].tolist() == [[8, 9, EOS], [EOS, -100, -100]]
-    assert batch["decoder_input_ids"].tolist() == [[BOS, 8, 9], [BOS, PAD, PAD]]
-    assert all(batch[name].dtype == torch.int64 for name in ("input_ids", "labels", "decoder_input_ids"))
+    assert all(batch[name].dtype == torch.int64 for name in ("input_ids", "labels"))
     assert batch["patch_masks"].tolist() == [True, True]
     assert batch["patch_masks"].dtype == torch.bool
 
 
 def test_collator_images_are_channels_last_and_in_order():
     items = [encoded([0, 2], [EOS], fill) for fill in (0, 1, 2)]
-    images = CaptionCollator(PAD, BOS)(items)["patch_images"]
+    images = CaptionCollator(PAD)(items)["patch_images"]
     assert torch.equal(images, torch.stack([item["patch_image"] for item in items]))
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_collator_batch_holds_only_tensors():
-    batch = CaptionCollator(PAD, BOS)([encoded([0, 2], [EOS], 0)])
-    assert batch.keys() == {"rows", "input_ids", "patch_images", "patch_masks", "decoder_input_ids", "labels"}
+    batch = CaptionCollator(PAD)([encoded([0, 2], [EOS], 0)])
+    assert batch.keys() == {"rows", "input_ids", "patch_images", "patch_masks", "labels"}
     assert all(isinstance(value, torch.Tensor) for value in batch.values())
 
 
@@ -47,17 +46,16 @@ def test_collator_masked_sentences_are_padded_apart_from_the_captions():
         encoded([0, 2], [8, EOS], 2, masked_ids=[0, 3, 3, 7, 2], masked_labels=[4, EOS]),
         encoded([0, 2], [EOS], 5, masked_ids=[0, 3, 2], masked_labels=[5, 6, 7, EOS]),
     ]
-    batch = CaptionCollator(PAD, BOS)(items)
+    batch = CaptionCollator(PAD)(items)
     assert batch["masked_input_ids"].tolist() == [[0, 3, 3, 7, 2], [0, 3, 2, PAD, PAD]]
     assert batch["masked_labels"].tolist() == [[4, EOS, -100, -100], [5, 6, 7, EOS]]
-    assert batch["masked_decoder_input_ids"].tolist() == [[BOS, 4, PAD, PAD], [BOS, 5, 6, 7]]
     assert batch["labels"].tolist() == [[8, EOS], [EOS, -100]]
     assert batch["rows"].tolist() == [42, 45]
-    names = ("rows", "masked_input_ids", "masked_labels", "masked_decoder_input_ids")
+    names = ("rows", "masked_input_ids", "masked_labels")
     assert all(batch[name].dtype == torch.int64 for name in names)
 
 
 def test_collator_rows_do_not_depend_on_batch_order():
     items = [encoded([0, 7, 2], [8, EOS], 0), encoded([0, 5, 6, 2], [9, 9, 9, EOS], 1)]
-    forth, back = CaptionCollator(PAD, BOS)(items), CaptionCollator(PAD, BOS)(items[::-1])
+    forth, back = CaptionCollator(PAD)(items), CaptionCollator(PAD)(items[::-1])
     assert all(torch.equal(forth[name], back[name].flip(0)) for name in forth)

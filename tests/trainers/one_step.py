@@ -14,14 +14,9 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from captioning.writer import Captioner, Decoding
 from configuration.loading import RunConfig, load_config
-from pipeline.data import read_split
-from pipeline.model_setup import build_preprocessor, model_settings, set_up_model
-from pipeline.tasks import prepare_tasks
+from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
-from preprocessors.text.styles import resolve_styles
-from runs.folder import Run
 
 LOGGED = ("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption_length", "unended_share")
 
@@ -36,19 +31,15 @@ def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     args = training_arguments(config)
     args.optim, args.max_steps, args.eval_strategy, args.load_best_model_at_end = "sgd", 1, "no", False
     args.save_strategy, args.report_to = "no", []
-    split = read_split(config, "train")
-    styled = set_up_model(config, split.examples)
-    styled = styled._replace(settings=model_settings(config, styled.registry, split.examples))
-    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), Decoding())
-    examples = resolve_styles(split.examples, styled.registry)
-    tasks = prepare_tasks(config, captioner, examples)
-    trainer = build_trainer(config, Run(config.work_dir), args, styled, captioner, examples, examples, tasks)
+    prepared = prepare(config)
+    module = prepared.captioner.captioner.module
+    trainer = build_trainer(config, args, prepared)
     keep = KeepGradients()
     trainer.add_callback(keep)
-    before = {name: parameter.detach().clone() for name, parameter in styled.model.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     trainer.train()
     logged = {name: value for name, value in trainer.state.log_history[0].items() if name.startswith(LOGGED)}
-    change = {name: parameter.detach() - before[name] for name, parameter in styled.model.named_parameters()}
+    change = {name: parameter.detach() - before[name] for name, parameter in module.named_parameters()}
     return {"gradients": keep.gradients, "change": change, "logged": logged}
 
 

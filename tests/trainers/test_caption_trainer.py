@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from captioning.writer import Captioner, Decoding
-from pipeline.model_setup import set_up_model
+from captioning.styled import open_styled
+from models.ofa.captioner import UNUSED_BY_CAPTIONING, OFACaptioner
+from pipeline.prepare import prepare
 from pipeline.train import train
 from trainers.caption_trainer import StyleCaptionTrainer
-from trainers.freezing import UNUSED_BY_CAPTIONING, freeze_parts
+from trainers.freezing import freeze_parts
 from utils.io import read_jsonl
 
 SAME_DRAWS = {"freeze": ["batch_norm"], "warmup": 0.0, "lr": 0.5}
@@ -170,9 +171,7 @@ def test_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tiny_documen
 def test_frozen_part_keeps_its_weights_and_others_change(tiny_document, tmp_path, load, parts, prefix):
     tiny_document["train"] |= {"freeze": parts, "epochs": 1}
     config = load(tiny_document)
-    from pipeline.data import read_split
-
-    start = set_up_model(config, read_split(config, "train").examples).model.state_dict()
+    start = prepare(config).captioner.captioner.module.state_dict()
     start = {name: tensor.clone() for name, tensor in start.items()}
     train(config, ["finetune.py"], tmp_path / "conf.json")
     end = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
@@ -190,7 +189,7 @@ def test_freeze_parts_unknown_part_is_refused(tiny_document, tmp_path):
 
     model = OFAForConditionalGeneration(OFAConfig(**PRESETS["nano"] | {"vocab_size": 50}))
     with pytest.raises(ValueError, match="unknown part 'decoder'; known: resnet, batch_norm, embeddings"):
-        freeze_parts(model, ["decoder"])
+        freeze_parts(OFACaptioner(model, None), ["decoder"])
 
 
 def test_select_cider_scores_every_validation(tiny_document, tmp_path, load):
@@ -205,17 +204,16 @@ def test_select_cider_scores_every_validation(tiny_document, tmp_path, load):
 
 @pytest.mark.parametrize("inject", ["code", "token"])
 def test_style_injected_as_code_or_token_trains_and_reopens(tiny_document, tmp_path, load, inject):
-    from pipeline.model_setup import open_styled_model
-
     tiny_document["style"] = {"inject": inject}
     tiny_document["train"]["epochs"] = 1
     config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
-    styled = open_styled_model(config.work_dir / "output")
+    styled = open_styled(config.work_dir / "output")
     token = styled.registry.token_of("pirate")
     assert token == {"code": "<code_1>", "token": "<style_1>"}[inject]
-    assert len(styled.tokenizer.encode_text(token)) == 1
-    assert styled.model.config.vocab_size == len(styled.tokenizer) == styled.tokenizer.text_vocab_size + 4
+    tokenizer = styled.captioner.tokenizer
+    assert len(tokenizer.encode_text(token)) == 1
+    assert styled.captioner.module.config.vocab_size == len(tokenizer) == tokenizer.text_vocab_size + 4
 
 
 def test_rdrop_and_drop_worst_train_to_finite_loss(tiny_document, tmp_path, load):
@@ -228,7 +226,6 @@ def test_rdrop_and_drop_worst_train_to_finite_loss(tiny_document, tmp_path, load
 
 def test_style_with_text_but_no_photos_is_learnt_from_a_corpus(tiny_document, tmp_path, load):
     """Nine texts all alike, no picture: afterwards the model completes them, and knows the style by name."""
-    from pipeline.model_setup import build_preprocessor, open_styled_model
     from pipeline.tasks import make_masker
 
     corpus = tmp_path / "corpus.jsonl"
@@ -237,17 +234,19 @@ def test_style_with_text_but_no_photos_is_learnt_from_a_corpus(tiny_document, tm
     tiny_document["train"] |= {"epochs": 3, "lr": 5e-3}
     config = load(tiny_document)
     train(config, ["finetune.py"], tmp_path / "conf.json")
-    styled = open_styled_model(config.work_dir / "output")
-    assert "gothic" in styled.settings["trained_styles"]
+    styled = open_styled(config.work_dir / "output")
+    assert "gothic" in styled.settings.trained_styles
     losses = [
         row["train/masked_lm"] for _, row in read_jsonl(config.work_dir / "metrics.jsonl") if "train/masked_lm" in row
     ]
     assert losses[-1] < 0.8 * losses[0]
 
-    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), Decoding())
-    source = make_masker(config, captioner, {}).mask("alas the moon weeps", "gothic", random.Random(1))
-    target = captioner.preprocessor.target_ids("alas the moon weeps")
+    captioner, preprocessor = styled.captioner, styled.preprocessor()
+    source = make_masker(config.masked_lm, captioner, preprocessor, {}).mask(
+        "alas the moon weeps", "gothic", random.Random(1)
+    )
+    target = preprocessor.target_ids("alas the moon weeps")
     with torch.no_grad():
-        logits = styled.model(torch.tensor([source]), labels=torch.tensor([target])).logits
+        logits = captioner.logits(captioner.encode({"input_ids": torch.tensor([source])}), torch.tensor([target]))
     nll = torch.nn.functional.cross_entropy(logits[0], torch.tensor(target))
     assert nll < losses[-1]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from captioning.writer import Decoding
-from models.ofa.sampling import sample_captions
+from models.ofa.captioner import OFACaptioner, generate_arguments
+from models.settings import Decoding
 from trainers.sampler import Sampler
 
 PAD, EOS = 1, 2
@@ -15,9 +15,9 @@ DECODING = Decoding(num_beams=5, max_length=8, min_length=2, no_repeat_ngram_siz
 
 
 @pytest.fixture(scope="module")
-def model(tiny_ofa):
+def captioner(tiny_ofa):
     # With this seed some captions end and some run to the limit, however they are made.
-    return tiny_ofa(14, text_vocab_size=23)
+    return OFACaptioner(tiny_ofa(14, text_vocab_size=23), None)
 
 
 @pytest.fixture(scope="module")
@@ -29,37 +29,37 @@ def inputs() -> dict[str, torch.Tensor]:
     }
 
 
-def _encode(model, inputs, images: list[int] | None = None):
+def _encode(captioner, inputs, images: list[int] | None = None):
     chosen = [0, 1, 2] if images is None else images
     with torch.no_grad():
-        return model.encoder(**{key: value[chosen] for key, value in inputs.items()})
+        return captioner.encode({key: value[chosen] for key, value in inputs.items()})
 
 
 def _widen(token_ids: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(token_ids, (0, DECODING.max_length + 1 - token_ids.shape[-1]), value=-100)
 
 
-def _draw(sampler: Sampler, model, inputs, images: list[int] | None = None, epoch: int = 2) -> torch.Tensor:
+def _draw(sampler: Sampler, captioner, inputs, images: list[int] | None = None, epoch: int = 2) -> torch.Tensor:
     rows = ROWS if images is None else [ROWS[image] for image in images]
-    return _widen(sampler.draw(model, _encode(model, inputs, images), rows, epoch).token_ids)
+    return _widen(sampler.draw(captioner, _encode(captioner, inputs, images), rows, epoch).token_ids)
 
 
-def test_draws_depend_on_seed_epoch_and_row_alone(model, inputs):
+def test_draws_depend_on_seed_epoch_and_row_alone(captioner, inputs):
     sampler = Sampler(4, "multinomial", DECODING, seed=5)
-    drawn = _draw(sampler, model, inputs)
+    drawn = _draw(sampler, captioner, inputs)
     assert drawn.shape == (3, 4, DECODING.max_length + 1)
     torch.manual_seed(99)
-    assert torch.equal(_draw(sampler, model, inputs, [2, 0]), drawn[[2, 0]])
-    assert torch.equal(_draw(sampler, model, inputs, [1]), drawn[[1]])
-    assert not torch.equal(_draw(sampler, model, inputs, epoch=3), drawn)
-    assert not torch.equal(_draw(replace(sampler, seed=6), model, inputs), drawn)
-    other_rows = sampler.draw(model, _encode(model, inputs), [41, 8, 14], 2).token_ids
+    assert torch.equal(_draw(sampler, captioner, inputs, [2, 0]), drawn[[2, 0]])
+    assert torch.equal(_draw(sampler, captioner, inputs, [1]), drawn[[1]])
+    assert not torch.equal(_draw(sampler, captioner, inputs, epoch=3), drawn)
+    assert not torch.equal(_draw(replace(sampler, seed=6), captioner, inputs), drawn)
+    other_rows = sampler.draw(captioner, _encode(captioner, inputs), [41, 8, 14], 2).token_ids
     assert not torch.equal(_widen(other_rows), drawn)
     assert all(len({tuple(caption) for caption in image}) > 1 for image in drawn.tolist())
 
 
-def test_draws_are_bounded_by_the_decoding_length_with_eos(model, inputs):
-    drawn = _draw(Sampler(30, "multinomial", DECODING), model, inputs).flatten(0, 1)
+def test_draws_are_bounded_by_the_decoding_length_with_eos(captioner, inputs):
+    drawn = _draw(Sampler(30, "multinomial", DECODING), captioner, inputs).flatten(0, 1)
     counted = drawn.ne(-100).sum(1)
     ended = drawn.eq(EOS).any(1)
     assert counted.max() == DECODING.max_length + 1
@@ -69,53 +69,55 @@ def test_draws_are_bounded_by_the_decoding_length_with_eos(model, inputs):
 
 
 @pytest.mark.parametrize("sharpened", [{"temperature": 1e-3}, {"top_p": 1e-6}])
-def test_sharpened_draws_are_the_greedy_caption(model, inputs, sharpened):
+def test_sharpened_draws_are_the_greedy_caption(captioner, inputs, sharpened):
     sampler = Sampler(3, "multinomial", DECODING, with_greedy=True, **sharpened)
-    samples = sampler.draw(model, _encode(model, inputs), ROWS, 0)
+    samples = sampler.draw(captioner, _encode(captioner, inputs), ROWS, 0)
     assert torch.equal(samples.token_ids, samples.greedy_ids[:, None].expand(-1, 3, -1))
 
 
 @pytest.mark.parametrize("method", ["multinomial", "beam"])
-def test_greedy_captions_are_kept_apart_from_the_samples_and_as_long(model, inputs, method):
-    encoded = _encode(model, inputs)
-    samples = Sampler(2, method, DECODING, with_greedy=True).draw(model, encoded, ROWS, 0)
+def test_greedy_captions_are_kept_apart_from_the_samples_and_as_long(captioner, inputs, method):
+    encoded = _encode(captioner, inputs)
+    samples = Sampler(2, method, DECODING, with_greedy=True).draw(captioner, encoded, ROWS, 0)
     nothing = torch.empty(3, 0, DECODING.max_length + 1, dtype=torch.float64)
-    assert torch.equal(_widen(samples.greedy_ids), _widen(sample_captions(model, encoded, nothing, with_greedy=True)))
+    assert torch.equal(_widen(samples.greedy_ids), _widen(captioner.sample(encoded, nothing, with_greedy=True)))
     assert samples.token_ids.shape == (3, 2, samples.greedy_ids.shape[1])
-    plain = Sampler(2, method, DECODING).draw(model, encoded, ROWS, 0)
+    plain = Sampler(2, method, DECODING).draw(captioner, encoded, ROWS, 0)
     assert plain.greedy_ids is None
     assert torch.equal(_widen(samples.token_ids), _widen(plain.token_ids))
 
 
 @pytest.mark.parametrize("method", ["multinomial", "beam"])
-def test_one_sample_keeps_its_dimension(model, inputs, method):
-    samples = Sampler(1, method, DECODING, with_greedy=True).draw(model, _encode(model, inputs), ROWS, 0)
+def test_one_sample_keeps_its_dimension(captioner, inputs, method):
+    samples = Sampler(1, method, DECODING, with_greedy=True).draw(captioner, _encode(captioner, inputs), ROWS, 0)
     assert samples.token_ids.shape[:2] == (3, 1)
     assert samples.greedy_ids.shape == (3, samples.token_ids.shape[2])
 
 
-def test_beams_of_another_length_than_the_greedy_captions_are_filled_up(model, inputs):
+def test_beams_of_another_length_than_the_greedy_captions_are_filled_up(captioner, inputs):
     """All beams of this image end before its greedy caption does."""
     short = Decoding(max_length=8, min_length=1, no_repeat_ngram_size=0, length_penalty=-3.0)
-    encoded = _encode(model, inputs, [0])
-    apart = Sampler(2, "beam", short).draw(model, encoded, [0], 0).token_ids
-    samples = Sampler(2, "beam", short, with_greedy=True).draw(model, encoded, [0], 0)
+    encoded = _encode(captioner, inputs, [0])
+    apart = Sampler(2, "beam", short).draw(captioner, encoded, [0], 0).token_ids
+    samples = Sampler(2, "beam", short, with_greedy=True).draw(captioner, encoded, [0], 0)
     assert apart.shape[2] != samples.greedy_ids.ne(-100).sum()
     assert samples.token_ids.shape[2] == samples.greedy_ids.shape[1]
     assert torch.equal(_widen(samples.token_ids), _widen(apart))
 
 
 @pytest.mark.parametrize("num_samples", [1, 4])
-def test_beams_are_the_best_of_generate_without_a_forced_end(model, inputs, num_samples):
-    encoded = _encode(model, inputs)
-    token_ids = Sampler(num_samples, "beam", DECODING).draw(model, encoded, ROWS, 0).token_ids
-    rules = replace(DECODING, num_beams=num_samples).generate_arguments() | {"forced_eos_token_id": None}
-    expected = model.generate(**inputs, num_return_sequences=num_samples, **rules)[:, 1:]
+def test_beams_are_the_best_of_generate_without_a_forced_end(captioner, inputs, num_samples):
+    encoded = _encode(captioner, inputs)
+    token_ids = Sampler(num_samples, "beam", DECODING).draw(captioner, encoded, ROWS, 0).token_ids
+    rules = generate_arguments(replace(DECODING, num_beams=num_samples)) | {"forced_eos_token_id": None}
+    expected = captioner.module.generate(**inputs, num_return_sequences=num_samples, **rules)[:, 1:]
     assert torch.equal(_widen(token_ids.flatten(0, 1)), _widen(expected.masked_fill(expected.eq(PAD), -100)))
 
 
-def test_beams_that_run_to_the_limit_have_no_eos_and_nothing_follows_one(model, inputs):
-    token_ids = Sampler(4, "beam", DECODING).draw(model, _encode(model, inputs), ROWS, 0).token_ids.flatten(0, 1)
+def test_beams_that_run_to_the_limit_have_no_eos_and_nothing_follows_one(captioner, inputs):
+    token_ids = (
+        Sampler(4, "beam", DECODING).draw(captioner, _encode(captioner, inputs), ROWS, 0).token_ids.flatten(0, 1)
+    )
     ended = token_ids.eq(EOS).any(1)
     assert ended.any()
     assert not ended.all()
@@ -125,9 +127,9 @@ def test_beams_that_run_to_the_limit_have_no_eos_and_nothing_follows_one(model, 
 
 
 @pytest.mark.parametrize("method", ["multinomial", "beam"])
-def test_drawing_runs_no_encoder_and_keeps_no_graph(model, inputs, method, monkeypatch):
-    encoded = model.encoder(**inputs)
-    monkeypatch.setattr(model.encoder, "forward", lambda *_, **__: pytest.fail("a second encoder pass"))
-    samples = Sampler(3, method, DECODING, with_greedy=True).draw(model, encoded, ROWS, 0)
+def test_drawing_runs_no_encoder_and_keeps_no_graph(captioner, inputs, method, monkeypatch):
+    encoded = captioner.encode(inputs)
+    monkeypatch.setattr(captioner.module.encoder, "forward", lambda *_, **__: pytest.fail("a second encoder pass"))
+    samples = Sampler(3, method, DECODING, with_greedy=True).draw(captioner, encoded, ROWS, 0)
     assert encoded.last_hidden_state.requires_grad
     assert samples.token_ids.dtype == samples.greedy_ids.dtype == torch.int64

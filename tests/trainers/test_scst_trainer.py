@@ -10,16 +10,11 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from captioning.writer import Captioner, Decoding
 from configuration.loading import RunConfig
 from pipeline import tasks as tasks_module
-from pipeline.data import read_split
-from pipeline.model_setup import build_preprocessor, model_settings, set_up_model
-from pipeline.tasks import prepare_tasks
+from pipeline.prepare import prepare
 from pipeline.train import train
 from pipeline.training import build_trainer, training_arguments
-from preprocessors.text.styles import resolve_styles
-from runs.folder import Run
 from trainers.objective import StepTokens
 from trainers.rewards.terms import RewardRequest, Rewards
 from trainers.sampler import Samples
@@ -44,13 +39,7 @@ def scst_document(tiny_document: dict[str, Any], start_model: Path) -> dict[str,
 def _trainer(config: RunConfig) -> ScstTrainer:
     args = training_arguments(config)
     args.report_to = []
-    split = read_split(config, "train")
-    styled = set_up_model(config, split.examples)
-    styled = styled._replace(settings=model_settings(config, styled.registry, split.examples))
-    captioner = Captioner(styled.model, styled.tokenizer, build_preprocessor(styled), Decoding(max_length=8))
-    examples = resolve_styles(split.examples, styled.registry)
-    tasks = prepare_tasks(config, captioner, examples)
-    trainer = build_trainer(config, Run(config.work_dir), args, styled, captioner, examples, examples, tasks)
+    trainer = build_trainer(config, args, prepare(config))
     trainer.current_gradient_accumulation_steps, trainer._micro_step = 1, 1
     return trainer
 
@@ -280,5 +269,6 @@ def test_only_the_process_that_saves_writes_into_a_checkpoint(scst_document, loa
     """Every process calls _save; where another has still to make the folder, writing beside it would fail."""
     trainer = _trainer(load(scst_document))
     monkeypatch.setattr(TrainingArguments, "should_save", property(lambda self: saves))
-    trainer._save(str(tmp_path / "checkpoint"))
+    with trainer.rewards:
+        trainer._save(str(tmp_path / "checkpoint"))
     assert (tmp_path / "checkpoint/styles.json").exists() == saves

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-IGNORE_INDEX = -100
+from preprocessors.collator import IGNORE_INDEX
 
 
 class CrossEntropy(NamedTuple):

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
 
 from metrics.scores.document_frequency import EOS, FORMAT, DocumentFrequency
-from metrics.style.judge import StyleClassifier
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
 from trainers.rewards.calculator import RewardCalculator
-from trainers.rewards.terms import Term, bleu_4, cider_d, length, repetition, style_probability
+from trainers.rewards.table import REWARD_TERMS
+from trainers.rewards.terms import RewardData, Term, count_document_frequency
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def training_document_frequency(
             return DocumentFrequencySource(DocumentFrequency.load(cached, tokenizer=TOKENIZER_NAME, eos=EOS), None)
         except ValueError as error:
             logger.warning("%s Counting it again.", error)
-    return DocumentFrequencySource(_count(references), cached)
+    return DocumentFrequencySource(count_document_frequency(references), cached)
 
 
 def build_rewards(
@@ -125,7 +125,7 @@ def build_rewards(
 
     Args:
         references: What ``tokenize_references`` gives; the terms share it.
-        weights: Of names from ``configuration.objectives.REWARD_TERMS``; 0 only reports a term.
+        weights: Of names from ``trainers.rewards.table.REWARD_TERMS``; 0 only reports a term.
         styles: Style wanted of each row; the references of a style teach the classifier of ``style``.
         document_frequency: For ``cider_d``; None counts over the references.
         workers: Threads of the calculator.
@@ -133,28 +133,10 @@ def build_rewards(
     Raises:
         ValueError: If ``style`` has fewer than two styles to tell apart.
     """
-    builders: dict[str, Callable[[], Term]] = {
-        "cider_d": lambda: cider_d(references, document_frequency or _count(references)),
-        "bleu_4": lambda: bleu_4(references),
-        "style": lambda: style_probability(_train_classifier(references, styles), styles),
-        "repetition": lambda: repetition,
-        "length": lambda: length(references),
-    }
+    data = RewardData(references, styles, document_frequency)
+    terms: dict[str, Term] = {name: resolve_name(REWARD_TERMS[name])(data) for name in weights}
     # A step is shared out among the threads before its first share is collected.
-    return RewardCalculator(
-        {name: builders[name]() for name in weights}, weights, workers=workers, max_pending=max(workers, 4)
-    )
-
-
-def _count(references: Sequence[Sequence[str]]) -> DocumentFrequency:
-    return DocumentFrequency.from_references(references, tokenizer=TOKENIZER_NAME, eos=EOS)
-
-
-def _train_classifier(references: Sequence[Sequence[str]], styles: Sequence[str]) -> StyleClassifier:
-    captions_by_style: defaultdict[str, list[str]] = defaultdict(list)
-    for texts, style in zip(references, styles, strict=True):
-        captions_by_style[style] += texts
-    return StyleClassifier.fit(captions_by_style)
+    return RewardCalculator(terms, weights, workers=workers, max_pending=max(workers, 4))
 
 
 def _hash_references(references: Sequence[Sequence[str]]) -> str:

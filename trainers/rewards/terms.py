@@ -5,7 +5,9 @@ A hypothesis's number depends on nothing but itself and its row, so that no term
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,14 +16,31 @@ from numpy.typing import NDArray
 
 from metrics.scores.bleu import bleu_from_statistics, bleu_statistics
 from metrics.scores.cider import PreparedReferences
-from metrics.scores.document_frequency import DocumentFrequency
+from metrics.scores.document_frequency import EOS, DocumentFrequency
 from metrics.style.judge import StyleClassifier
+from metrics.tokenizers.ptb import TOKENIZER_NAME
 
 FloatArray = NDArray[np.float64]
 
 Term = Callable[[Sequence[str], Sequence[int], Sequence[bool]], FloatArray]
 """Takes N tokenised hypotheses, the row of the training data that each belongs to, and whether each ended by itself,
 with EOS; gives their rewards. Shape (N,). Called from several threads at once."""
+
+
+@dataclass(frozen=True)
+class RewardData:
+    """What terms may be prepared from: the training rows.
+
+    Attributes:
+        references: Human captions of each row, tokenised; at least one with a word each.
+        styles: Style wanted of each row.
+        document_frequency: Weights of n-grams; None counts them over the references.
+    """
+
+    references: Sequence[Sequence[str]]
+    styles: Sequence[str] = ()
+    document_frequency: DocumentFrequency | None = None
+
 
 _ADD_ONE = np.array([0, 1, 1, 1, 0, 1, 1, 1, 0, 0])
 """To the statistics of BLEU: one more match and one more guess of each n-gram of two words and more."""
@@ -59,34 +78,47 @@ def join_rewards(parts: Sequence[Rewards]) -> Rewards:
     )
 
 
-def cider_d(references: Sequence[Sequence[str]], document_frequency: DocumentFrequency) -> Term:
+def cider_d(data: RewardData) -> Term:
     """CIDEr-D against the captions of the row, in [0, 10]. EOS is a word, which captions that were cut off lack.
 
-    Args:
-        references: Human captions of each row, tokenised; at least one each. Weighted here, once.
-        document_frequency: Weights of the n-grams; its ``eos`` ends the references.
+    The references are weighted here, once.
     """
-    return PreparedReferences(references, document_frequency).score
+    frequency = data.document_frequency or count_document_frequency(data.references)
+    return PreparedReferences(data.references, frequency).score
 
 
-def bleu_4(references: Sequence[Sequence[str]]) -> Term:
+def count_document_frequency(references: Sequence[Sequence[str]]) -> DocumentFrequency:
+    """In how many rows each n-gram occurs; every caption ends with EOS."""
+    return DocumentFrequency.from_references(references, tokenizer=TOKENIZER_NAME, eos=EOS)
+
+
+def bleu_4(data: RewardData) -> Term:
     """BLEU-4 of each caption alone against the captions of the row, in [0, 1]; 0 if it has no word.
 
     One is added to the matches and to the guesses of two words and more: most captions would be 0 otherwise, for want
     of a match of four words. A caption too short to have such an n-gram is only held down by the penalty on its length.
-
-    Args:
-        references: Human captions of each row, tokenised; at least one each.
 
     Source:
         Smoothing: Lin and Och 2004, https://aclanthology.org/C04-1072.
     """
 
     def score(hypotheses: Sequence[str], rows: Sequence[int], ended: Sequence[bool]) -> FloatArray:
-        statistics = bleu_statistics([references[row] for row in rows], hypotheses)
+        statistics = bleu_statistics([data.references[row] for row in rows], hypotheses)
         return bleu_from_statistics(statistics + _ADD_ONE)[:, 3]
 
     return score
+
+
+def style(data: RewardData) -> Term:
+    """How likely each caption is in the style wanted of its row; the references of a style teach its classifier.
+
+    Raises:
+        ValueError: If there are fewer than two styles to tell apart.
+    """
+    captions_by_style: defaultdict[str, list[str]] = defaultdict(list)
+    for texts, name in zip(data.references, data.styles, strict=True):
+        captions_by_style[name] += texts
+    return style_probability(StyleClassifier.fit(captions_by_style), data.styles)
 
 
 def style_probability(classifier: StyleClassifier, styles: Sequence[str]) -> Term:
@@ -117,13 +149,16 @@ def style_probability(classifier: StyleClassifier, styles: Sequence[str]) -> Ter
     return score
 
 
-def repetition(hypotheses: Sequence[str], rows: Sequence[int], ended: Sequence[bool]) -> FloatArray:
+def repetition(data: RewardData) -> Term:
     """Minus the share of a caption's words and pairs of words that stand in it before.
 
-    Returns:
-        In [-1, 0]; 0 if nothing is said twice. Shape (N,).
+    In [-1, 0]; 0 if nothing is said twice.
     """
-    return np.array([_repetition(text.split()) for text in hypotheses], dtype=np.float64)
+
+    def score(hypotheses: Sequence[str], rows: Sequence[int], ended: Sequence[bool]) -> FloatArray:
+        return np.array([_repetition(text.split()) for text in hypotheses], dtype=np.float64)
+
+    return score
 
 
 def _repetition(words: list[str]) -> float:
@@ -131,15 +166,12 @@ def _repetition(words: list[str]) -> float:
     return len(set(said)) / len(said) - 1 if said else 0.0
 
 
-def length(references: Sequence[Sequence[str]]) -> Term:
+def length(data: RewardData) -> Term:
     """Minus the difference of a caption's words from the mean of the row's captions, as a share of this mean.
 
     In [-1, 0]: 0 at the mean, -1 without a word or with twice as many and more.
-
-    Args:
-        references: Human captions of each row, tokenised; at least one with a word each.
     """
-    means = np.array([np.mean([len(text.split()) for text in texts]) for texts in references])
+    means = np.array([np.mean([len(text.split()) for text in texts]) for texts in data.references])
 
     def score(hypotheses: Sequence[str], rows: Sequence[int], ended: Sequence[bool]) -> FloatArray:
         words = np.array([len(text.split()) for text in hypotheses])

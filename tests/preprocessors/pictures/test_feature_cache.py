@@ -8,8 +8,7 @@ import torch
 
 from configuration.loading import load_config
 from models.ofa.resnet import ResNet
-from pipeline.data import read_split
-from pipeline.model_setup import build_preprocessor, model_settings, set_up_model
+from pipeline.prepare import prepare
 from preprocessors.dataset import CaptionDataset
 from preprocessors.pictures import feature_cache
 from preprocessors.pictures.feature_cache import FeatureCache, feature_shape, features_fit, write_features
@@ -65,10 +64,9 @@ def test_training_examples_with_kept_features_are_those_of_their_pixels(tiny_doc
     """The cache sees the pixels that training would: same size, same normalisation, none cropped."""
     write_json(tmp_path / "conf.json", tiny_document)
     config = load_config(tmp_path / "conf.json")
-    examples = read_split(config, "train").examples
-    styled = set_up_model(config, examples)
-    preprocessor = build_preprocessor(styled._replace(settings=model_settings(config, styled.registry, examples)))
-    resnet = styled.model.encoder.embed_images.eval()
+    prepared = prepare(config)
+    examples, preprocessor = prepared.data.train.examples, prepared.captioner.preprocessor()
+    resnet = prepared.captioner.captioner.module.encoder.embed_images.eval()
     pictures = list(dict.fromkeys(example.image_path for example in examples))
     assert len(pictures) < len(examples)
     write_features(tmp_path / "features", pictures, resnet, preprocessor.image_transform)

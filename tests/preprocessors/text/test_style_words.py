@@ -3,7 +3,7 @@ from collections import defaultdict
 
 import pytest
 
-from preprocessors.text.style_words import style_word_scores, typical_words
+from preprocessors.text.style_words import foreign_token_ids, style_word_scores, typical_words
 from utils.io import read_json
 
 
@@ -65,3 +65,28 @@ def test_typical_words_of_hundreds_of_small_styles_are_found(shared):
     assert {"hate", "mad", "angry", "damn"} <= typical["Angry"]
     assert {"date", "wife", "girlfriend", "love", "dinner"} <= typical["Romantic"]
     assert all(len(words) >= 50 for style, words in typical.items() if len(captions[style]) >= 50)
+
+
+def test_foreign_token_ids_are_whole_words_typical_of_other_styles_only():
+    typical = {
+        "Sweet": frozenset({"lovely", "dear", "cuddly"}),
+        "Old": frozenset({"ye", "dear"}),
+        "Plain": frozenset(),
+    }
+    ids = {" lovely": [5], " dear": [3], " cuddly": [8, 9], " ye": [4]}
+    # "cuddly" is two tokens and never counts; "dear" is typical of both Sweet and Old.
+    assert foreign_token_ids(typical, ids.__getitem__) == {"Sweet": [4], "Old": [5], "Plain": [3, 4, 5]}
+
+
+@pytest.mark.parametrize(
+    "typical",
+    [
+        {"Sweet": frozenset()},  # of a single style no word is typical
+        {"Sweet": frozenset({"dear"}), "Old": frozenset({"dear"})},
+        {"Sweet": frozenset({"cuddly"}), "Old": frozenset()},
+    ],
+)
+def test_foreign_token_ids_without_any_are_refused(typical):
+    ids = {" dear": [3], " cuddly": [8, 9]}
+    with pytest.raises(ValueError, match=r"^unlikelihood\.leakage: .*; it takes two styles .* Set it to 0\.$"):
+        foreign_token_ids(typical, ids.__getitem__)

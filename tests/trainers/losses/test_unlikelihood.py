@@ -7,7 +7,6 @@ import torch
 
 from trainers.losses.unlikelihood import (
     MIN_COMPLEMENT,
-    foreign_token_ids,
     leakage_unlikelihood,
     repetition_unlikelihood,
 )
@@ -87,28 +86,3 @@ def test_unlikelihood_gradient_pushes_the_candidate_down_by_its_probability():
     logits = rows([0.5, 0.5, 1e-9], [0.4, 0.4, 0.2])
     repetition_unlikelihood(logits, torch.tensor([[0, 1]])).backward()
     assert logits.grad[0, 1].tolist() == pytest.approx([0.4, -0.4 * 0.4 / 0.6, -0.4 * 0.2 / 0.6], rel=1e-5)
-
-
-def test_foreign_token_ids_are_whole_words_typical_of_other_styles_only():
-    typical = {
-        "Sweet": frozenset({"lovely", "dear", "cuddly"}),
-        "Old": frozenset({"ye", "dear"}),
-        "Plain": frozenset(),
-    }
-    ids = {" lovely": [5], " dear": [3], " cuddly": [8, 9], " ye": [4]}
-    # "cuddly" is two tokens and never counts; "dear" is typical of both Sweet and Old.
-    assert foreign_token_ids(typical, ids.__getitem__) == {"Sweet": [4], "Old": [5], "Plain": [3, 4, 5]}
-
-
-@pytest.mark.parametrize(
-    "typical",
-    [
-        {"Sweet": frozenset()},  # of a single style no word is typical
-        {"Sweet": frozenset({"dear"}), "Old": frozenset({"dear"})},
-        {"Sweet": frozenset({"cuddly"}), "Old": frozenset()},
-    ],
-)
-def test_foreign_token_ids_without_any_are_refused(typical):
-    ids = {" dear": [3], " cuddly": [8, 9]}
-    with pytest.raises(ValueError, match=r"^unlikelihood\.leakage: .*; it takes two styles .* Set it to 0\.$"):
-        foreign_token_ids(typical, ids.__getitem__)

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configuration.objectives import REWARD_TERMS
 from metrics.scores.cider import PreparedReferences
 from metrics.scores.document_frequency import EOS, DocumentFrequency
 from metrics.style.judge import StyleClassifier
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
 from trainers.rewards.setup import build_rewards, check_references, tokenize_references, training_document_frequency
-from trainers.rewards.terms import RewardRequest, bleu_4, cider_d, length, repetition, style_probability
+from trainers.rewards.table import REWARD_TERMS
+from trainers.rewards.terms import RewardData, RewardRequest, bleu_4, cider_d, length, repetition, style_probability
 
 REFERENCES = [["a dog runs fast", "the dog is running"], ["two men"], ["a cat sleeps on a red sofa today"]]
 STYLES = ["happy", "sad", "happy"]
@@ -29,7 +29,9 @@ def example(number: int, *captions: str) -> CaptionExample:
 def test_cider_d_term_cut_off_caption_has_no_eos():
     documents = DocumentFrequency.from_references(REFERENCES, tokenizer="words", eos=EOS)
 
-    scores = cider_d(REFERENCES, documents)(["a dog runs fast", "a dog runs fast"], [0, 0], [True, False])
+    scores = cider_d(RewardData(REFERENCES, document_frequency=documents))(
+        ["a dog runs fast", "a dog runs fast"], [0, 0], [True, False]
+    )
 
     # Written out, without the document frequencies' own rule for the end.
     plain = DocumentFrequency.from_references(
@@ -42,7 +44,7 @@ def test_cider_d_term_cut_off_caption_has_no_eos():
 
 
 def test_bleu_4_term_by_hand():
-    scores = bleu_4(REFERENCES)(["a dog runs home", "two men", "a", "", "x"], [0, 1, 2, 1, 1], [True] * 5)
+    scores = bleu_4(RewardData(REFERENCES))(["a dog runs home", "two men", "a", "", "x"], [0, 1, 2, 1, 1], [True] * 5)
 
     # "a dog runs home" against "a dog runs fast": 3 of 4 words, 2 of 3 pairs, 1 of 2 triples, 0 of 1 quadruple; one
     # more of each but the words: 3/4, 3/4, 2/3, 1/2. Lengths are equal.
@@ -71,7 +73,7 @@ def test_style_term_is_the_probability_of_the_row_s_style():
 def test_repetition_term_by_hand():
     hypotheses = ["a dog runs", "dog dog dog", "a b a b", "dog", ""]
 
-    scores = repetition(hypotheses, [0] * 5, [True] * 5)
+    scores = repetition(RewardData(REFERENCES))(hypotheses, [0] * 5, [True] * 5)
 
     # 3 words and 2 pairs, all different; 3 + 2 of which 1 + 1 differ; 4 + 3 of which 2 + 2 differ.
     assert scores == pytest.approx([0, 2 / 5 - 1, 4 / 7 - 1, 0, 0], abs=1e-15)
@@ -80,7 +82,9 @@ def test_repetition_term_by_hand():
 def test_length_term_by_hand():
     references = [["a b c d", "a b c d e f"], ["a"]]  # 5 words on average, and 1.
 
-    scores = length(references)(["a b c d e", "a b c", "", "a " * 7, "a " * 11, "a b"], [0, 0, 0, 0, 0, 1], [True] * 6)
+    scores = length(RewardData(references))(
+        ["a b c d e", "a b c", "", "a " * 7, "a " * 11, "a b"], [0, 0, 0, 0, 0, 1], [True] * 6
+    )
 
     assert scores == pytest.approx([0, -2 / 5, -1, -2 / 5, -1, -1], abs=1e-15)
 
@@ -98,7 +102,9 @@ def test_build_rewards_total_is_the_weighted_sum_of_the_terms():
     expected = sum(weight * terms[name] for name, weight in weights.items())
     np.testing.assert_allclose(total, expected, rtol=0, atol=1e-14)
     documents = DocumentFrequency.from_references(REFERENCES, tokenizer=TOKENIZER_NAME, eos=EOS)
-    own = cider_d(REFERENCES, documents)(["a dog runs fast", "a cat sleeps", ""], request.rows, request.ended)
+    own = cider_d(RewardData(REFERENCES, document_frequency=documents))(
+        ["a dog runs fast", "a cat sleeps", ""], request.rows, request.ended
+    )
     assert terms["cider_d"].tolist() == own.tolist()
     assert [terms["style"][2], terms["length"][2]] == [0, -1]
 

@@ -1,0 +1,32 @@
+"""Caption pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from commands.console import start_console
+from utils import exit_codes
+
+INTERRUPTED = ""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="model folder, e.g. work_dir/demo/output")
+    parser.add_argument("--image", required=True, nargs="+", type=Path, metavar="FILE", help="pictures to caption")
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--style", help="style of the captions; the neutral one if not given")
+    style.add_argument("--all-styles", action="store_true", help="one caption in every style")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print captions: the caption alone for one picture and style, else with what it belongs to."""
+    start_console()
+    from captioning.pictures import caption_images
+
+    rows = caption_images(options.model, options.image, options.style, all_styles=options.all_styles)
+    for path, style, caption in rows:
+        labels = ([str(path)] if len(options.image) > 1 else []) + ([style] if options.all_styles else [])
+        print("\t".join([*labels, caption]))
+    return exit_codes.FINISHED

@@ -1,0 +1,52 @@
+"""What commands share: options that make a configuration, logging, results on standard output."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from configuration.groups import RunConfig
+from configuration.keys import FLAG_KEYS
+from configuration.loading import load_config
+
+SWITCHES = {"freeze_resnet": "adds resnet to train.freeze", "cider": "self-critical training: scst.enabled=true"}
+
+
+def add_configuration_options(parser: argparse.ArgumentParser) -> None:
+    """``--conf`` and ``--set``."""
+    parser.add_argument("--conf", required=True, type=Path, metavar="FILE", help="configuration file")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. train.lr=2e-5"
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of the original project."""
+    flags = parser.add_argument_group("flags of the original project", "each stands for a key of the configuration")
+    for flag, key in FLAG_KEYS.items():
+        if flag in SWITCHES:
+            flags.add_argument(f"--{flag}", action="store_true", default=None, help=SWITCHES[flag])
+        else:
+            flags.add_argument(f"--{flag}", metavar="VALUE", help=key)
+
+
+def read_config(
+    options: argparse.Namespace, *, leave_out: Sequence[str] = (), default_model: str | None = None
+) -> RunConfig:
+    """The configuration that options describe; checks it before anything heavy is imported."""
+    flags = {flag: getattr(options, flag) for flag in FLAG_KEYS if flag not in leave_out}
+    return load_config(options.conf, options.set, flags, default_model=default_model)
+
+
+def start_console() -> None:
+    """Log to standard error, and keep the libraries quiet there."""
+    import os
+
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+    from utils.logging import setup_logging
+
+    disable_progress_bar()
+    set_verbosity_error()
+    setup_logging(None, int(os.environ.get("RANK", "0")))

@@ -1,0 +1,45 @@
+"""Train and evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from commands.console import add_configuration_options, add_flags, read_config, start_console
+from utils import exit_codes
+
+INTERRUPTED = "; the same command goes on from the last checkpoint"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    add_configuration_options(parser)
+    parser.add_argument(
+        "--pause_after",
+        type=_epochs,
+        metavar="EPOCHS",
+        help="stop at the first checkpoint at or after so many epochs (0.5, 2); the same command without it goes on",
+    )
+    add_flags(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the results of the evaluation."""
+    config = read_config(options)
+    start_console()
+    from commands.results import print_results
+    from pipeline.train import train
+
+    print_results(train(config, [Path(sys.executable).name, *sys.argv], options.conf, options.pause_after))
+    return exit_codes.FINISHED
+
+
+def _epochs(text: str) -> float:
+    try:
+        epochs = float(text)
+    except ValueError:
+        epochs = 0.0
+    if not 0 < epochs < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of epochs above 0, such as 0.5")
+    return epochs

@@ -1,0 +1,220 @@
+"""What everybody may ask of a captioner. Trainers, captioning, pipeline and sweeps know captioners by this file alone.
+
+Shapes: B pictures, K captions of each, N = B * K, T caption tokens with EOS, V vocabulary. A caption as token ids ends
+with EOS and is filled up with ``IGNORE_INDEX`` behind it; K captions of a picture stand next to each other.
+
+The preprocessor's side, :class:`preprocessors.interface.CaptionPreprocessor`, stands where data sets can see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.settings import CaptionerSettings, Decoding
+from preprocessors.interface import CaptionPreprocessor
+from preprocessors.text.masking import MaskTokenizer
+from preprocessors.text.styles import StyleRegistry
+
+Encoded = Any
+"""What ``encode`` makes of B pictures with their prompts; a captioner's own affair, to be handed back to it alone."""
+
+
+class Limits(NamedTuple):
+    """What a captioner's tables cover."""
+
+    image_multiple: int
+    """Height and width of a picture are multiples of this, pixels."""
+    image_size: int
+    """Largest height and width, pixels."""
+    text_length: int
+    """Most tokens of a prompt or caption, without BOS and EOS."""
+
+
+class NewModel(NamedTuple):
+    """What a new model is made from."""
+
+    preset: str
+    """Its size, by name."""
+    overrides: Mapping[str, Any]
+    """Fields of its configuration that differ from the preset's."""
+    captions: Sequence[str]
+    """Texts that the BPE is trained on."""
+    prompts: Sequence[str]
+    """Texts that go with every caption."""
+    bpe_size: int
+    """Vocabulary entries of the BPE."""
+    num_codes: int
+    """``<code_k>`` entries behind them."""
+    seed: int
+    """Of the weights."""
+
+
+class CaptionTokenizer(MaskTokenizer, Protocol):
+    """Text to token ids and back."""
+
+    def __len__(self) -> int:
+        """Entries of the vocabulary, V."""
+
+
+class Captioner(Protocol):
+    """A model that captions, with its tokenizer.
+
+    Calls that need gradients go through ``module``, or through what wraps it (:meth:`through`), so that several
+    processes stay in step. ``sample`` and ``beams`` run without gradients, in the mode that the module is in.
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained, wrapped and saved."""
+
+    @property
+    def tokenizer(self) -> CaptionTokenizer:
+        """Text to token ids and back."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    @property
+    def vision_is_fixed(self) -> bool:
+        """Whether a frozen vision network makes the same of a picture in training as in evaluation."""
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a model folder, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: If files are missing.
+            ValueError: If they are damaged or do not fit one another.
+        """
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> Self:
+        """A model with random weights, in evaluation mode.
+
+        Raises:
+            ValueError: If it cannot be made so, or this kind of captioner cannot be made at all.
+        """
+
+    def save(self, folder: Path, settings: CaptionerSettings | None) -> None:
+        """Write a folder that :meth:`open` opens; the weights last, so that a folder with weights is complete."""
+
+    def save_companions(self, folder: Path, settings: CaptionerSettings | None) -> None:
+        """Write what weights need beside them; the weights are written by somebody else."""
+
+    def through(self, module: nn.Module) -> Self:
+        """This captioner with its differentiable calls going to ``module``: its own module wrapped, or a copy of it."""
+
+    def encode(self, batch: Mapping[str, Tensor]) -> Encoded:
+        """Pictures and prompts to whatever captions are made from; each picture goes through the vision network once.
+
+        Args:
+            batch: Of :class:`preprocessors.collator.CaptionCollator`: ``input_ids`` (B, S), and either
+                ``patch_images`` (B, 3, H, W) or ``image_features`` of part ``vision`` with ``patch_masks`` bool (B,),
+                True where there is a picture; neither for text alone. Other entries are passed over.
+        """
+
+    def logits(self, encoded: Encoded, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
+        """Scores of every vocabulary entry at each position of captions.
+
+        Args:
+            encoded: Of B pictures.
+            token_ids: The captions, int64 (N, T): position t is scored given the tokens before it.
+            drawable: Only what ``sample`` can draw, float32, ``-inf`` for what it never draws.
+
+        Returns:
+            (N, T, V), or fewer columns with ``drawable``; with gradient.
+        """
+
+    def token_log_probs(self, encoded: Encoded, token_ids: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probabilities of captions' tokens in the distribution that ``sample`` draws from.
+
+        Args:
+            encoded: Of B pictures.
+            token_ids: int64 (N, T).
+            temperature: Divides the logits.
+
+        Returns:
+            float32 (N, T), nats, with gradient; 0 behind EOS.
+        """
+
+    def sample(
+        self,
+        encoded: Encoded,
+        uniforms: Tensor,
+        *,
+        with_greedy: bool = False,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> Tensor:
+        """Draw captions; equal uniforms give equal captions, whatever else is in the batch.
+
+        Args:
+            encoded: Of B pictures.
+            uniforms: Random numbers in [0, 1), float64 (B, K, T): one for each caption and position.
+            with_greedy: One more caption per picture, behind its K others: the likeliest token at every position.
+            temperature: Divides the logits.
+            top_p: Draw from the likeliest tokens that together have this probability.
+
+        Returns:
+            int64 (B * K', T') with K' = K + with_greedy and T' <= T. A caption that had not ended after T tokens has
+            no EOS.
+        """
+
+    def beams(self, encoded: Encoded, decoding: Decoding, *, num_captions: int = 1, force_end: bool = True) -> Tensor:
+        """The likeliest captions that a beam search finds.
+
+        Args:
+            encoded: Of B pictures.
+            decoding: Rules of the search.
+            num_captions: K per picture, best first; at most ``decoding.num_beams``.
+            force_end: End a caption at the limit of its length with EOS, as captions for people are; otherwise it has
+                none there.
+
+        Returns:
+            int64 (B * K, T).
+        """
+
+    def parts(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Modules by name, for freezing and for adapters of weights.
+
+        ``vision`` (one module: pixels (B, 3, H, W) to features), ``embeddings`` (tokens, and what is tied to them) and
+        ``decoder`` are always there; ``unused`` are those that captioning never uses and that get no gradient.
+        """
+
+    def freeze_statistics(self) -> None:
+        """Keep the vision network's batch norms at their running statistics, in training too; in place."""
+
+    def limits(self) -> Limits:
+        """What its tables cover."""
+
+    def add_style_tokens(self, names: Mapping[str, str]) -> None:
+        """Give vocabulary entries to styles, in place; those that are there already keep their ids and weights.
+
+        Args:
+            names: By token the name of its style, from which its embedding starts.
+        """
+
+    def preprocessor(
+        self,
+        registry: StyleRegistry,
+        settings: CaptionerSettings,
+        *,
+        style_dropout: float = 0.0,
+        random_crop_from: int | None = None,
+        seed: int = 0,
+    ) -> CaptionPreprocessor:
+        """What makes its inputs.
+
+        Args:
+            registry: Styles of the model.
+            settings: How the captioner is to be used.
+            style_dropout: In training, probability of the neutral style in place of the example's.
+            random_crop_from: In training, pixels a side that a crop is drawn from; None crops nothing.
+            seed: Of everything drawn.
+        """

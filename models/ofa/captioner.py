@@ -1,0 +1,209 @@
+"""OFA behind the interface of captioners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.captioner import Captioner, Limits, NewModel
+from models.ofa.encoder import OFAEncoderOutput
+from models.ofa.folder import load_ofa, save_ofa, write_configuration
+from models.ofa.modeling_ofa import OFAForConditionalGeneration
+from models.ofa.new import new_ofa
+from models.ofa.sampling import sample_captions
+from models.ofa.tokenization_ofa import OFATokenizer
+from models.settings import CaptionerSettings, Decoding
+from preprocessors.collator import IGNORE_INDEX
+from preprocessors.ofa import OFAStylePreprocessor
+from preprocessors.pictures.images import ImageTransform
+from preprocessors.text.styles import StyleRegistry
+
+MAX_TOKENS = 256
+"""Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
+INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features")
+UNUSED_BY_CAPTIONING = ("embed_image_positions", "image_pos_ln", "image_rel_pos_table_list", "code_layernorm_embedding")
+"""Decoder modules of image generation; they never get a gradient, for which DDP would wait in vain."""
+
+
+class OFACaptioner:
+    """An OFA model with its tokenizer, see :class:`models.captioner.Captioner`.
+
+    Args:
+        module: The model.
+        tokenizer: Its tokenizer.
+        called: What differentiable calls go through; None is the model itself.
+    """
+
+    def __init__(
+        self, module: OFAForConditionalGeneration, tokenizer: OFATokenizer, called: nn.Module | None = None
+    ) -> None:
+        self.module, self.tokenizer = module, tokenizer
+        self._called: nn.Module = module if called is None else called
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a folder of ModelScope's layout or of ours."""
+        return cls(*load_ofa(folder))
+
+    @classmethod
+    def new(cls, wanted: NewModel) -> Self:
+        """A model with random weights, and a BPE of its captions."""
+        return cls(*new_ofa(wanted))
+
+    def save(self, folder: Path, settings: CaptionerSettings | None) -> None:
+        """Write a folder that ModelScope's own code opens as well."""
+        save_ofa(
+            folder, self.module, self.tokenizer, configuration=None if settings is None else settings.to_model_section()
+        )
+
+    def save_companions(self, folder: Path, settings: CaptionerSettings | None) -> None:
+        """Write vocabulary and settings."""
+        self.tokenizer.save_folder(folder)
+        write_configuration(folder, _section(settings))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.module.device
+
+    @property
+    def vision_is_fixed(self) -> bool:
+        """Stochastic depth drops blocks of a frozen ResNet too."""
+        return self.module.config.resnet_drop_path_rate == 0
+
+    def through(self, module: nn.Module) -> Self:
+        """This captioner, calling ``module``."""
+        return type(self)(self.module, self.tokenizer, module)
+
+    def encode(self, batch: Mapping[str, Tensor]) -> OFAEncoderOutput:
+        """Pictures and prompts to encoder states."""
+        given = {name: batch[name] for name in INPUTS if name in batch}
+        return self._called(**given, encode_only=True).encoder_outputs
+
+    def logits(self, encoded: OFAEncoderOutput, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
+        """Over all of the vocabulary, or over the BPE without padding if ``drawable``."""
+        decoder_input_ids = self.module.shift_right(token_ids)
+        logits = self._called(
+            encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=drawable
+        ).logits
+        if not drawable:
+            return logits
+        padding = torch.arange(logits.shape[-1], device=logits.device) == self.module.config.pad_token_id
+        return logits.float().masked_fill(padding, -torch.inf)
+
+    def token_log_probs(self, encoded: OFAEncoderOutput, token_ids: Tensor, temperature: float = 1.0) -> Tensor:
+        """Without logits of the whole batch."""
+        scores = self._called(encoder_outputs=encoded, scored_ids=token_ids, temperature=temperature)
+        return scores.token_log_probs
+
+    def sample(
+        self,
+        encoded: OFAEncoderOutput,
+        uniforms: Tensor,
+        *,
+        with_greedy: bool = False,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+    ) -> Tensor:
+        """Without a second encoder pass."""
+        return sample_captions(
+            self.module, encoded, uniforms, with_greedy=with_greedy, temperature=temperature, top_p=top_p
+        )
+
+    @torch.no_grad()
+    def beams(
+        self, encoded: OFAEncoderOutput, decoding: Decoding, *, num_captions: int = 1, force_end: bool = True
+    ) -> Tensor:
+        """The library's beam search under OFA's rules."""
+        images = len(encoded.last_hidden_state)
+        prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoded.last_hidden_state.device)
+        # As an argument: None in a configuration object means the model's own setting.
+        without_end = {} if force_end else {"forced_eos_token_id": None}
+        found = self.module.generate(
+            input_ids=prompts,
+            encoder_outputs=encoded,
+            num_return_sequences=num_captions,
+            **without_end,
+            **generate_arguments(decoding),
+        )
+        found = found[:, 1:]  # without BOS
+        return found.masked_fill(found.eq(self.module.config.pad_token_id), IGNORE_INDEX)
+
+    def parts(self) -> Mapping[str, Sequence[nn.Module]]:
+        """The ResNet is the vision network."""
+        model = self.module
+        unused = [getattr(model.decoder, name) for name in UNUSED_BY_CAPTIONING]
+        return {
+            "vision": [model.encoder.embed_images],
+            "embeddings": [model.get_input_embeddings(), model.get_output_embeddings()],
+            "decoder": [model.decoder],
+            "unused": [module for module in unused if module is not None],
+        }
+
+    def freeze_statistics(self) -> None:
+        """Of the ResNet."""
+        self.module.encoder.embed_images.freeze_statistics()
+
+    def limits(self) -> Limits:
+        """From the position tables."""
+        config = self.module.config
+        return Limits(
+            config.patch_size, config.image_bucket_size * config.patch_size, config.max_position_embeddings - 2
+        )
+
+    def add_style_tokens(self, names: Mapping[str, str]) -> None:
+        """Rows behind the vocabulary; new ones start as the mean of the name's sub-words."""
+        fresh = [token for token in names if token not in self.tokenizer.style_tokens]
+        if not fresh:
+            return
+        self.tokenizer.add_style_tokens(fresh)
+        self.module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
+        weight = self.module.get_input_embeddings().weight
+        with torch.no_grad():
+            for token in fresh:
+                sub_words = self.tokenizer.encode_text(f" {names[token].lower()}")
+                weight[self.tokenizer.convert_tokens_to_ids(token)] = weight[sub_words].mean(0)
+
+    def preprocessor(
+        self,
+        registry: StyleRegistry,
+        settings: CaptionerSettings,
+        *,
+        style_dropout: float = 0.0,
+        random_crop_from: int | None = None,
+        seed: int = 0,
+    ) -> OFAStylePreprocessor:
+        """Prompts with the style in them."""
+        return OFAStylePreprocessor(
+            self.tokenizer,
+            registry,
+            image_transform=ImageTransform(
+                settings.image_size, mean_std=settings.mean_std, random_crop_from=random_crop_from
+            ),
+            prompt=settings.prompt,
+            max_source_length=min(MAX_TOKENS, self.limits().text_length),
+            style_dropout=style_dropout,
+            seed=seed,
+        )
+
+
+def generate_arguments(decoding: Decoding) -> dict[str, Any]:
+    """Rules as arguments of ``generate``; lengths there count BOS, and the longest counts EOS too."""
+    lengths = {"max_length": decoding.max_length + 2, "min_length": decoding.min_length + 1}
+    arguments = asdict(decoding) | lengths
+    if decoding.num_beams == 1:
+        del arguments["length_penalty"]
+    return arguments
+
+
+def _section(settings: CaptionerSettings | None) -> dict[str, Any]:
+    return {} if settings is None else settings.to_model_section()
+
+
+if TYPE_CHECKING:
+    _: type[Captioner] = OFACaptioner  # what the table opens by name is checked here

@@ -1,0 +1,126 @@
+"""How a captioner is to be used: what its folder says beside weights and vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preprocessors.pictures.images import MeanStd
+from utils.io import read_json
+
+FILE_NAME = "configuration.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""Where a model folder may hold its weights; of several the first is opened."""
+_NEEDED = (
+    *("patch_image_size", "max_image_size", "imagenet_default_mean_and_std"),
+    *("prompt", "beam_search", "length_penalty", "trained_styles"),
+)
+_NEEDED_OF_BEAM_SEARCH = ("beam_size", "max_len_b", "min_len", "no_repeat_ngram_size")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How captions are generated; recorded beside them.
+
+    Attributes:
+        num_beams: 1 is greedy.
+        max_length: Most caption tokens before EOS.
+        min_length: Fewest caption tokens before EOS.
+        no_repeat_ngram_size: No n-gram of this length occurs twice; 0 is off.
+        length_penalty: Exponent of the length that a beam's score is divided by.
+    """
+
+    num_beams: int = 5
+    max_length: int = 16
+    min_length: int = 1
+    no_repeat_ngram_size: int = 3
+    length_penalty: float = 1.0
+
+
+@dataclass(frozen=True)
+class CaptionerSettings:
+    """The ``model`` section of ``configuration.json``, in our words.
+
+    ModelScope reads the sizes, the neutral prompt and the beam search there; the rest is ours.
+
+    Attributes:
+        image_size: Height and width that the model sees, pixels.
+        max_image_size: Height and width before a random crop in training, pixels.
+        mean_std: Normalisation of pixels.
+        prompt: Text beside the picture; ``{}`` is the style.
+        neutral_prompt: The same with the neutral style in it.
+        trained_styles: Those that the model has learnt, as its registry writes them.
+        decoding: How it captions unless told otherwise.
+    """
+
+    image_size: int
+    max_image_size: int
+    mean_std: MeanStd
+    prompt: str
+    neutral_prompt: str
+    trained_styles: tuple[str, ...]
+    decoding: Decoding
+
+    def to_model_section(self) -> dict[str, Any]:
+        """The settings under the names that stand in the file."""
+        return {
+            "patch_image_size": self.image_size,
+            "max_image_size": self.max_image_size,
+            "imagenet_default_mean_and_std": self.mean_std == "imagenet",
+            "prompt": self.neutral_prompt,
+            "style_prompt": self.prompt,
+            "trained_styles": list(self.trained_styles),
+            "beam_search": {
+                "beam_size": self.decoding.num_beams,
+                "max_len_b": self.decoding.max_length,
+                "min_len": self.decoding.min_length,
+                "no_repeat_ngram_size": self.decoding.no_repeat_ngram_size,
+            },
+            "length_penalty": self.decoding.length_penalty,
+        }
+
+    def differences(self, wanted: CaptionerSettings, model: str) -> list[str]:
+        """In what a model, which was trained with these settings, is asked for otherwise; a sentence each."""
+        compared = [
+            ("image.size", wanted.image_size, self.image_size),
+            ("style.prompt", wanted.prompt, self.prompt),
+            ("image.mean_std=imagenet", wanted.mean_std == "imagenet", self.mean_std == "imagenet"),
+        ]
+        return [
+            f"{name}: {asked!r} is asked for, but {model} was trained with {trained!r}"
+            for name, asked, trained in compared
+            if asked != trained
+        ]
+
+
+def read_settings(folder: Path) -> CaptionerSettings | None:
+    """The settings of a folder of ours; None for others', which may name sizes but not how a style enters the prompt.
+
+    Raises:
+        ValueError: If ``configuration.json`` is damaged.
+    """
+    path = folder / FILE_NAME
+    description = read_json(path) if path.is_file() else {}
+    section = description.get("model") if isinstance(description, dict) else None
+    if not isinstance(section, dict) or "style_prompt" not in section:
+        return None
+    missing = sorted(set(_NEEDED) - set(section)) or sorted(set(_NEEDED_OF_BEAM_SEARCH) - set(section["beam_search"]))
+    if missing:
+        raise ValueError(f"{path}: model.{missing[0]} is missing; copy the file again from the training run")
+    beam = section["beam_search"]
+    return CaptionerSettings(
+        image_size=section["patch_image_size"],
+        max_image_size=section["max_image_size"],
+        mean_std="imagenet" if section["imagenet_default_mean_and_std"] else "half",
+        prompt=section["style_prompt"],
+        neutral_prompt=section["prompt"],
+        trained_styles=tuple(section["trained_styles"]),
+        decoding=Decoding(
+            num_beams=beam["beam_size"],
+            max_length=beam["max_len_b"],
+            min_length=beam["min_len"],
+            no_repeat_ngram_size=beam["no_repeat_ngram_size"],
+            length_penalty=section["length_penalty"],
+        ),
+    )

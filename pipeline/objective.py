@@ -1,0 +1,64 @@
+"""From a configuration to what is minimised and how captions are drawn."""
+
+from __future__ import annotations
+
+from configuration.groups import RunConfig
+from models.settings import Decoding
+from trainers.losses.table import LOSS_TERMS
+from trainers.objective import ForeignTokens, Objective
+from trainers.sampler import Sampler
+from trainers.scst_trainer import SelfCritical
+
+
+def term_weights(config: RunConfig) -> dict[str, float]:
+    """Weights of the terms beside cross-entropy that are on, by name, each from the setting that its entry names."""
+    weights = {}
+    for name, term in LOSS_TERMS.items():
+        group, _, key = term.weight.partition(".")
+        weights[name] = getattr(getattr(config, group), key)
+    return {name: weight for name, weight in weights.items() if weight}
+
+
+def make_objective(config: RunConfig, foreign: ForeignTokens | None) -> Objective:
+    """The loss of people's captions."""
+    train, masked = config.train, config.masked_lm
+    return Objective(
+        label_smoothing=train.label_smoothing,
+        drop_worst=train.drop_worst,
+        rdrop=train.rdrop,
+        masked_lm=masked.weight,
+        masked_lm_end=masked.weight if masked.weight_end is None else masked.weight_end,
+        weights=term_weights(config),
+        foreign=foreign,
+    )
+
+
+def make_self_critical(config: RunConfig, decoding: Decoding) -> SelfCritical:
+    """How a run draws and compares captions."""
+    scst = config.scst
+    sampler = Sampler(
+        scst.num_samples,
+        scst.sampling,
+        decoding,
+        temperature=scst.temperature,
+        top_p=scst.top_p,
+        with_greedy=scst.baseline == "greedy",
+        seed=config.train.seed,
+    )
+    return SelfCritical(
+        sampler,
+        scst.baseline,
+        kl_weight=scst.kl_weight,
+        cross_entropy_weight=scst.cross_entropy_weight,
+        dropout=scst.dropout,
+        train_batch_norm=not {"batch_norm", "resnet"} & set(frozen_parts(config)),
+    )
+
+
+def frozen_parts(config: RunConfig) -> list[str]:
+    """Parts of the captioner that a run does not train."""
+    scst = config.scst
+    parts: list[str] = [*config.train.freeze]
+    if scst.enabled:
+        parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
+    return parts

@@ -1,0 +1,84 @@
+"""Everything that a training run is made of, built once before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from captioning.styled import StyledCaptioner
+from captioning.writer import CaptionWriter
+from configuration.groups import RunConfig
+from models.settings import CaptionerSettings
+from pipeline.captioner import check_fits, make_settings, make_writer, set_up_captioner
+from pipeline.data import read_corpus, read_split
+from pipeline.tasks import TrainingTasks, prepare_tasks
+from preprocessors.readers import ReadResult
+from preprocessors.text.corpora import StyledText
+from preprocessors.text.styles import StyleRegistry, resolve_styles
+from runs.folder import Run
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The rows of a run; styles as the captioner's registry writes them."""
+
+    train: ReadResult
+    val: ReadResult
+    eval: ReadResult
+    corpus: Sequence[StyledText]
+    """Texts without pictures, styles as their file writes them."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training run before its first step.
+
+    Attributes:
+        data: Rows.
+        captioner: With the settings of this run.
+        writer: Captions with it in this run.
+        tasks: What the losses and rewards need; empty where training is over.
+        run: The folder.
+        came_with: Settings of the captioner that the run starts from.
+    """
+
+    data: RunData
+    captioner: StyledCaptioner
+    writer: CaptionWriter
+    tasks: TrainingTasks
+    run: Run
+    came_with: CaptionerSettings | None = None
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Read the data, set up the captioner, build the tasks.
+
+    Nothing is written. Whatever can be wrong with configuration, data or model is found here.
+
+    Raises:
+        ValueError: If something cannot be used.
+        FileNotFoundError: If something is missing.
+    """
+    train, corpus = read_split(config, "train"), read_corpus(config)
+    styled = set_up_captioner(config, train.examples, corpus)
+    came_with, registry = styled.settings, styled.registry
+    styled = styled.with_settings(make_settings(config, registry, train.examples, corpus, came_with))
+    writer = make_writer(config, styled)
+    check_fits(config.decode, writer)
+    train = with_model_styles(train, registry)
+    val = with_model_styles(read_split(config, "val", config.eval.styles), registry)
+    evaluated = val if config.eval.split == "val" else read_eval_split(config, registry)
+    run, tasks = Run(config.work_dir), TrainingTasks()
+    if not run.output.is_dir():
+        tasks = prepare_tasks(config, styled.captioner, writer.preprocessor, train.examples, corpus)
+    return Prepared(RunData(train, val, evaluated, corpus), styled, writer, tasks, run, came_with)
+
+
+def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:
+    """The split with styles written as a captioner's registry writes them."""
+    return replace(split, examples=resolve_styles(split.examples, registry))
+
+
+def read_eval_split(config: RunConfig, registry: StyleRegistry) -> ReadResult:
+    """Rows to evaluate on."""
+    return with_model_styles(read_split(config, config.eval.split, config.eval.styles), registry)

@@ -1,0 +1,176 @@
+"""The half of a trainer that knows no model: token means over whole steps, seeded draws, numbers, exact resume."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+
+from trainers.monitoring import StepMeter
+from trainers.schedule import EpochSampler, polynomial_decay
+
+
+class EpochData(Protocol):
+    """A data set whose rows depend on the epoch."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, row: int) -> Any:
+        """One row."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, that the next rows are drawn for."""
+
+
+class BaseTrainer(Trainer):
+    """Transformers' loop made exact; a subclass says what is counted and what is minimised.
+
+    The loss is a sum over tokens, divided by the tokens of the whole optimizer step: over all micro-batches and all
+    processes, so 1 x 8, 2 x 4 and 4 accumulation steps give the same update. Order and rows depend on (seed, epoch,
+    row), dropout on (seed, step, micro-batch, rank). Gradients always pass through the wrapped module.
+
+    Args:
+        module: What is trained; frozen parts already have ``requires_grad`` off.
+        args: Trainer's arguments; ``learning_rate`` is the peak.
+        train_dataset: Rows to train on.
+        eval_dataset: Rows to validate on.
+        collator: Rows to batches of tensors.
+        warmup: Share of the steps in which the learning rate rises.
+        lr_end: Learning rate at the last step.
+        save_companions: Called with each checkpoint folder, writes what the weights need beside them.
+        callbacks: More observers.
+    """
+
+    lr_scheduler: Any
+    control: Any
+
+    def __init__(
+        self,
+        module: nn.Module,
+        args: TrainingArguments,
+        *,
+        train_dataset: EpochData,
+        eval_dataset: Any,
+        collator: Callable[[Any], Any],
+        warmup: float = 0.0,
+        lr_end: float = 0.0,
+        save_companions: Callable[[Path], None] | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        super().__init__(module, args, data_collator=collator, train_dataset=train_dataset, eval_dataset=eval_dataset)
+        for spoken in (ProgressCallback, PrinterCallback):  # both write to stdout, which belongs to the results
+            self.remove_callback(spoken)
+        for callback in (_EpochForData(self), *callbacks):
+            self.add_callback(callback)
+        self.warmup, self.lr_end, self.save_companions = warmup, lr_end, save_companions
+        self.loss_is_scaled_for_ga = True
+        self._sampler = EpochSampler(train_dataset, args.seed)
+        self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
+        self._micro_step = 0
+
+    def count_tokens(self, batches: Sequence[Mapping[str, Tensor]]) -> Sequence[int]:
+        """What the losses of these micro-batches are means over, a number for each kind of loss."""
+        raise NotImplementedError
+
+    def step_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: Tensor) -> Tensor:
+        """Share of a micro-batch in the loss of the step.
+
+        Args:
+            model: The wrapped module.
+            batch: On the device.
+            tokens: What :meth:`count_tokens` counts, over the whole step and all processes.
+        """
+        raise NotImplementedError
+
+    def validate(self) -> dict[str, float]:
+        """Numbers of a validation by name, ``loss`` among them; in evaluation mode."""
+        raise NotImplementedError
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self._sampler
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """Linear warm-up, linear decay."""
+        if self.lr_scheduler is None:
+            chosen = self.optimizer if optimizer is None else optimizer
+            lr = self.args.learning_rate
+            self.lr_scheduler = polynomial_decay(chosen, num_training_steps, self.warmup, lr, self.lr_end)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        return self.sum_over_processes(torch.tensor([*self.count_tokens(batch_samples)], device=device))
+
+    def sum_over_processes(self, numbers: Tensor) -> Tensor:
+        """The sum of what all processes have."""
+        return self.accelerator.reduce(numbers, "sum") if self.args.world_size > 1 else numbers
+
+    def _sum_numbers(self, numbers: Tensor) -> Tensor:
+        return self.sum_over_processes(numbers.to(self.args.device)).cpu()
+
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """One micro-batch, under dropout masks of its own."""
+        place = f"{self.args.seed}/{self.state.global_step}/{self._micro_step}/{self.args.process_index}"
+        torch.manual_seed(random.Random(place).getrandbits(63))
+        self._micro_step += 1
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any) -> Tensor:
+        """The step's share of a micro-batch; scaled up, because gradients are averaged over the processes."""
+        return self.step_loss(model, inputs, num_items_in_batch) * self.args.world_size
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log an entry; one of training gets everything that was gathered since the last, without weights."""
+        super().log(logs | self.meter.drain() if "loss" in logs else logs, start_time)
+
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        """Numbers of a validation, named ``eval_...``."""
+        self._average_batch_norm()
+        self.model.eval()
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
+        self.model.train()
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _average_batch_norm(self) -> None:
+        """Give all processes the mean of their running statistics, which each gathered on its own rows."""
+        if self.args.world_size == 1:
+            return
+        for name, buffer in self.model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                dist.all_reduce(buffer)
+                buffer /= self.args.world_size
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        self._average_batch_norm()
+        super()._save_checkpoint(model, trial)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.save_companions is not None and self.args.should_save:  # every process comes here, one of them writes
+            self.save_companions(Path(output_dir or self.args.output_dir))
+
+
+class _EpochForData(TrainerCallback):
+    """Tells data set and sampler the epoch, and starts the count of micro-batches with each step."""
+
+    def __init__(self, trainer: BaseTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        epoch = int(state.epoch or 0)
+        self.trainer.train_dataset.set_epoch(epoch)
+        self.trainer._sampler.set_epoch(epoch)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer._micro_step = 0
