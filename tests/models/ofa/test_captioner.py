@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from models.ofa.captioner import OFACaptioner, generate_arguments
+from models.settings import Decoding
+from trainers.losses.cross_entropy import token_log_probs
+
+PAD, EOS, TEXT_VOCABULARY = 1, 2, 23
+DECODING = Decoding(num_beams=3, max_length=6, min_length=1, no_repeat_ngram_size=2)
+
+
+@pytest.fixture
+def captioner(tiny_ofa):
+    return OFACaptioner(tiny_ofa(14, text_vocab_size=TEXT_VOCABULARY), None)
+
+
+@pytest.fixture
+def batch(tiny_inputs):
+    """Three pictures, the last masked out; entries that are no inputs are passed over."""
+    return tiny_inputs(7) | {"rows": torch.arange(3), "labels": torch.zeros(3, 2).long()}
+
+
+@pytest.fixture
+def captions():
+    """Two of each picture, of different lengths."""
+    return torch.tensor([[4, 9, EOS], [22, EOS, -100], [5, 6, 7], [EOS, -100, -100], [8, 8, EOS], [21, 20, EOS]])
+
+
+def test_logits_of_encoded_pictures_equal_the_model_s_own(captioner, batch, captions):
+    before = torch.tensor([[0, 4, 9], [0, 22, EOS], [0, 5, 6], [0, EOS, PAD], [0, 8, 8], [0, 21, 20]])
+    inputs = {name: batch[name].repeat_interleave(2, 0) for name in ("input_ids", "patch_images", "patch_masks")}
+    with torch.no_grad():
+        ours = captioner.logits(captioner.encode(batch), captions)
+        theirs = captioner.module(**inputs, decoder_input_ids=before).logits
+    assert ours.shape == (6, 3, 67)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_drawable_logits_hold_what_a_caption_can_be_made_of_without_padding(captioner, batch, captions):
+    with torch.no_grad():
+        encoded = captioner.encode(batch)
+        drawable = captioner.logits(encoded, captions, drawable=True)
+        whole = captioner.logits(encoded, captions)
+    assert drawable.shape == (6, 3, TEXT_VOCABULARY)
+    assert drawable[..., PAD].isneginf().all()
+    rest = [token for token in range(TEXT_VOCABULARY) if token != PAD]
+    torch.testing.assert_close(drawable[..., rest], whole[..., rest], rtol=1e-6, atol=1e-6)
+
+
+def test_token_log_probs_equal_those_of_drawable_logits(captioner, batch, captions):
+    encoded = captioner.encode(batch)
+    ours = captioner.token_log_probs(encoded, captions, temperature=0.7)
+    logits = captioner.logits(encoded, captions, drawable=True) / 0.7
+    expected = token_log_probs(logits, captions.clamp(min=0)).masked_fill(captions.lt(0), 0.0)
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+    assert ours.requires_grad
+    assert (ours[captions.lt(0)] == 0).all()
+
+
+@pytest.mark.parametrize("force_end", [True, False])
+def test_beams_equal_generate_on_the_pictures(captioner, batch, force_end):
+    inputs = {name: batch[name] for name in ("input_ids", "patch_images", "patch_masks")}
+    ours = captioner.beams(captioner.encode(batch), DECODING, num_captions=2, force_end=force_end)
+    forced = {} if force_end else {"forced_eos_token_id": None}
+    theirs = captioner.module.generate(**inputs, **generate_arguments(DECODING), num_return_sequences=2, **forced)
+    assert torch.equal(ours, theirs[:, 1:].masked_fill(theirs[:, 1:].eq(PAD), -100))
+
+
+def test_through_calls_what_it_is_given_and_leaves_the_first_alone(captioner, batch, captions):
+    other = copy.deepcopy(captioner.module)
+    with torch.no_grad():
+        other.decoder.output_projection.weight.zero_()
+    through = captioner.through(other)
+    assert through.logits(through.encode(batch), captions).abs().max() == 0
+    assert captioner.logits(captioner.encode(batch), captions).abs().max() > 0
+    assert through.module is captioner.module
+
+
+def test_parts_cover_what_is_frozen_by_name(captioner):
+    parts = captioner.parts()
+    assert parts["vision"] == [captioner.module.encoder.embed_images]
+    assert parts["decoder"] == [captioner.module.decoder]
+    assert {module.weight.shape for module in parts["embeddings"]} == {(67, 32)}
+    assert all(parameter.shape for module in parts["unused"] for parameter in module.parameters())
+
+
+def test_limits_are_those_of_the_position_tables(captioner):
+    assert captioner.limits() == (16, 5 * 16, 32 - 2)
