@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,26 +16,28 @@ from configuration.types import (
     Names,
     Prompt,
     Relation,
+    one_of,
 )
+from metrics.table import METRICS
+from preprocessors.formats.table import FORMATS, HASH_SPLIT, formats_with, formats_with_own_split, split_names
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
-FLICKRSTYLE_FORMATS = ("flickrstyle", "flickrstyle_release")
-FILE_FORMATS = ("personality_captions", "jsonl")
+GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
 
 
 def _needed(name: str) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) is not None or group.format == "drawn_scenes",
-        "required with every data.format but drawn_scenes",
+        lambda group: getattr(group, name) is not None or FORMATS[group.format].generator is not None,
+        f"required with every data.format but {' and '.join(GENERATED)}",
     )
 
 
-def _only_with(name: str, formats: tuple[str, ...]) -> Relation:
+def _only_with(name: str) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) is None or group.format in formats,
-        f"only used with data.format {' or '.join(formats)}; remove it",
+        lambda group: getattr(group, name) is None or name in FORMATS[group.format].settings,
+        f"only used with data.format {' or '.join(formats_with(name))}; remove it",
     )
 
 
@@ -65,7 +67,7 @@ class ModelConfig(Group):
 class DataConfig(Group):
     """The pictures and captions."""
 
-    format: Literal["flickrstyle", "flickrstyle_release", "personality_captions", "jsonl", "drawn_scenes"]
+    format: Annotated[str, one_of(FORMATS, "data format")]
     """Layout of the annotations; ``drawn_scenes`` makes its own."""
     annotations: ConfigPath | None = None
     """Annotation file, or the folder with the annotation files."""
@@ -79,7 +81,7 @@ class DataConfig(Group):
     """Name of the validation file inside ``annotations``."""
     test: Name | None = None
     """Name of the test file inside ``annotations``."""
-    split: Literal["flickr8k", "hash"] | None = None
+    split: Annotated[str, one_of(split_names(), "split")] | None = None
     """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere."""
     styles: Names | None = None
     """Train on these styles only; None = all."""
@@ -91,13 +93,14 @@ class DataConfig(Group):
     RELATIONS = (
         _needed("annotations"),
         _needed("images"),
-        *(_only_with(name, FILE_FORMATS) for name in ("train", "val", "test")),
+        *(_only_with(name) for name in ("train", "val", "test")),
         Relation(
             ("split", "format"),
-            lambda group: group.split != "flickr8k" or group.format in FLICKRSTYLE_FORMATS,
-            "flickr8k divides data.format flickrstyle only; use hash, which divides any single file by picture name",
+            lambda group: group.split in (None, HASH_SPLIT, FORMATS[group.format].own_split),
+            f"{{split}} divides data.format {' or '.join(formats_with_own_split())} only; use hash, which divides any "
+            "single file by picture name",
         ),
-        _only_with("num_images", ("drawn_scenes",)),
+        _only_with("num_images"),
     )
 
 
@@ -219,7 +222,7 @@ class EvalConfig(Group):
     """Rows per device and generation."""
     styles: Names | None = None
     """Evaluate these styles only; None = all."""
-    metrics: list[MetricName] = Field(default=list(get_args(MetricName)), min_length=1)
+    metrics: list[MetricName] = Field(default=list(METRICS), min_length=1)
     """Caption metrics to compute; METEOR and SPICE need Java and take longest."""
     samples: int = Field(default=8, ge=0)
     """Validation rows captioned at every validation into samples.jsonl."""

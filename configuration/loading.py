@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from configuration.groups import FLICKRSTYLE_FORMATS, RunConfig
+from configuration.groups import RunConfig
 from configuration.keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
 from configuration.types import Group
+from preprocessors.formats.table import FORMATS
 from utils.io import encode_json, parse_value, read_json, shorten_json
 
 __all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
@@ -148,8 +149,9 @@ class _Draft:
         self.put(mapping, (held if isinstance(held, dict) else {}) | {entry: value}, f"--set {mapping}")
 
     def build(self, default_work_dir: Path) -> RunConfig:
-        if self.values.get("data.format") in FLICKRSTYLE_FORMATS and self.values.get("data.split") is None:
-            self.values["data.split"] = "flickr8k"
+        form = FORMATS.get(str(self.values.get("data.format")))
+        if form is not None and form.own_split is not None and self.values.get("data.split") is None:
+            self.values["data.split"] = form.own_split
         if self.values.get("scst.enabled") is True:
             self.values.setdefault("checkpoint.select", "CIDEr")
         if self.values.get("work_dir") is None:
@@ -192,9 +194,7 @@ class _Draft:
         parts = [f"item {part + 1}: " if isinstance(part, int) else f"{part}: " for part in error["loc"][2:]]
         item = "".join(part for part in parts if part != "[key]: ")
         if error["type"] == "missing":
-            group, _, name = dotted.partition(".")
-            allowed = get_args(GROUPS[group].model_fields[name].annotation)
-            return f"{self.file}: {dotted}: missing; must be one of {', '.join(map(str, allowed))}"
+            return f"{self.file}: {dotted}: missing; must be one of {', '.join(FORMATS)}"  # nothing else must be given
         if error["type"] == "value_error":
             message = str(error["ctx"]["error"])
         else:

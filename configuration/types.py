@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from metrics.table import METRICS
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
 ENVIRONMENT_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
@@ -73,7 +74,7 @@ def one_of(names: Collection[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-MetricName = Literal["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"]
+MetricName = Annotated[str, one_of(METRICS, "metric")]
 ConfigPath = Annotated[Path, PlainValidator(_to_path)]
 Name = Annotated[str, AfterValidator(_check_not_blank)]
 NameOrFolder = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(expand_variables)]

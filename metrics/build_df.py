@@ -58,7 +58,7 @@ def build_document_frequency(references: Sequence[Path], out: Path) -> dict[str,
         OSError: If a file cannot be read or written.
     """
     from metrics.caption_files import count_and_list, read_references
-    from metrics.evaluate import check_writable
+    from metrics.command_line import check_writable
     from metrics.scores.document_frequency import EOS, DocumentFrequency
     from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-BAD_INPUT = 2
-INTERRUPTED = 130
+from utils import exit_codes
 
 
 def run_command(command: Callable[[], dict[str, Any]], out: Path | None = None) -> int:
@@ -40,11 +39,11 @@ def run_command(command: Callable[[], dict[str, Any]], out: Path | None = None) 
             write_result(result)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
-        return BAD_INPUT
+        return exit_codes.BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        return INTERRUPTED
-    return 0
+        return exit_codes.INTERRUPTED
+    return exit_codes.FINISHED
 
 
 def write_result(result: dict[str, Any]) -> None:
@@ -67,6 +66,24 @@ def write_result(result: dict[str, Any]) -> None:
         # What is left in the buffer must go somewhere, or Python complains once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OSError(closed) from error
+
+
+def check_writable(out: Path, inputs: Sequence[Path]) -> None:
+    """Make the folder of a file that is written in the end, before hours go into its content.
+
+    Raises:
+        ValueError: If the file is one of the inputs, or a folder, or its folder cannot be made.
+    """
+    if out.is_dir():
+        raise ValueError(f"--out {out}: is a folder; name a file.")
+    if out.exists() and not out.is_file():
+        raise ValueError(f"--out {out}: is no regular file; name another, or read the results from standard output.")
+    if out.resolve() in [path.resolve() for path in inputs]:
+        raise ValueError(f"--out {out}: is one of the files to read; name another.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out}: its folder cannot be made ({error.strerror}).") from error
 
 
 def show_path(path: Path | None) -> str | None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metrics.command_line import run_command, show_path
+from metrics.table import METRICS, measurements_of
 
 if TYPE_CHECKING:
     from metrics.confidence import FloatArray, ImageSums, PairedTest
@@ -113,7 +114,6 @@ def read_results(path: Path) -> ScoredFile:
         FileNotFoundError: If there is no such file.
         ValueError: If it is something else, or lacks ``per_image``.
     """
-    from metrics.coco import METRIC_NAMES
     from utils.io import read_json
 
     results = read_json(path)
@@ -129,7 +129,7 @@ def read_results(path: Path) -> ScoredFile:
         raise ValueError(f"{path}: is not as metrics.evaluate --per-image writes it ({error!r}).") from error
     if not metrics.keys() >= MUST_AGREE:
         raise ValueError(f"{path}: does not say which references it is about; make it again with metrics.evaluate.")
-    names = [name for name in METRIC_NAMES if results["overall"].get(name) is not None]
+    names = [name for name in METRICS if results["overall"].get(name) is not None]
     return ScoredFile(path, results["overall"], names, per_image, images, metrics)
 
 
@@ -201,8 +201,6 @@ def sum_images(file: ScoredFile, names: Sequence[str]) -> ImageSums:
     import numpy as np
 
     from metrics.confidence import ImageSums
-    from metrics.scores.bleu import NUM_STATISTICS
-    from metrics.scores.java_metrics import METEOR_STATISTICS
 
     rows = [file.per_image[key] for key in file.images]
 
@@ -219,10 +217,11 @@ def sum_images(file: ScoredFile, names: Sequence[str]) -> ImageSums:
     return ImageSums.from_examples(
         list(file.images.values()),
         {name: column(name) for name in names},
-        bleu_statistics=column("bleu_statistics", NUM_STATISTICS)
-        if any(name.startswith("Bleu_") for name in names)
-        else None,
-        meteor_statistics=column("meteor_statistics", METEOR_STATISTICS) if "METEOR" in names else None,
+        {
+            measurement.name: column(measurement.statistics_key, measurement.num_statistics)
+            for measurement in measurements_of(names)
+            if measurement.num_statistics
+        },
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.scores.bleu import NUM_STATISTICS, bleu_from_statistics
-from metrics.scores.java_metrics import meteor_from_statistics
+from metrics.table import measurements_of
 
 if TYPE_CHECKING:
     from metrics.coco import CaptionScores
+    from metrics.scores.measurement import Measurement
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -39,33 +40,26 @@ class ImageSums:
     names: tuple[str, ...]
     """The metrics, in the order they were given."""
     columns: FloatArray
-    """Number of examples, sums of the metrics that are means, BLEU statistics, METEOR statistics. Shape (images, C)."""
+    """Number of examples, sums of the metrics that are means, then the statistics of each measurement that counts them,
+    in the order of the table. Shape (images, C)."""
 
     @classmethod
     def from_examples(
         cls,
         images: Sequence[str],
         per_example: Mapping[str, FloatArray],
-        *,
-        bleu_statistics: FloatArray | IntArray | None,
-        meteor_statistics: FloatArray | IntArray | None,
+        statistics: Mapping[str, FloatArray | IntArray] = MappingProxyType({}),
     ) -> ImageSums:
         """Add up the examples of each image.
 
         Args:
             images: Image of each example; examples of one image (its styles) are never drawn apart.
             per_example: Values by metric. Shape (N,) each.
-            bleu_statistics: As ``bleu.bleu_statistics`` gives them. Shape (N, 10); needed for ``Bleu_*``.
-            meteor_statistics: As ``java_metrics.running_meteor`` gives them. Shape (N, 23); needed for METEOR.
+            statistics: By name of the measurement, for those of these metrics that come from statistics. Shape (N, S).
         """
-        parts: list[FloatArray | IntArray] = [np.ones(len(images))]
-        parts += [values for name, values in per_example.items() if _is_mean(name)]
-        if any(name.startswith("Bleu_") for name in per_example):
-            assert bleu_statistics is not None
-            parts.append(bleu_statistics)
-        if "METEOR" in per_example:
-            assert meteor_statistics is not None
-            parts.append(meteor_statistics)
+        means, counted = _split(per_example)
+        parts: list[FloatArray | IntArray] = [np.ones(len(images)), *(per_example[name] for name in means)]
+        parts += [statistics[measurement.name] for measurement in counted]
         examples = np.column_stack(parts).astype(np.float64)
         # Sorted, so that the order of the examples has no influence on what is drawn.
         rows = {image: row for row, image in enumerate(sorted(set(images)))}
@@ -75,15 +69,12 @@ class ImageSums:
 
     def metrics(self, totals: FloatArray) -> dict[str, FloatArray]:
         """Metrics of sets of images from their summed columns. Shape (..., C) to (...) for each metric."""
-        means = [name for name in self.names if _is_mean(name)]
+        means, counted = _split(self.names)
         found = {name: totals[..., 1 + column] / totals[..., 0] for column, name in enumerate(means)}
         rest = totals[..., 1 + len(means) :]
-        if any(name.startswith("Bleu_") for name in self.names):
-            bleu = bleu_from_statistics(rest[..., :NUM_STATISTICS])
-            found |= {f"Bleu_{n + 1}": bleu[..., n] for n in range(4)}
-            rest = rest[..., NUM_STATISTICS:]
-        if "METEOR" in self.names:
-            found["METEOR"] = meteor_from_statistics(rest)
+        for measurement in counted:
+            found |= measurement.to_metrics(rest[..., : measurement.num_statistics])
+            rest = rest[..., measurement.num_statistics :]
         return {name: found[name] for name in self.names}
 
 
@@ -120,8 +111,7 @@ def bootstrap_intervals(
     sums = ImageSums.from_examples(
         [images[example_id] for example_id in scores.ids],
         scores.per_example,
-        bleu_statistics=scores.bleu_statistics,
-        meteor_statistics=scores.meteor_statistics,
+        scores.statistics,
     )
     totals = _bootstrap_totals(sums.columns, resamples, np.random.default_rng(seed))
     return {name: list(_percentile_interval(values, level)) for name, values in sums.metrics(totals).items()}
@@ -230,5 +220,8 @@ def _draw_counts(resamples: int, images: int, generator: np.random.Generator) ->
     return np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images)
 
 
-def _is_mean(name: str) -> bool:
-    return name != "METEOR" and not name.startswith("Bleu_")
+def _split(names: Collection[str]) -> tuple[list[str], list[Measurement]]:
+    """The metrics that are means over examples, in the order given, and the measurements that the others come from."""
+    counted = [measurement for measurement in measurements_of(names) if measurement.num_statistics]
+    from_counts = {name for measurement in counted for name in measurement.metrics}
+    return [name for name in names if name not in from_counts], counted

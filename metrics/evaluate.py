@@ -18,7 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metrics.command_line import run_command, show_path
+from metrics.command_line import check_writable, run_command, show_path
+from metrics.table import METRICS
 
 if TYPE_CHECKING:
     from metrics.caption_files import CaptionTable
@@ -44,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--references", required=True, type=Path, metavar="R.json", help="human captions")
     parser.add_argument("--hypotheses", required=True, type=Path, metavar="H.json", help="one caption for each id")
     parser.add_argument("--out", type=Path, metavar="O.json", help="also write the results here")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="Bleu_1 ... Bleu_4 METEOR ROUGE_L CIDEr SPICE")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help=" ".join(METRICS))
     parser.add_argument(
         "--per-image", action="store_true", help="also give each example's scores; metrics.compare needs them"
     )
@@ -72,10 +73,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         OSError: If a file cannot be read.
     """
     from metrics.caption_files import read_hypotheses, read_references, read_train_captions
-    from metrics.coco import METRIC_NAMES
     from metrics.results import evaluate_captions
 
-    names = check_metric_names(options.metrics or METRIC_NAMES)
+    names = check_metric_names(options.metrics or [*METRICS])
     inputs = [path for path in (options.references, options.hypotheses, options.train_captions) if path is not None]
     if options.out is not None:
         check_writable(options.out, inputs)
@@ -102,33 +102,13 @@ def check_metric_names(names: Sequence[str]) -> list[str]:
     Raises:
         ValueError: Naming the first that is unknown and the one most like it.
     """
-    from metrics.coco import METRIC_NAMES
-
-    spellings = {name.lower(): name for name in METRIC_NAMES}
+    spellings = {name.lower(): name for name in METRICS}
     for name in names:
-        if name not in METRIC_NAMES:
+        if name not in METRICS:
             nearest = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.5)
             hint = f"did you mean {spellings[nearest[0]]}? " if nearest else ""
-            raise ValueError(f"--metrics {name}: unknown; {hint}Known: {', '.join(METRIC_NAMES)}.")
-    return [name for name in METRIC_NAMES if name in names]
-
-
-def check_writable(out: Path, inputs: Sequence[Path]) -> None:
-    """Make the folder of a file that is written in the end, before hours go into its content.
-
-    Raises:
-        ValueError: If the file is one of the inputs, or a folder, or its folder cannot be made.
-    """
-    if out.is_dir():
-        raise ValueError(f"--out {out}: is a folder; name a file.")
-    if out.exists() and not out.is_file():
-        raise ValueError(f"--out {out}: is no regular file; name another, or read the results from standard output.")
-    if out.resolve() in [path.resolve() for path in inputs]:
-        raise ValueError(f"--out {out}: is one of the files to read; name another.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"--out {out}: its folder cannot be made ({error.strerror}).") from error
+            raise ValueError(f"--metrics {name}: unknown; {hint}Known: {', '.join(METRICS)}.")
+    return [name for name in METRICS if name in names]
 
 
 def common_ids(references: CaptionTable, hypotheses: CaptionTable, *, allow_missing: bool) -> list[str]:

@@ -9,17 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metrics.coco import METRIC_NAMES, CaptionScores, score_captions
+from metrics.coco import CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
 from metrics.scores.constant import best_constant_caption
 from metrics.scores.examples import check_same_ids
 from metrics.scores.java import java_version
 from metrics.style.diversity import caption_diversity
 from metrics.style.judge import judge_style
+from metrics.table import METRICS, measurements_of
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from utils.io import encode_json, write_bytes
-
-JAVA_METRICS = {"METEOR", "SPICE"}
 
 
 class _Texts(NamedTuple):
@@ -39,7 +38,7 @@ def evaluate_captions(
     images: Mapping[str, str] | None = None,
     train_captions: Mapping[str, Sequence[str]] | None,
     provenance: Mapping[str, Any],
-    metrics: Collection[str] = METRIC_NAMES,
+    metrics: Collection[str] = tuple(METRICS),
     per_image: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -59,7 +58,7 @@ def evaluate_captions(
         train_captions: Training captions by style: candidates for ``baseline_constant``, teachers of the style judge,
             what captions may be copied from. None leaves these out.
         provenance: What produced the captions (model, data, split, decoding); passed through.
-        metrics: Names from ``METRIC_NAMES``.
+        metrics: Names from ``metrics.table.METRICS``.
         per_image: Add ``per_image``, which ``metrics.compare`` needs.
         resamples: Of the confidence intervals.
         seed: Of the confidence intervals.
@@ -242,7 +241,7 @@ def _describe_metrics(texts: _Texts, metrics: Collection[str]) -> dict[str, Any]
         "references_sha256": _hash_references(texts.references),
         "cider": "document frequencies of the references scored, within a style those of the style",
         **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
-        "java": java_version() if JAVA_METRICS & set(metrics) else None,
+        "java": java_version() if any(METRICS[name].needs_java for name in metrics) else None,
     }
 
 
@@ -257,10 +256,10 @@ def _hash_references(references: Mapping[str, Sequence[str]]) -> str:
 def _describe_examples(
     scores: CaptionScores, images: Mapping[str, str], styles: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """Each example's image, style if any, metrics, and the statistics that BLEU and METEOR of a corpus come from."""
-    statistics = {"bleu_statistics": scores.bleu_statistics, "meteor_statistics": scores.meteor_statistics}
+    """Each example's image, style if any, metrics, and the statistics that corpus scores come from."""
     columns = {name: values.tolist() for name, values in scores.per_example.items()}
-    columns |= {name: values.tolist() for name, values in statistics.items() if values is not None}
+    counted = {measurement.name: measurement.statistics_key for measurement in measurements_of(scores.metrics)}
+    columns |= {counted[name]: values.tolist() for name, values in scores.statistics.items()}
     return {
         key: {
             "image": images[key],

@@ -7,11 +7,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
-from configuration.loading import RunConfig
+from configuration.groups import DataConfig, RunConfig
 from preprocessors.examples import CaptionExample
-from preprocessors.pictures.drawn_scenes import write_drawn_scenes
+from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
 from preprocessors.readers import ReadResult, SplitName, read_examples
 from preprocessors.text.corpora import StyledText, read_style_corpus
@@ -19,23 +17,22 @@ from preprocessors.text.styles import fold_name
 
 logger = logging.getLogger(__name__)
 
-DRAWN_SCENES = Path("work_dir/drawn_scenes")
-
 
 def prepare_data(config: RunConfig) -> None:
-    """Make what a configuration can make itself: the drawn scenes. Of the processes of a run only one may call it."""
-    if config.data.format == "drawn_scenes":
-        count = {} if config.data.num_images is None else {"num_train": config.data.num_images}
-        folder = scenes_folder(config)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock")):  # the trials of a sweep start side by side
-            write_drawn_scenes(folder, **count)
+    """Make a data set that its format makes itself. Of the processes of a run only one may call it."""
+    data, generator = config.data, FORMATS[config.data.format].generator
+    if generator is not None:
+        generator.make(annotations_of(data), data.num_images)
 
 
-def scenes_folder(config: RunConfig) -> Path:
-    """Where the drawn scenes lie; a folder per number, so that one run does not replace the pictures of another."""
-    count = "" if config.data.num_images is None else f"_{config.data.num_images}"
-    return config.data.annotations or DRAWN_SCENES.with_name(f"{DRAWN_SCENES.name}{count}")
+def annotations_of(data: DataConfig) -> Path:
+    """Where the annotations lie: where the configuration says, or where the format puts those that it makes."""
+    generator = FORMATS[data.format].generator
+    if data.annotations is None and generator is not None:
+        return generator.folder(data.num_images)
+    if data.annotations is None:
+        raise ValueError(f"data.annotations: required with data.format={data.format}")
+    return data.annotations
 
 
 def read_split(
@@ -53,9 +50,9 @@ def read_split(
         Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
     """
     data = config.data
-    annotations = data.annotations or scenes_folder(config)
+    annotations = annotations_of(data)
     result = read_examples(
-        "jsonl" if data.format == "drawn_scenes" else data.format,
+        data.format,
         annotations=annotations,
         images=data.images or annotations / "images",
         split_name=split_name,

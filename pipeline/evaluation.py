@@ -17,6 +17,7 @@ from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from reports.run.page import ReportRow, write_report
 from runs.folder import Run
+from trainers.losses.table import LOSS_TERMS
 from utils.environment import describe_environment
 from utils.io import read_jsonl, write_json
 
@@ -128,6 +129,7 @@ def write_run_report(
         config=config.to_json_dict(),
         settings=asdict(decoding),
         training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
+        training_labels={name: term.label for name, term in LOSS_TERMS.items()},
     )
     logger.info("report: %s", path)
 

@@ -9,28 +9,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
-from preprocessors.formats.rows import (
-    AnnotationRow,
-    flickrstyle_release_rows,
-    flickrstyle_rows,
-    jsonl_rows,
-    personality_rows,
-    require_file,
-)
+from preprocessors.formats.rows import AnnotationRow, Format, Source, require_file
+from preprocessors.formats.table import FORMATS, HASH_SPLIT
 from preprocessors.text.styles import fold_name
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["flickrstyle", "flickrstyle_release", "personality_captions", "jsonl"]
 SplitName = Literal["train", "val", "test"]
-SplitRule = Literal["flickr8k", "hash"]
 BadImagePolicy = Literal["error", "skip", "ignore"]
 
-JOINED_FILE = "captions.json"
-FILE_SUFFIX = {"personality_captions": ".json", "jsonl": ".jsonl"}
 MISSING_PICTURE = "missing picture"
 
 
@@ -41,12 +31,6 @@ class ReadResult:
     examples: list[CaptionExample]
     dropped: list[DroppedRow] = field(default_factory=list)
     split_id: str = ""
-
-
-class _Source(NamedTuple):
-    path: Path
-    split: SplitRule | None  # None: the whole file is the split
-    split_id: str
 
 
 def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
@@ -70,29 +54,28 @@ def hash_split(image: str) -> SplitName:
 
 
 def read_examples(
-    format: Format,
+    format: str,
     *,
     annotations: Path,
     images: Path,
     split_name: SplitName,
     image_suffix: str = ".jpg",
     files: Mapping[str, str | None] | None = None,
-    split: SplitRule | None = None,
+    split: str | None = None,
     styles: Sequence[str] | None = None,
     on_bad_image: BadImagePolicy = "error",
 ) -> ReadResult:
     """Read one split of a captioned photo set.
 
     Args:
-        format: ``flickrstyle`` (joined JSON), ``flickrstyle_release`` (the release's own files),
-            ``personality_captions`` (JSON list) or ``jsonl`` (``{"image", "style", "captions"}`` per line).
+        format: Name of the format, one of ``preprocessors.formats.table.FORMATS``.
         annotations: Folder of the annotation files, or one file that holds every split.
         images: Folder of the pictures.
         split_name: The split to read.
-        image_suffix: Put after the image hash (``personality_captions`` only).
-        files: File name by split name inside ``annotations``; ``<split>.json`` or ``<split>.jsonl`` where it is None.
-        split: How a file that holds every split is divided: ``flickr8k`` by Flickr8k's own lists (FlickrStyle only,
-            and its default), ``hash`` by :func:`hash_split`.
+        image_suffix: Put after picture names that come without one.
+        files: File name by split name inside ``annotations``; the format's own name where it is None.
+        split: How a file that holds every split is divided: by the split that its rows carry (the format's
+            ``own_split``, which is then the default), or ``hash`` by :func:`hash_split`.
         styles: Keep these only, compared without case; None keeps all.
         on_bad_image: Whether a missing picture is an ``error``, its row is left out (``skip``) and counted, or nobody
             looks (``ignore``: the captions alone are wanted).
@@ -104,8 +87,10 @@ def read_examples(
         FileNotFoundError: If an annotation file, the folder of pictures, or (with ``error``) a picture is missing.
         ValueError: If a row is unreadable, a style of ``styles`` does not occur, or nothing is left to read.
     """
-    source = _find_source(format, Path(annotations), split_name, (files or {}).get(split_name), split)
-    in_split = list(_rows_of_split(_open_rows(format, source, image_suffix), source, split_name))
+    form = FORMATS[format]
+    place = _find_source(format, Path(annotations), split_name, (files or {}).get(split_name), split)
+    source = place._replace(image_suffix=image_suffix)
+    in_split = list(_rows_of_split(form.open_rows(source), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
     rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)
     if on_bad_image != "ignore":
@@ -119,18 +104,17 @@ def read_examples(
     return ReadResult(examples, dropped, source.split_id)
 
 
-def _find_source(
-    format: Format, annotations: Path, split_name: SplitName, file: str | None, split: SplitRule | None
-) -> _Source:
-    if format == "flickrstyle_release":
-        return _Source(annotations, split or "flickr8k", _split_id("flickrstyle", split or "flickr8k"))
-    if format == "flickrstyle":
-        path = annotations / JOINED_FILE if annotations.is_dir() else annotations
-        require_file(path, f"data.annotations must be the joined file or a folder with {JOINED_FILE}.")
-        return _Source(path, split or "flickr8k", _split_id(format, split or "flickr8k"))
-    if split == "flickr8k":
+def _find_source(name: str, annotations: Path, split_name: SplitName, file: str | None, split: str | None) -> Source:
+    form = FORMATS[name]
+    if form.own_split is not None:
+        path = annotations / form.file if form.file and annotations.is_dir() else annotations
+        if form.file:
+            require_file(path, form.remedy)
+        return Source(path, split or form.own_split, _split_id(form, split or form.own_split), "")
+    if split not in (None, HASH_SPLIT):
         raise ValueError(
-            f"data.split=flickr8k: data.format={format} has no Flickr8k split. Use data.split=hash or none."
+            f"data.split={split}: data.format={name} has no {split.capitalize()} split. "
+            f"Use data.split={HASH_SPLIT} or none."
         )
     if annotations.is_file():
         if split is None:
@@ -138,29 +122,19 @@ def _find_source(
                 f"{annotations}: one file for every split. Set data.split=hash to divide it, or make data.annotations "
                 f"the folder and name the files with data.train, data.val and data.test."
             )
-        return _Source(annotations, split, _split_id(format, split))
+        return Source(annotations, split, _split_id(form, split), "")
     if split is not None:
         raise ValueError(f"{annotations}: data.split=hash divides one file, so data.annotations must be a file.")
-    path = annotations / (file or f"{split_name}{FILE_SUFFIX[format]}")
+    path = annotations / (file or form.file.format(split=split_name))
     require_file(path, f"Check data.annotations, or name the file with data.{split_name}.")
-    return _Source(path, None, f"{format}/{path.name}")
+    return Source(path, None, f"{form.data_set}/{path.name}", "")
 
 
-def _split_id(data_set: str, split: SplitRule) -> str:
-    return f"{data_set}/{'hash-sha256-80-10-10' if split == 'hash' else split}"
+def _split_id(form: Format, split: str) -> str:
+    return f"{form.data_set}/{'hash-sha256-80-10-10' if split == HASH_SPLIT else split}"
 
 
-def _open_rows(format: Format, source: _Source, image_suffix: str) -> Iterator[AnnotationRow]:
-    if format == "flickrstyle":
-        return flickrstyle_rows(source.path)
-    if format == "flickrstyle_release":
-        return flickrstyle_release_rows(source.path, with_splits=source.split == "flickr8k")
-    if format == "personality_captions":
-        return personality_rows(source.path, image_suffix)
-    return jsonl_rows(source.path)
-
-
-def _rows_of_split(rows: Iterator[AnnotationRow], source: _Source, split_name: SplitName) -> Iterator[AnnotationRow]:
+def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: SplitName) -> Iterator[AnnotationRow]:
     counts: Counter[str] = Counter()
     for row in rows:
         belongs_to = _split_of(row, source.split) if source.split else split_name
@@ -177,12 +151,14 @@ def _rows_of_split(rows: Iterator[AnnotationRow], source: _Source, split_name: S
         )
 
 
-def _split_of(row: AnnotationRow, split: SplitRule) -> str:
-    if split == "hash":
+def _split_of(row: AnnotationRow, split: str) -> str:
+    if split == HASH_SPLIT:
         return hash_split(Path(row.image).name)
-    if row.flickr8k_split is None:
-        raise ValueError(f"{row.where}: {row.image} is in no Flickr8k split. Correct the row, or set data.split=hash.")
-    return row.flickr8k_split
+    if row.split is None:
+        raise ValueError(
+            f"{row.where}: {row.image} is in no {split.capitalize()} split. Correct the row, or set data.split=hash."
+        )
+    return row.split
 
 
 def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path: Path) -> list[AnnotationRow]:

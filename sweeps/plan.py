@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configuration.loading import RunConfig, load_config
+from configuration.groups import GENERATED, RunConfig
+from configuration.loading import load_config
 from sweeps.sweep_file import Point, Range, SweepFile, read_sweep_file
 from utils.io import encode_json, read_json
 
@@ -82,7 +83,7 @@ def check_files(plan: Plan) -> None:
     """
     for config in (load_trial(plan.file, trial) for trial in plan.trials):
         for key, path in (("data.annotations", config.data.annotations), ("data.images", config.data.images)):
-            if path is not None and not path.exists() and config.data.format != "drawn_scenes":
+            if path is not None and not path.exists() and config.data.format not in GENERATED:
                 raise ValueError(f"{key}={path}: is not there; check the path (it is relative to {Path.cwd()})")
         name = config.model.name
         # What may be the id of a model on the hub is for finetune.py to look up.

@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 import pytest
 
 from commands.table import COMMANDS
+from metrics.table import METRICS
 from models import CAPTIONERS
 from trainers.rewards.table import REWARD_TERMS
 from utils.environment import PACKAGES
@@ -160,9 +161,11 @@ def test_only_the_table_of_captioners_leads_into_one():
     assert not offences
 
 
-@pytest.mark.parametrize("place", [*CAPTIONERS.values(), *REWARD_TERMS.values()])
+@pytest.mark.parametrize(
+    "place", [*CAPTIONERS.values(), *REWARD_TERMS.values(), *(metric.source for metric in METRICS.values())]
+)
 def test_what_a_table_names_is_there(place: str):
-    assert callable(resolve_name(place))
+    assert resolve_name(place) is not None
 
 
 @pytest.mark.parametrize("module", COMMANDS.values())
@@ -173,7 +176,10 @@ def test_command_has_what_a_command_needs(module: str):
     assert isinstance(command.INTERRUPTED, str)
 
 
-@pytest.mark.parametrize("module", ["configuration.loading", "metrics.table", "models", "runs.record", "sweeps.plan"])
+@pytest.mark.parametrize(
+    "module",
+    ["configuration.loading", "metrics.table", "models", "preprocessors.formats.table", "runs.record", "sweeps.plan"],
+)
 def test_light_module_loads_no_heavy_library(module: str):
     program = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True, capture_output=True, text=True)

@@ -14,7 +14,6 @@ import finetune
 import models
 from models import open_captioner
 from models.captioner import NewModel
-from preprocessors.text.masking import masked_prompt
 from tests.toy_captioner import ToyCaptioner
 from utils.io import read_jsonl
 

@@ -23,7 +23,7 @@ NOT_RECORDED = {
 
 
 def to_metrics(logs: dict[str, Any]) -> dict[str, float]:
-    """Trainer's log entry under the names of ``metrics.jsonl``, ``train/...`` and ``val/...``: all that was gathered."""
+    """Trainer's log entry under the names of ``metrics.jsonl``: all that was gathered, ``train/...`` or ``val/...``."""
     named = {_name(key): value for key, value in logs.items() if key not in NOT_RECORDED}
     return {key: value for key, value in named.items() if isinstance(value, int | float)}
 

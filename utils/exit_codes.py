@@ -1,7 +1,7 @@
 """What our programs tell whoever started them: sweeps, containers and schedulers rely on these numbers.
 
-Reserved for finetune.py, and not to be given another meaning: 75 stopped by a signal after a save (run it again), 77 out
-of memory at batch size 1, 78 no numbers.
+Reserved for finetune.py, and not to be given another meaning: 75 stopped by a signal after a save (run it again), 77
+out of memory at batch size 1, 78 no numbers.
 """
 
 from __future__ import annotations

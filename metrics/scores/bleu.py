@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.scores.measurement import Measurement, at_once
 from metrics.scores.ngrams import MAX_NGRAM
 from metrics.scores.rouge import positions_by_word
 
@@ -106,3 +107,12 @@ def _too_many(ngram: tuple[str, ...], count: int, references: list[list[str]]) -
 
 def _ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[i:] for i in range(n)), strict=False))
+
+
+BLEU = Measurement(
+    "BLEU",
+    tuple(f"Bleu_{n}" for n in range(1, MAX_NGRAM + 1)),
+    at_once(bleu_statistics),
+    num_statistics=NUM_STATISTICS,
+    from_statistics=bleu_from_statistics,
+)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.scores.document_frequency import DocumentFrequency, flatten_references, inverse_document_frequency
+from metrics.scores.measurement import Measurement, at_once
 from metrics.scores.ngrams import MAX_NGRAM, CaptionNgrams, DocumentNgrams, FloatArray, IntArray, differs, repeat_ranges
 
 SIGMA = 6.0
@@ -222,3 +223,6 @@ def _terms(own: IntArray, theirs: IntArray, idf: FloatArray, scale: FloatArray) 
 def _penalties(own: IntArray, theirs: IntArray) -> FloatArray:
     """Gaussian penalty on a difference of length."""
     return np.exp((own - theirs) ** 2 / (-2 * SIGMA**2))
+
+
+CIDER = Measurement("CIDEr", ("CIDEr",), at_once(cider), depends_on_corpus=True)

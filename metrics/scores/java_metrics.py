@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.scores.java import INSTALL_JAVA, JavaProcess, MetricUnavailable, find_java, java_version, memory_bytes
+from metrics.scores.measurement import Measurement
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -251,3 +252,14 @@ def _folder(metric: str) -> Path:
 def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+METEOR = Measurement(
+    "METEOR",
+    ("METEOR",),
+    running_meteor,
+    num_statistics=METEOR_STATISTICS,
+    from_statistics=lambda totals: meteor_from_statistics(totals)[..., np.newaxis],
+    runs_beside=True,
+)
+SPICE = Measurement("SPICE", ("SPICE",), running_spice, runs_beside=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.scores.measurement import Measurement, at_once
+
 BETA = 1.2
 """Weight of recall against precision; pycocoevalcap's."""
 
@@ -74,3 +76,6 @@ def _common_length(positions: dict[str, int], length: int, words: list[str]) -> 
             hits = flat & here
             flat = flat + hits | flat - hits
     return length - (flat & everywhere).bit_count()
+
+
+ROUGE_L = Measurement("ROUGE_L", ("ROUGE_L",), at_once(rouge_l))

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from reports.ticks import ticks
@@ -48,6 +49,8 @@ TRAINING_CHARTS = (
         {"repetition": "unlikelihood_repetition", "other styles' words": "unlikelihood_leakage"},
     ),
 )
+NOT_DRAWN = {"loss", "grad_norm", "lr", "scst"}
+"""The loss has a chart of its own, and the self-critical one hovers around zero whatever is learnt."""
 MAX_CURVE_POINTS = 200
 MAX_NAMED_STYLES = 24
 """More styles than this have no room for their names beside a confusion matrix."""
@@ -98,11 +101,16 @@ def line_chart(
     }
 
 
-def training_charts(numbers: Mapping[str, Points]) -> list[dict[str, Any]]:
+def training_charts(
+    numbers: Mapping[str, Points], labels: Mapping[str, str] = MappingProxyType({})
+) -> list[dict[str, Any]]:
     """What there is to draw of the numbers logged in training, each with ``title``, ``note`` and :func:`line_chart`.
+
+    Numbers that stand in no chart of the table get one of their own, so that whatever is logged is also seen.
 
     Args:
         numbers: By name, as in ``metrics.jsonl`` after ``train/``, the points (optimizer step, value).
+        labels: Titles for such numbers; without one the name is the title.
     """
     reward, *others = TRAINING_CHARTS
     note = "unweighted; band: one deviation"
@@ -110,8 +118,14 @@ def training_charts(numbers: Mapping[str, Points]) -> list[dict[str, Any]]:
     by_term = [
         TrainingChart(f"Reward term {term}", note, {"mean": f"reward/{term}"}, f"reward_std/{term}") for term in terms
     ]
+    known = {name for chart in TRAINING_CHARTS for name in (*chart.curves.values(), chart.deviation)}
+    unknown = [
+        TrainingChart(labels.get(name, name), "unweighted", {labels.get(name, name): name})
+        for name in numbers
+        if name not in known | NOT_DRAWN and not name.startswith(("reward/", "reward_std/"))
+    ]
     charts = []
-    for wanted in (reward, *by_term, *others):
+    for wanted in (reward, *by_term, *others, *unknown):
         curves = {shown: numbers[name] for shown, name in wanted.curves.items() if name in numbers}
         chart = line_chart(curves, numbers.get(wanted.deviation, ()), wanted.covers)
         if chart is not None:

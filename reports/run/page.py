@@ -62,6 +62,7 @@ def write_report(
     config: Mapping[str, Any],
     settings: Mapping[str, Any],
     training: Mapping[str, Points] = MappingProxyType({}),
+    training_labels: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the report: one file that needs no network, with pictures as thumbnails inside.
 
@@ -77,6 +78,7 @@ def write_report(
         config: The resolved configuration, JSON-like.
         settings: Decoding settings to name beside the captions.
         training: The other numbers logged in training, see :func:`reports.run.charts.training_charts`.
+        training_labels: Titles of those that no chart knows.
     """
     templates = open_templates(Path(__file__).parent.parent / "templates")
     templates.filters |= {form.__name__: form for form in (number, percent, place, span, whole_percent)}
@@ -96,7 +98,7 @@ def write_report(
         hues={style: HUES[i % len(HUES)] for i, style in enumerate(dict.fromkeys(styles))},
         chart=line_chart(losses),
         self_critical="scst" in training,
-        training=training_charts(training),
+        training=training_charts(training, training_labels),
         settings=_flatten(settings),
         details={"Configuration": _flatten(config), "Provenance": _flatten(results["provenance"])},
     )

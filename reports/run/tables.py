@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metrics.table import METRICS, headlines, label_of
 from reports.run.charts import mistakes
-
-LABELS = {f"Bleu_{n}": f"BLEU-{n}" for n in range(1, 5)} | {"ROUGE_L": "ROUGE-L"}
-HEADLINES = ("CIDEr", "Bleu_4", "ROUGE_L", "METEOR", "SPICE", "Bleu_1")
 
 
 class Measure(NamedTuple):
@@ -43,14 +41,14 @@ def headline_cards(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     overall, style = results["overall"], results.get("style") or {}
     constant = (results.get("baseline_constant") or {}).get("overall", {}).get("CIDEr")
     cards = []
-    for name in (name for name in HEADLINES if overall.get(name) is not None):
+    for name in (name for name in headlines() if overall.get(name) is not None):
         interval = _interval(results, name, None)
         notes = [] if interval is None else [f"{_level(results)}: {span(interval)}"]
-        if name == "CIDEr":
-            notes.append("scale 0–10" if constant is None else f"constant caption {constant:.3f}")
+        if name == "CIDEr" and constant is not None:
+            notes.append(f"constant caption {constant:.3f}")
         else:
-            notes.append("scale 0–1")
-        cards.append({"label": LABELS.get(name, name), "value": number(overall[name]), "notes": notes})
+            notes.append(f"scale 0–{METRICS[name].top:g}")
+        cards.append({"label": label_of(name), "value": number(overall[name]), "notes": notes})
     if style.get("accuracy") is not None:
         notes = [
             f"people’s captions: {percent(style.get('judge_accuracy'))}",
@@ -97,7 +95,7 @@ def style_table(results: Mapping[str, Any]) -> dict[str, Any]:
     top = max((max(row["interval"][1], row["constant"] or 0.0) for row in with_interval), default=0.0)
     *rows, total = [row | {"range": _range(row, top)} for row in rows]
     return {
-        "names": [LABELS.get(name, name) for name in names],
+        "names": [label_of(name) for name in names],
         "rows": rows,
         "total": total,
         "has_constant": bool(baselines),

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from metrics import coco
-from metrics.coco import METRIC_NAMES, score_captions
+from metrics.coco import score_captions
+from metrics.scores.measurement import Measurement, at_once
+from metrics.table import METRICS
 from utils.io import read_json
 
 PRINTED_BY_COCO = {
@@ -51,8 +52,9 @@ def assert_same_scores(found, expected):
     assert found.per_example.keys() == expected.per_example.keys()
     for name, values in expected.per_example.items():
         assert found.per_example[name].tolist() == values.tolist()
-    for name in ("bleu_statistics", "meteor_statistics"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert found.statistics.keys() == expected.statistics.keys()
+    for name, values in expected.statistics.items():
+        np.testing.assert_array_equal(found.statistics[name], values)
 
 
 def test_score_captions_coco_example_gives_the_published_digits(shared):
@@ -122,7 +124,7 @@ def test_score_captions_space_inside_a_word_is_kept_as_pycocoevalcap_has_it():
     # The tokenizer gives "1 1/2" a no-break space: two words for BLEU, one for ROUGE-L.
     scores = score({"a#x": ["1\xa01/2 dogs"]}, {"a#x": "1 dogs"}, ["Bleu_1", "ROUGE_L"])
 
-    assert scores.bleu_statistics.tolist() == [[2, 0, 0, 0, 2, 1, 0, 0, 2, 3]]
+    assert scores.statistics["BLEU"].tolist() == [[2, 0, 0, 0, 2, 1, 0, 0, 2, 3]]
     assert scores.per_example["ROUGE_L"] == pytest.approx([0.5])
 
 
@@ -131,28 +133,28 @@ def test_score_captions_rows_follow_the_order_of_the_references():
 
     assert scores.ids == ("b", "a")
     assert scores.per_example["ROUGE_L"][0] == 0
-    assert scores.bleu_statistics[:, 0].tolist() == [0, 1]
+    assert scores.statistics["BLEU"][:, 0].tolist() == [0, 1]
 
 
 def test_score_captions_computes_only_what_is_asked_for_in_the_order_of_the_names():
     scores = score(REFERENCES, HYPOTHESES, {"CIDEr", "Bleu_4"})
 
     assert list(scores.overall) == list(scores.per_example) == ["Bleu_4", "CIDEr"]
-    assert scores.meteor_statistics is None
-    assert score(REFERENCES, HYPOTHESES, ["ROUGE_L"]).bleu_statistics is None
+    assert "METEOR" not in scores.statistics
+    assert score(REFERENCES, HYPOTHESES, ["ROUGE_L"]).statistics == {}
 
 
 def test_score_captions_without_java_gives_the_others_and_the_reasons(fake_java):
     fake_java(None)
     scores = score_captions(REFERENCES, HYPOTHESES)
 
-    assert tuple(scores.overall) == METRIC_NAMES
+    assert tuple(scores.overall) == tuple(METRICS)
     assert {name for name, value in scores.overall.items() if value is None} == {"METEOR", "SPICE"}
     assert scores.unavailable.keys() == {"METEOR", "SPICE"}
     assert all("install a Java runtime" in reason for reason in scores.unavailable.values())
     assert scores.overall == score(REFERENCES, HYPOTHESES).overall | {"METEOR": None, "SPICE": None}
     assert scores.per_example.keys() == set(PYTHON_METRICS)
-    assert scores.meteor_statistics is None
+    assert "METEOR" not in scores.statistics
 
 
 def test_score_captions_meteor_of_the_corpus_comes_from_summed_statistics(fake_java):
@@ -183,7 +185,7 @@ def test_score_captions_interrupted_leaves_no_java_behind(hanging_java, all_ende
         process_ids.extend(hanging_java())
         raise exception
 
-    monkeypatch.setattr(coco, "rouge_l", interrupted)
+    monkeypatch.setattr("metrics.scores.rouge.ROUGE_L", Measurement("ROUGE_L", ("ROUGE_L",), at_once(interrupted)))
 
     with pytest.raises(exception):
         score(REFERENCES, HYPOTHESES, ["METEOR", "ROUGE_L"])
@@ -212,7 +214,7 @@ def test_caption_scores_subset_keeps_spice_and_takes_its_mean(monkeypatch):
     def running_spice(references, hypotheses):
         yield lambda: np.array([0.1, 0.2, 0.3, 0.6])
 
-    monkeypatch.setattr(coco, "running_spice", running_spice)
+    monkeypatch.setattr("metrics.scores.java_metrics.SPICE", Measurement("SPICE", ("SPICE",), running_spice))
     scores = score(REFERENCES, HYPOTHESES, ["SPICE"])
 
     assert scores.overall == {"SPICE": pytest.approx(0.3)}

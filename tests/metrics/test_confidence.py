@@ -20,8 +20,7 @@ def scored(values: dict[str, float], **others: object) -> SimpleNamespace:
     return SimpleNamespace(
         ids=tuple(values),
         per_example={"CIDEr": np.array(list(values.values())), **others},
-        bleu_statistics=None,
-        meteor_statistics=None,
+        statistics={},
     )
 
 
@@ -38,7 +37,7 @@ def means(values: np.ndarray) -> ImageSums:
     """One image for each value of one metric that is a mean."""
     images = [f"{number:05}" for number in range(len(values))]
     per_example = {"CIDEr": np.asarray(values, dtype=float)}
-    return ImageSums.from_examples(images, per_example, bleu_statistics=None, meteor_statistics=None)
+    return ImageSums.from_examples(images, per_example)
 
 
 def bleus(hypotheses: list[str]) -> ImageSums:
@@ -47,7 +46,7 @@ def bleus(hypotheses: list[str]) -> ImageSums:
     statistics = bleu_statistics(references, hypotheses)
     per_example = {"Bleu_4": bleu_from_statistics(statistics)[:, 3]}
     images = [f"{number:05}" for number in range(len(hypotheses))]
-    return ImageSums.from_examples(images, per_example, bleu_statistics=statistics, meteor_statistics=None)
+    return ImageSums.from_examples(images, per_example, {"BLEU": statistics})
 
 
 def test_bootstrap_intervals_two_images_by_hand():
@@ -76,8 +75,7 @@ def test_bootstrap_intervals_equal_a_loop_over_resamples():
     scores = SimpleNamespace(
         ids=tuple(ids),
         per_example={"Bleu_2": np.zeros(20), "METEOR": np.zeros(20), "CIDEr": ciders},
-        bleu_statistics=statistics,
-        meteor_statistics=meteor,
+        statistics={"BLEU": statistics, "METEOR": meteor},
     )
 
     found = bootstrap_intervals(scores, images, resamples=50, seed=4)

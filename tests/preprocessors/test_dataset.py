@@ -43,7 +43,7 @@ def test_dataset_worker_that_outlives_an_epoch_sees_the_next_one(preprocessor, e
     preprocessor.tokenizer.encode_text(
         "a red sky the blushes love at dusk"
     )  # the stand-in numbers words as it meets them
-    loader = DataLoader(dataset, num_workers=1, persistent_workers=True, collate_fn=CaptionCollator(1, 0))
+    loader = DataLoader(dataset, num_workers=1, persistent_workers=True, collate_fn=CaptionCollator(1))
     for epoch in range(3):
         dataset.set_epoch(epoch)
         (batch,) = list(loader)
@@ -103,7 +103,7 @@ def test_dataset_masks_depend_on_seed_epoch_and_row_alone(example, word_tokenize
     by_row = [[forth[epoch, row] for epoch in range(8)] for row in range(4)]
     assert len({tuple(draws) for draws in by_row}) == 4
 
-    loader = DataLoader(dataset, batch_size=3, num_workers=2, collate_fn=CaptionCollator(1, 0))
+    loader = DataLoader(dataset, batch_size=3, num_workers=2, collate_fn=CaptionCollator(1))
     dataset.set_epoch(5)
     for batch in loader:
         for number, row in enumerate(batch["rows"].tolist()):

@@ -15,7 +15,6 @@ from reports.run.charts import (
     mistakes,
     training_charts,
 )
-from trainers.monitoring import LOSSES, SAMPLES
 
 THREE = {"styles": ["Sweet", "Old", "Wise"], "counts": [[9, 1, 0], [3, 1, 0], [0, 0, 0]]}
 
@@ -158,12 +157,20 @@ def test_training_charts_show_what_was_logged_and_nothing_else():
 
 
 def test_training_charts_draw_every_monitored_number():
-    numbers = [*LOSSES, *SAMPLES, "reward/cider_d", "reward_std/cider_d"]
+    numbers = ["cross_entropy", "masked_lm", "scst", "kl", "unlikelihood_repetition", "unlikelihood_leakage"]
+    numbers += ["reward", "reward_std", "flat_share", "caption_length", "unended_share", "distinct_2"]
+    numbers += ["reward/cider_d", "reward_std/cider_d", "a_loss_of_tomorrow"]
     charts = training_charts({name: [(1, float(place)), (2, 0.0)] for place, name in enumerate(numbers, start=1)})
 
     drawn = {curve["points"][0]["value"] for chart in charts for curve in chart["curves"]}
     # Deviations are bands. The self-critical loss has no chart: it hovers around zero whatever is learnt.
     assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {"reward_std", "reward_std/cider_d", "scst"}
+
+
+def test_training_charts_number_that_no_chart_knows_gets_one_of_its_own():
+    points = {"reward": [(1, 1.0)], "contrast": [(1, 2.0), (2, 1.0)], "other": [(1, 0.0)], "grad_norm": [(1, 1.0)]}
+    charts = training_charts(points, {"contrast": "Contrast of styles"})
+    assert [chart["title"] for chart in charts] == ["Reward", "Contrast of styles", "other"]
 
 
 def test_training_charts_repeat_no_cross_entropy_that_is_the_whole_loss():

@@ -1,0 +1,55 @@
+"""The caption metrics: one function and one entry each. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from metrics.scores.measurement import Measurement
+
+
+class Metric(NamedTuple):
+    """A number of ``overall`` and ``per_style`` in the results."""
+
+    label: str
+    """For people."""
+    source: str
+    """Where its :class:`metrics.scores.measurement.Measurement` is, which may give other metrics as well."""
+    top: float = 1.0
+    """End of its scale, which begins at 0."""
+    higher_is_better: bool = True
+    needs_java: bool = False
+    place: int | None = 100
+    """Order of the cards on top of a report; None for no card."""
+
+
+METRICS: Mapping[str, Metric] = {
+    "Bleu_1": Metric("BLEU-1", "metrics.scores.bleu:BLEU", place=6),
+    "Bleu_2": Metric("BLEU-2", "metrics.scores.bleu:BLEU", place=None),
+    "Bleu_3": Metric("BLEU-3", "metrics.scores.bleu:BLEU", place=None),
+    "Bleu_4": Metric("BLEU-4", "metrics.scores.bleu:BLEU", place=2),
+    "METEOR": Metric("METEOR", "metrics.scores.java_metrics:METEOR", needs_java=True, place=4),
+    "ROUGE_L": Metric("ROUGE-L", "metrics.scores.rouge:ROUGE_L", place=3),
+    "CIDEr": Metric("CIDEr", "metrics.scores.cider:CIDER", top=10.0, place=1),
+    "SPICE": Metric("SPICE", "metrics.scores.java_metrics:SPICE", needs_java=True, place=5),
+}
+"""By pycocoevalcap's key, in the order of its own tables."""
+
+
+def measurements_of(names: Collection[str]) -> list[Measurement]:
+    """The measurements that give these metrics, each once, in the order of the table."""
+    sources = dict.fromkeys(metric.source for name, metric in METRICS.items() if name in names)
+    return [resolve_name(source) for source in sources]
+
+
+def label_of(name: str) -> str:
+    """What people call a metric; the name itself of one that is in no table, such as an old results file's."""
+    return METRICS[name].label if name in METRICS else name
+
+
+def headlines() -> list[str]:
+    """The metrics that a report shows on top, in order."""
+    placed = {name: metric.place for name, metric in METRICS.items() if metric.place is not None}
+    return sorted(placed, key=placed.__getitem__)

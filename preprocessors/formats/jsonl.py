@@ -1,0 +1,24 @@
+"""JSON Lines of one's own: a picture, a style and its captions in each line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from preprocessors.formats.rows import AnnotationRow, Format, captions_of, json_lines, json_objects, text_of
+
+
+def jsonl_rows(path: Path) -> Iterator[AnnotationRow]:
+    """Rows of a JSONL file of ``{"image", "style", "captions": [...] or "..."}``.
+
+    Raises:
+        ValueError: If a line is not JSON, or lacks its picture, style or captions.
+    """
+    for row, record, where in json_objects(json_lines(path), path):
+        captions = {text_of(record, "style", where): captions_of(record, "captions", where)}
+        yield AnnotationRow(str(path), row, text_of(record, "image", where), captions)
+
+
+FORMAT = Format(
+    lambda source: jsonl_rows(source.path), "{split}.jsonl", "jsonl", settings=frozenset({"train", "val", "test"})
+)
