@@ -26,14 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code of ``utils.exit_codes``; a fault of the input is told in one message on standard error.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = open_command(given.pop(0) if given and given[0] in COMMANDS else DEFAULT)
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage=f"finetune.py [{' | '.join(COMMANDS)}] [options]",
-    )
-    command.add_options(parser)
-    options = parser.parse_args(given)
+    name = given.pop(0) if given and given[0] in COMMANDS else DEFAULT
+    command, options = open_command(name), make_parser(name).parse_args(given)
     try:
         with stopping_as_on_ctrl_c():
             return command.run(options)
@@ -44,6 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted{command.INTERRUPTED}", file=sys.stderr)
         return exit_codes.INTERRUPTED
+
+
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """Options of one command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"finetune.py [{' | '.join(COMMANDS)}] [options]",
+    )
+    open_command(command).add_options(parser)
+    return parser
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from configuration.types import (
     one_of,
 )
 from metrics.table import METRICS
-from preprocessors.formats.table import FORMATS, HASH_SPLIT, formats_with, formats_with_own_split, split_names
+from preprocessors.formats.table import FORMATS, HASH_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
@@ -38,6 +38,15 @@ def _only_with(name: str) -> Relation:
         (name, "format"),
         lambda group: getattr(group, name) is None or name in FORMATS[group.format].settings,
         f"only used with data.format {' or '.join(formats_with(name))}; remove it",
+    )
+
+
+def _divides(split: str, formats: list[str]) -> Relation:
+    return Relation(
+        ("split", "format"),
+        lambda group: group.split != split or FORMATS[group.format].own_split == split,
+        f"{split} divides data.format {' or '.join(formats)} only; use hash, which divides any single file by picture "
+        "name",
     )
 
 
@@ -81,7 +90,7 @@ class DataConfig(Group):
     """Name of the validation file inside ``annotations``."""
     test: Name | None = None
     """Name of the test file inside ``annotations``."""
-    split: Annotated[str, one_of(split_names(), "split")] | None = None
+    split: Annotated[str, one_of([*own_splits(), HASH_SPLIT], "split")] | None = None
     """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere."""
     styles: Names | None = None
     """Train on these styles only; None = all."""
@@ -94,12 +103,7 @@ class DataConfig(Group):
         _needed("annotations"),
         _needed("images"),
         *(_only_with(name) for name in ("train", "val", "test")),
-        Relation(
-            ("split", "format"),
-            lambda group: group.split in (None, HASH_SPLIT, FORMATS[group.format].own_split),
-            f"{{split}} divides data.format {' or '.join(formats_with_own_split())} only; use hash, which divides any "
-            "single file by picture name",
-        ),
+        *(_divides(split, formats) for split, formats in own_splits().items()),
         _only_with("num_images"),
     )
 

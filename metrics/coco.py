@@ -76,12 +76,12 @@ class CaptionScores:
         references = tuple(self.references[row] for row in rows)
         hypotheses = tuple(self.hypotheses[row] for row in rows)
         _check_references(ids, references)
-        measured = {name: values[rows] for name, values in self.measured.items()}
-        for measurement in self._available():
-            if measurement.depends_on_corpus:
-                with measurement.run(references, hypotheses) as wait:
-                    measured[measurement.name] = wait()
-        return CaptionScores(tuple(ids), references, hypotheses, self.metrics, measured, self.unavailable)
+        kept = {m.name: self.measured[m.name][rows] for m in self._available() if not m.depends_on_corpus}
+        others = {name for m in self._available() if m.depends_on_corpus for name in m.metrics}
+        anew, unavailable = _measure([name for name in self.metrics if name in others], references, hypotheses)
+        return CaptionScores(
+            tuple(ids), references, hypotheses, self.metrics, kept | anew, self.unavailable | unavailable
+        )
 
 
 def score_captions(
@@ -132,21 +132,21 @@ def _measure(
     with ExitStack() as running:
         waiting: list[tuple[Measurement, Wait]] = []
         for measurement in measurements_of(names):
-            with _noting(measurement, unavailable):
+            with _noting(measurement, names, unavailable):
                 waiting.append((measurement, running.enter_context(measurement.run(references, hypotheses))))
         # Other programs work meanwhile.
         for measurement, wait in sorted(waiting, key=lambda pair: pair[0].runs_beside):
-            with _noting(measurement, unavailable):
+            with _noting(measurement, names, unavailable):
                 measured[measurement.name] = wait()
     return measured, unavailable
 
 
 @contextmanager
-def _noting(measurement: Measurement, unavailable: dict[str, str]) -> Iterator[None]:
+def _noting(measurement: Measurement, names: Collection[str], unavailable: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except MetricUnavailable as error:
-        unavailable |= dict.fromkeys(measurement.metrics, str(error))
+        unavailable |= {name: str(error) for name in measurement.metrics if name in names}
 
 
 def _single_spaced(text: str) -> str:

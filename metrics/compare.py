@@ -227,9 +227,10 @@ def sum_images(file: ScoredFile, names: Sequence[str]) -> ImageSums:
 
 def format_table(tests: Mapping[str, PairedTest]) -> str:
     """The outcome for people, one line for each metric."""
-    lines = [f"{'':8} {'A':>8} {'B':>8} {'B - A':>8}   {'95% interval':^18} {'p':>7}"]
+    width = max([8, *map(len, tests)])
+    lines = [f"{'':{width}} {'A':>8} {'B':>8} {'B - A':>8}   {'95% interval':^18} {'p':>7}"]
     lines += [
-        f"{name:8} {a:8.4f} {b:8.4f} {difference:+8.4f}   [{low:+.4f}, {high:+.4f}] {p:7.4f}"
+        f"{name:{width}} {a:8.4f} {b:8.4f} {difference:+8.4f}   [{low:+.4f}, {high:+.4f}] {p:7.4f}"
         for name, (a, b, difference, low, high, p) in tests.items()
     ]
     return "\n".join(lines) + "\n"

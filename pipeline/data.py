@@ -27,12 +27,11 @@ def prepare_data(config: RunConfig) -> None:
 
 def annotations_of(data: DataConfig) -> Path:
     """Where the annotations lie: where the configuration says, or where the format puts those that it makes."""
+    if data.annotations is not None:
+        return data.annotations
     generator = FORMATS[data.format].generator
-    if data.annotations is None and generator is not None:
-        return generator.folder(data.num_images)
-    if data.annotations is None:
-        raise ValueError(f"data.annotations: required with data.format={data.format}")
-    return data.annotations
+    assert generator is not None  # with every other format the configuration requires data.annotations
+    return generator.folder(data.num_images)
 
 
 def read_split(

@@ -17,9 +17,10 @@ from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from reports.run.page import ReportRow, write_report
 from runs.folder import Run
+from runs.metrics_log import read_curves
 from trainers.losses.table import LOSS_TERMS
 from utils.environment import describe_environment
-from utils.io import read_jsonl, write_json
+from utils.io import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -132,20 +133,3 @@ def write_run_report(
         training_labels={name: term.label for name, term in LOSS_TERMS.items()},
     )
     logger.info("report: %s", path)
-
-
-def read_curves(metrics_file: Path) -> dict[str, list[tuple[int, float]]]:
-    """Points (step, value) of a run by the names of ``metrics.jsonl``, such as ``train/loss``.
-
-    A resumed run writes some steps twice; the newest row counts. Values that were no number, and what follows a line
-    that a killed run left unfinished, are not drawn: a report must not fail over them.
-    """
-    curves: dict[str, dict[int, float]] = {}
-    try:
-        for _, row in read_jsonl(metrics_file) if metrics_file.is_file() else ():
-            for name, value in row.items():
-                if "/" in name and value is not None:
-                    curves.setdefault(name, {})[row["global_step"]] = value
-    except ValueError as error:
-        logger.warning("curves are cut short: %s", error)
-    return {name: sorted(points.items()) for name, points in curves.items()}

@@ -20,7 +20,8 @@ from pipeline.processes import rank
 from pipeline.record import describe_data, enter_run, keep_document_frequency
 from pipeline.training import build_trainer, training_arguments
 from runs.checkpoints import last_checkpoint, read_training_state
-from runs.folder import Run, has_reached
+from runs.folder import Run
+from runs.metrics_log import has_reached
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)

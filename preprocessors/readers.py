@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
-from preprocessors.formats.rows import AnnotationRow, Format, Source, require_file
+from preprocessors.formats.rows import AnnotationRow, Place, Source
 from preprocessors.formats.table import FORMATS, HASH_SPLIT
 from preprocessors.text.styles import fold_name
 
@@ -87,10 +87,9 @@ def read_examples(
         FileNotFoundError: If an annotation file, the folder of pictures, or (with ``error``) a picture is missing.
         ValueError: If a row is unreadable, a style of ``styles`` does not occur, or nothing is left to read.
     """
-    form = FORMATS[format]
-    place = _find_source(format, Path(annotations), split_name, (files or {}).get(split_name), split)
-    source = place._replace(image_suffix=image_suffix)
-    in_split = list(_rows_of_split(form.open_rows(source), source, split_name))
+    place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
+    source = _find_source(format, place, image_suffix)
+    in_split = list(_rows_of_split(FORMATS[format].open_rows(source), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
     rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)
     if on_bad_image != "ignore":
@@ -104,34 +103,17 @@ def read_examples(
     return ReadResult(examples, dropped, source.split_id)
 
 
-def _find_source(name: str, annotations: Path, split_name: SplitName, file: str | None, split: str | None) -> Source:
+def _find_source(name: str, place: Place, image_suffix: str) -> Source:
     form = FORMATS[name]
-    if form.own_split is not None:
-        path = annotations / form.file if form.file and annotations.is_dir() else annotations
-        if form.file:
-            require_file(path, form.remedy)
-        return Source(path, split or form.own_split, _split_id(form, split or form.own_split), "")
-    if split not in (None, HASH_SPLIT):
+    split = place.split or form.own_split
+    if split not in (None, HASH_SPLIT, form.own_split):
         raise ValueError(
             f"data.split={split}: data.format={name} has no {split.capitalize()} split. "
             f"Use data.split={HASH_SPLIT} or none."
         )
-    if annotations.is_file():
-        if split is None:
-            raise ValueError(
-                f"{annotations}: one file for every split. Set data.split=hash to divide it, or make data.annotations "
-                f"the folder and name the files with data.train, data.val and data.test."
-            )
-        return Source(annotations, split, _split_id(form, split), "")
-    if split is not None:
-        raise ValueError(f"{annotations}: data.split=hash divides one file, so data.annotations must be a file.")
-    path = annotations / (file or form.file.format(split=split_name))
-    require_file(path, f"Check data.annotations, or name the file with data.{split_name}.")
-    return Source(path, None, f"{form.data_set}/{path.name}", "")
-
-
-def _split_id(form: Format, split: str) -> str:
-    return f"{form.data_set}/{'hash-sha256-80-10-10' if split == HASH_SPLIT else split}"
+    path = form.find(place._replace(split=split))
+    division = {None: path.name, HASH_SPLIT: "hash-sha256-80-10-10"}.get(split, split)
+    return Source(path, split, f"{form.data_set}/{division}", image_suffix)
 
 
 def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: SplitName) -> Iterator[AnnotationRow]:

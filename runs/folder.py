@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-EPOCH_DIGITS = 4
-"""Decimals of the epochs in ``metrics.jsonl``."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -69,8 +66,3 @@ class Run:
         """Optimizer step and folder of each checkpoint, complete or not, newest first."""
         named = [(path.name.removeprefix("checkpoint-"), path) for path in self.checkpoints.glob("checkpoint-*")]
         return sorted(((int(step), path) for step, path in named if step.isdigit()), reverse=True)
-
-
-def has_reached(epoch: float, wanted: float) -> bool:
-    """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs, up to the four decimals that are logged."""
-    return epoch >= wanted - 10.0**-EPOCH_DIGITS

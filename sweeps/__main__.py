@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps import commands
+from sweeps.engines.table import ENGINES
+from utils import exit_codes
 from utils.logging import setup_logging
 from utils.signals import stopping_as_on_ctrl_c
 
@@ -37,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(options.command(options))
     except BrokenPipeError:  # as in `--dry-run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return exit_codes.FINISHED
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_codes.BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return 130
+        return exit_codes.INTERRUPTED
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -60,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     report.set_defaults(command=commands.report_command)
     task = subparsers.add_parser("task", help="what the job arrays of --engine slurm run")
     task.add_argument("folder", type=Path, metavar="SWEEP", help="folder of the sweep")
-    task.add_argument("--part", type=int, required=True, help="stretch of the sweep, from 1")
+    task.add_argument("--stretch", "--part", type=int, required=True, help="stretch of the sweep, from 1")
     task.add_argument("--index", type=int, required=True, help="place of the trial in it, from 0")
     task.add_argument("--slot", required=True, help="where it runs, one of GPU_IDS")
     task.set_defaults(command=commands.task_command)
@@ -78,13 +80,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every trial, e.g. train.epochs=2"
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
-    parser.add_argument(
-        "--engine", choices=("local", "ray", "slurm"), default="local", help="this machine, or a cluster"
-    )
-    parser.add_argument("--address", help="of the Ray cluster; RAY_ADDRESS, or the one running here, if not given")
-    parser.add_argument(
-        "--sbatch", default="", metavar="OPTIONS", help='more options of sbatch, e.g. "--partition=gpu --time=12:00:00"'
-    )
+    default, *_ = ENGINES
+    parser.add_argument("--engine", choices=tuple(ENGINES), default=default, help="this machine, or a cluster")
+    for entry in ENGINES.values():
+        if entry.option:
+            parser.add_argument(f"--{entry.option}", default="", metavar=entry.metavar, help=entry.help)
     parser.set_defaults(command=commands.run_command)
 
 

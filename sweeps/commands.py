@@ -8,20 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.board import Board
-from sweeps.engines.local import LocalEngine
-from sweeps.engines.ray_cluster import check_ray
-from sweeps.engines.slurm import check_not_queued, check_slurm, run_task, submit
-from sweeps.engines.slurm_scripts import describe_submission
+from sweeps.engines.table import ENGINES, check_not_held, open_engine
 from sweeps.evaluate import evaluate_runs, find_runs
-from sweeps.folder import SweepFolder, check_enterable, enter_sweep, locked, read_plan
-from sweeps.halving import rungs_of
-from sweeps.jobs import Engine, finetune_command, in_shell, job_of
-from sweeps.leaderboard import check_ranked, make_leaderboard, write_leaderboard
-from sweeps.plan import Plan, check_files, load_plan
 from sweeps.promote import promote
-from sweeps.scheduler import run_sweep, stretch_of
-from sweeps.slots import Slot, check_gpus, parse_slots, slot_environment
+from sweeps.standings.board import Board
+from sweeps.standings.leaderboard import check_ranked, make_leaderboard, write_leaderboard
+from sweeps.trials.folder import SweepFolder, check_enterable, enter_sweep, locked, read_plan
+from sweeps.trials.halving import stretches_of
+from sweeps.trials.jobs import finetune_command, in_shell, job_of
+from sweeps.trials.plan import Plan, check_files, load_plan
+from sweeps.trials.scheduler import run_sweep, stretch_of
+from sweeps.trials.slots import Slot, check_gpus, parse_slots, slot_environment
+from utils import exit_codes
 from utils.io import encode_json, parse_value
 from utils.logging import setup_logging
 
@@ -30,66 +28,65 @@ logger = logging.getLogger(__name__)
 
 def run_command(options: argparse.Namespace) -> int:
     """Run a sweep, or go on with it."""
-    for option, engine in (("address", "ray"), ("sbatch", "slurm")):
-        if getattr(options, option) and options.engine != engine:
-            raise ValueError(f"--{option}: is for --engine {engine}; add that, or remove this")
+    for name, entry in ENGINES.items():
+        if entry.option and getattr(options, entry.option) and options.engine != name:
+            raise ValueError(f"--{entry.option}: is for --engine {name}; add that, or remove this")
+    engine, option = open_engine(options.engine), _own_option(options)
     slots = parse_slots(options.slots)
     plan = load_plan(options.conf, _settings(options.set), options.checkpoint)
     folder = SweepFolder(options.work_dir or Path("work_dir") / options.conf.stem)
     check_enterable(folder, plan, len(slots[0].devices))
+    if options.dry_run and engine.describe is not None:
+        print(engine.describe(folder, plan, slots, option))
+        return exit_codes.FINISHED
     if options.dry_run:
-        print_commands(options, folder, plan, slots)
-        return 0
+        print_commands(folder, plan, slots)
+        return exit_codes.FINISHED
     check_files(plan)
-    if options.engine == "local":
-        check_gpus(slots)
-    elif options.engine == "slurm":
-        check_slurm()
-    else:
-        check_ray(options.address)
+    engine.check(slots, option)
     with locked(folder):
-        if options.engine == "slurm":
-            print_json(submit(folder, plan, slots, options.sbatch))
-            return 0
+        if engine.submit is not None:
+            print_json(engine.submit(folder, plan, slots, option))
+            return exit_codes.FINISHED
         return run_here(options, folder, plan, slots)
 
 
 def run_here(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> int:
     """Run a sweep on an engine that this process waits for."""
-    check_not_queued(folder)
+    check_not_held(folder)
     enter_sweep(folder, plan, len(slots[0].devices))
     setup_logging(folder.root / "log.txt")
     board = Board(folder, plan)
-    engine = make_engine(options, slots, plan, board)
+    make = open_engine(options.engine).make
+    assert make is not None, "an engine is waited for, or sweeps are handed over to it"
+    engine = make(slots, plan.file.retries, board, _own_option(options))
     try:
         with board.shown():
             failures = run_sweep(folder, plan, engine, board.enter)
     finally:
         ranking = rank(folder, plan)
     print_ranking(folder, ranking)
-    return 1 if failures else 0
+    return exit_codes.FAULT if failures else exit_codes.FINISHED
 
 
-def make_engine(options: argparse.Namespace, slots: Sequence[Slot], plan: Plan, board: Board) -> Engine:
-    """The engine that was asked for."""
-    if options.engine == "local":
-        return LocalEngine(slots, plan.file.retries, board)
-    from sweeps.engines.ray_engine import RayEngine
-
-    return RayEngine(slots, plan.file.retries, board, options.address)
+def _own_option(options: argparse.Namespace) -> str:
+    name = ENGINES[options.engine].option
+    return (getattr(options, name) or "") if name else ""
 
 
 def report_command(options: argparse.Namespace) -> int:
     """Write the results of a sweep again."""
     folder = SweepFolder(options.folder)
     print_ranking(folder, rank(folder, read_plan(folder)))
-    return 0
+    return exit_codes.FINISHED
 
 
 def task_command(options: argparse.Namespace) -> int:
     """Run one task of a job array."""
+    from sweeps.engines.slurm import run_task
+
     (slot,) = parse_slots(options.slot)
-    return run_task(SweepFolder(options.folder), options.part, options.index, slot)
+    return run_task(SweepFolder(options.folder), options.stretch, options.index, slot)
 
 
 def promote_command(options: argparse.Namespace) -> int:
@@ -97,10 +94,10 @@ def promote_command(options: argparse.Namespace) -> int:
     folder = SweepFolder(options.folder)
     plan = read_plan(folder)
     with locked(folder):
-        check_not_queued(folder)
+        check_not_held(folder)
         to = options.to or folder.root / "best"
         print_json(promote(folder, plan, to, trial=options.trial, delete_losers=options.delete_losers))
-    return 0
+    return exit_codes.FINISHED
 
 
 def eval_command(options: argparse.Namespace) -> int:
@@ -140,18 +137,15 @@ def print_ranking(folder: SweepFolder, ranking: dict[str, Any]) -> None:
     )
 
 
-def print_commands(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> None:
-    """Print what the first part of a sweep would start, one command a line, and say what comes after it."""
-    if options.engine == "slurm":
-        print(describe_submission(folder, plan, slots, options.sbatch))
-        return
+def print_commands(folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> None:
+    """Print what the first stretch of a sweep would start, one command a line, and say what comes after it."""
     stretch = stretch_of(folder, plan, 0)
     for number, trial in enumerate(stretch.trials):
         slot = slots[number % len(slots)]
-        command = finetune_command(job_of(folder, plan, trial, stretch.rung), len(slot.devices))
+        command = finetune_command(job_of(folder, plan, trial, stretch.epochs), len(slot.devices))
         print(in_shell(command, slot_environment(slot, slots)))
-    for rung in rungs_of(plan)[1:]:
-        logger.info("then the best %d of them %s", rung.points, rung.goal)
+    for later in stretches_of(plan)[1:]:
+        logger.info("then the best %d of them %s", later.points, later.goal)
     try:
         check_gpus(slots)
     except ValueError as error:

@@ -10,10 +10,10 @@ from typing import Any
 from configuration.loading import load_config
 from runs.folder import Run
 from sweeps.engines.local import LocalEngine
-from sweeps.folder import SweepFolder, read_plan
-from sweeps.jobs import Job, Outcome
-from sweeps.progress import has_weights, read_results
-from sweeps.slots import Slot
+from sweeps.trials.folder import SweepFolder, read_plan
+from sweeps.trials.jobs import Job, Outcome
+from sweeps.trials.progress import has_weights, read_results
+from sweeps.trials.slots import Slot
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from runs.folder import Run
-from sweeps.folder import SweepFolder, check_open
-from sweeps.leaderboard import best_trial, check_ranked, make_leaderboard
-from sweeps.plan import Plan, Trial
-from sweeps.progress import get_number, has_weights, read_results
+from sweeps.standings.leaderboard import best_trial, check_ranked, make_leaderboard
+from sweeps.trials.folder import SweepFolder, check_open
+from sweeps.trials.plan import Plan, Trial
+from sweeps.trials.progress import get_number, has_weights, read_results
 from utils.environment import REPOSITORY, describe_environment
 from utils.io import hash_file, read_json, write_json
 

@@ -14,6 +14,7 @@ import pytest
 from commands.table import COMMANDS
 from metrics.table import METRICS
 from models import CAPTIONERS
+from sweeps.engines.table import ENGINES
 from trainers.rewards.table import REWARD_TERMS
 from utils.environment import PACKAGES
 
@@ -47,6 +48,9 @@ ROOMS: dict[str, set[str]] = {
     "trainers.rewards": set(),
     "reports.run": {"reports.templating", "reports.ticks"},
     "reports.sweep": {"reports.templating", "reports.ticks"},
+    "sweeps.trials": set(),
+    "sweeps.standings": {"sweeps.trials"},
+    "sweeps.engines": {"sweeps.trials", "sweeps.standings"},
 }
 """What an inner room may import of its own package: other rooms, or single files on top of it."""
 PROGRAMS = {"finetune", "scripts", "benchmarks", "tests", "conftest"}
@@ -162,7 +166,8 @@ def test_only_the_table_of_captioners_leads_into_one():
 
 
 @pytest.mark.parametrize(
-    "place", [*CAPTIONERS.values(), *REWARD_TERMS.values(), *(metric.source for metric in METRICS.values())]
+    "place",
+    [*CAPTIONERS.values(), *REWARD_TERMS.values(), *(entry.source for entry in (*METRICS.values(), *ENGINES.values()))],
 )
 def test_what_a_table_names_is_there(place: str):
     assert resolve_name(place) is not None
@@ -178,7 +183,10 @@ def test_command_has_what_a_command_needs(module: str):
 
 @pytest.mark.parametrize(
     "module",
-    ["configuration.loading", "metrics.table", "models", "preprocessors.formats.table", "runs.record", "sweeps.plan"],
+    [
+        *("configuration.loading", "metrics.table", "models", "preprocessors.formats.table"),
+        *("runs.checkpoints", "runs.metrics_log", "runs.record", "sweeps.trials.plan"),
+    ],
 )
 def test_light_module_loads_no_heavy_library(module: str):
     program = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"

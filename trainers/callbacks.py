@@ -10,8 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from runs.folder import EPOCH_DIGITS, has_reached
-from utils.io import append_jsonl
+from runs.metrics_log import append_metrics, has_reached
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +55,8 @@ class RunRecorder(TrainerCallback):
         metrics = to_metrics(logs or {})
         if not metrics or not state.is_world_process_zero:
             return
-        epoch = round(state.epoch or 0.0, EPOCH_DIGITS)
-        append_jsonl(self.metrics_file, {"global_step": state.global_step, "epoch": epoch} | metrics)
+        epoch = state.epoch or 0.0
+        append_metrics(self.metrics_file, state.global_step, epoch, metrics)
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
         logger.info("step %d/%d, epoch %.2f: %s", state.global_step, state.max_steps, epoch, numbers)
 

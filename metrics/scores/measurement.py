@@ -39,6 +39,11 @@ class Measurement:
     depends_on_corpus: bool = False
     runs_beside: bool = False
 
+    def __post_init__(self) -> None:
+        # Statistics taken for a metric would be averaged without a word.
+        assert (self.num_statistics > 0) == (self.from_statistics is not None), f"{self.name}: give both or neither"
+        assert self.num_statistics or len(self.metrics) == 1, f"{self.name}: several metrics come from statistics only"
+
     @property
     def statistics_key(self) -> str:
         """Under what its statistics stand in ``per_image`` of results files."""

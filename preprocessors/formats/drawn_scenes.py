@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from filelock import FileLock
-
 from preprocessors.formats.jsonl import jsonl_rows
-from preprocessors.formats.rows import Format, Generator
+from preprocessors.formats.rows import Format, Generator, file_per_split
 
 FOLDER = Path("work_dir/drawn_scenes")
 
@@ -19,6 +17,9 @@ def scenes_folder(num_images: int | None) -> Path:
 
 def draw_scenes(folder: Path, num_images: int | None) -> None:
     """Draw the scenes, unless they are there already; of several processes one draws and the others wait."""
+    # The table of formats is imported by every command; neither of these is light.
+    from filelock import FileLock
+
     from preprocessors.pictures.drawn_scenes import write_drawn_scenes
 
     count = {} if num_images is None else {"num_train": num_images}
@@ -28,9 +29,9 @@ def draw_scenes(folder: Path, num_images: int | None) -> None:
 
 
 FORMAT = Format(
-    lambda source: jsonl_rows(source.path),
-    "{split}.jsonl",
-    "jsonl",
+    open_rows=lambda source: jsonl_rows(source.path),
+    find=file_per_split("{split}.jsonl"),
+    data_set="jsonl",
     settings=frozenset({"num_images"}),
     generator=Generator(scenes_folder, draw_scenes),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocessors.formats.rows import REMEDY, AnnotationRow, Format, captions_of, json_list, text_of
+from preprocessors.formats.rows import REMEDY, AnnotationRow, Format, captions_of, json_list, one_file, text_of
 
 FLICKR8K_SPLITS = {"train": "train", "dev": "val", "test": "test"}
 JOINED_FILE = "captions.json"
@@ -31,9 +31,8 @@ def flickrstyle_rows(path: Path) -> Iterator[AnnotationRow]:
 
 
 FORMAT = Format(
-    lambda source: flickrstyle_rows(source.path),
-    JOINED_FILE,
-    "flickrstyle",
+    open_rows=lambda source: flickrstyle_rows(source.path),
+    find=one_file(JOINED_FILE, f"data.annotations must be the joined file or a folder with {JOINED_FILE}."),
+    data_set="flickrstyle",
     own_split="flickr8k",
-    remedy=f"data.annotations must be the joined file or a folder with {JOINED_FILE}.",
 )

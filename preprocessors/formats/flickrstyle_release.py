@@ -88,8 +88,8 @@ def _read_flickr8k_splits(folder: Path) -> dict[str, str]:
 
 
 FORMAT = Format(
-    lambda source: flickrstyle_release_rows(source.path, with_splits=source.split == "flickr8k"),
-    "",
-    "flickrstyle",
+    open_rows=lambda source: flickrstyle_release_rows(source.path, with_splits=source.split == "flickr8k"),
+    find=lambda place: place.annotations,
+    data_set="flickrstyle",
     own_split="flickr8k",
 )

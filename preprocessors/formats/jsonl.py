@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocessors.formats.rows import AnnotationRow, Format, captions_of, json_lines, json_objects, text_of
+from preprocessors.formats.rows import (
+    SPLIT_FILES,
+    AnnotationRow,
+    Format,
+    captions_of,
+    file_per_split,
+    json_lines,
+    json_objects,
+    text_of,
+)
 
 
 def jsonl_rows(path: Path) -> Iterator[AnnotationRow]:
@@ -20,5 +29,8 @@ def jsonl_rows(path: Path) -> Iterator[AnnotationRow]:
 
 
 FORMAT = Format(
-    lambda source: jsonl_rows(source.path), "{split}.jsonl", "jsonl", settings=frozenset({"train", "val", "test"})
+    open_rows=lambda source: jsonl_rows(source.path),
+    find=file_per_split("{split}.jsonl"),
+    data_set="jsonl",
+    settings=SPLIT_FILES,
 )

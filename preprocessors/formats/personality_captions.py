@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocessors.formats.rows import REMEDY, AnnotationRow, Format, json_list, string_of, text_of
+from preprocessors.formats.rows import (
+    REMEDY,
+    SPLIT_FILES,
+    AnnotationRow,
+    Format,
+    file_per_split,
+    json_list,
+    string_of,
+    text_of,
+)
 
 TIMEOUT_COMMENT = "[TIMEOUT]"  # what the annotation tool stored when a worker did not answer in time
 
@@ -44,8 +53,8 @@ def _unusable(comment: str) -> str:
 
 
 FORMAT = Format(
-    lambda source: personality_rows(source.path, source.image_suffix),
-    "{split}.json",
-    "personality_captions",
-    settings=frozenset({"train", "val", "test"}),
+    open_rows=lambda source: personality_rows(source.path, source.image_suffix),
+    find=file_per_split("{split}.json"),
+    data_set="personality_captions",
+    settings=SPLIT_FILES,
 )

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from utils.io import read_json, read_jsonl
 
 REMEDY = "Correct or remove the row."
+SPLIT_FILES = frozenset({"train", "val", "test"})
+"""Settings that name the file of a split, for :attr:`Format.settings`."""
 
 
 class AnnotationRow(NamedTuple):
@@ -31,6 +33,19 @@ class AnnotationRow(NamedTuple):
     def where(self) -> str:
         """File and row, as error messages begin."""
         return f"{self.source}, row {self.row}"
+
+
+class Place(NamedTuple):
+    """Where the rows of a split are looked for."""
+
+    annotations: Path
+    """Folder of the annotation files, or one file that holds every split."""
+    split_name: str
+    """``train``, ``val`` or ``test``."""
+    file: str | None
+    """Name of the split's file inside ``annotations``; None = the format's own name."""
+    split: str | None
+    """As in :class:`Source`."""
 
 
 class Source(NamedTuple):
@@ -61,21 +76,18 @@ class Format:
 
     Attributes:
         open_rows: The rows of a source, of all its splits.
-        file: Name inside the folder ``data.annotations``; ``{split}`` stands for the name of the split where each has a
-            file of its own. "" if the folder as a whole is read.
+        find: The path of a source, mostly :func:`file_per_split` or :func:`one_file`; raises if nothing is there.
         data_set: Name of the data set in the names of splits.
         own_split: Name of the split that rows carry, which is then the default; None if they carry none.
         settings: Settings of the data group that this format uses and others do not.
-        remedy: What to do where the file is not there.
         generator: Makes the data set; None if people bring it.
     """
 
     open_rows: Callable[[Source], Iterator[AnnotationRow]]
-    file: str
+    find: Callable[[Place], Path]
     data_set: str
     own_split: str | None = None
     settings: frozenset[str] = frozenset()
-    remedy: str = ""
     generator: Generator | None = None
 
 
@@ -88,6 +100,45 @@ def require_file(path: Path, remedy: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: annotation file not found. {remedy}")
     return path
+
+
+def file_per_split(pattern: str) -> Callable[[Place], Path]:
+    """Finds the file of a split in the folder of annotations, or the one file that ``hash`` divides.
+
+    Args:
+        pattern: The format's own name of the file; ``{split}`` stands for ``train``, ``val`` or ``test``.
+    """
+
+    def find(place: Place) -> Path:
+        annotations = place.annotations
+        if annotations.is_file():
+            if place.split is None:
+                raise ValueError(
+                    f"{annotations}: one file for every split. Set data.split=hash to divide it, or make "
+                    f"data.annotations the folder and name the files with data.train, data.val and data.test."
+                )
+            return annotations
+        if place.split is not None:
+            raise ValueError(f"{annotations}: data.split=hash divides one file, so data.annotations must be a file.")
+        path = annotations / (place.file or pattern.format(split=place.split_name))
+        return require_file(path, f"Check data.annotations, or name the file with data.{place.split_name}.")
+
+    return find
+
+
+def one_file(name: str, remedy: str) -> Callable[[Place], Path]:
+    """Finds the file that holds every split: ``data.annotations`` itself, or the file of this name in it.
+
+    Args:
+        name: The format's own name of the file.
+        remedy: What to do where it is not there.
+    """
+
+    def find(place: Place) -> Path:
+        annotations = place.annotations
+        return require_file(annotations / name if annotations.is_dir() else annotations, remedy)
+
+    return find
 
 
 def json_list(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:

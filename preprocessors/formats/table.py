@@ -24,12 +24,10 @@ def formats_with(setting: str) -> list[str]:
     return [name for name, form in FORMATS.items() if setting in form.settings]
 
 
-def formats_with_own_split() -> list[str]:
-    """Names of the formats whose rows carry a split."""
-    return [name for name, form in FORMATS.items() if form.own_split is not None]
-
-
-def split_names() -> list[str]:
-    """How files can be divided: the splits that rows carry, and by hash."""
-    own = dict.fromkeys(form.own_split for form in FORMATS.values() if form.own_split is not None)
-    return [*own, HASH_SPLIT]
+def own_splits() -> dict[str, list[str]]:
+    """Names of the splits that rows carry, each with the formats whose rows do."""
+    splits: dict[str, list[str]] = {}
+    for name, form in FORMATS.items():
+        if form.own_split is not None:
+            splits.setdefault(form.own_split, []).append(name)
+    return splits

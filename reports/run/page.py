@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from metrics.table import label_of
 from preprocessors.pictures.images import DECODE_ERRORS
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
 from reports.run.tables import (
@@ -109,7 +110,7 @@ def _by_reason(unavailable: Mapping[str, str]) -> dict[str, str]:
     """By reason, the names of the metrics that it concerns; of many names the first and how many more."""
     grouped: dict[str, list[str]] = {}
     for name, reason in unavailable.items():
-        grouped.setdefault(reason, []).append(name)
+        grouped.setdefault(reason, []).append(label_of(name))
     return {reason.rstrip("."): _first_names(names) for reason, names in grouped.items()}
 
 

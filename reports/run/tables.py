@@ -47,7 +47,7 @@ def headline_cards(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         if name == "CIDEr" and constant is not None:
             notes.append(f"constant caption {constant:.3f}")
         else:
-            notes.append(f"scale 0–{METRICS[name].top:g}")
+            notes.append(f"scale {_scale(name)}")
         cards.append({"label": label_of(name), "value": number(overall[name]), "notes": notes})
     if style.get("accuracy") is not None:
         notes = [
@@ -96,11 +96,23 @@ def style_table(results: Mapping[str, Any]) -> dict[str, Any]:
     *rows, total = [row | {"range": _range(row, top)} for row in rows]
     return {
         "names": [label_of(name) for name in names],
+        "scales": _scales(names),
         "rows": rows,
         "total": total,
         "has_constant": bool(baselines),
         "level": _level(results) if with_interval else "",
     }
+
+
+def _scale(name: str) -> str:
+    return f"0–{METRICS[name].top:g}" + ("" if METRICS[name].higher_is_better else " (lower is better)")
+
+
+def _scales(names: Sequence[str]) -> str:
+    """Where the scales of the table's columns end: CIDEr's, then by name those that are not like most."""
+    scales = {label_of(name): _scale(name) for name in names if name in METRICS}
+    special = [f"{label} {scale}" for label, scale in scales.items() if scale != "0–1"]
+    return ", ".join([f"CIDEr scale {_scale('CIDEr')}", *special, "the others 0–1"])
 
 
 def _range(row: Mapping[str, Any], top: float) -> dict[str, float | None] | None:

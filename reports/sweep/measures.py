@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from metrics.table import METRICS
 from reports.sweep.scales import Scale, is_number, linear_scale
 
 Row = Mapping[str, Any]
@@ -38,7 +39,7 @@ def metric_measure(board: Mapping[str, Any]) -> Measure:
     rows = [row for row in board["configurations"] if is_number(row["metric"])]
     return Measure(
         metric_name(board),
-        lower_is_better=False,
+        lower_is_better=not higher_is_better(str(board["metric"])),
         values={row["point"]: row["metric"] for row in rows},
         intervals={
             row["point"]: (row["interval"][0], row["interval"][1])
@@ -63,6 +64,12 @@ def comparison_measure(board: Mapping[str, Any], number: int) -> Measure:
 def common_measure(board: Mapping[str, Any]) -> Measure:
     """The number that all configurations have: the first comparison's, or the metric where none is stopped early."""
     return comparison_measure(board, 0) if board["comparisons"] else metric_measure(board)
+
+
+def higher_is_better(place: str) -> bool:
+    """Whether more is better of the number at a dotted place of the results, such as ``overall.CIDEr``."""
+    group, _, name = place.partition(".")
+    return group not in ("overall", "per_style") or name not in METRICS or METRICS[name].higher_is_better
 
 
 def metric_name(board: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ def write_page(path: Path, board: Mapping[str, Any], *, title: str) -> None:
     Args:
         path: The HTML file; replaced only once the new one is complete. Run folders below its own are named from
             there, and those with a report link to it.
-        board: What ``sweeps.leaderboard.make_leaderboard`` returned.
+        board: What ``sweeps.standings.leaderboard.make_leaderboard`` returned.
         title: Headline, for example the name of the sweep's folder.
     """
     templates = open_templates(Path(__file__).parent.parent / "templates")

@@ -1,1 +1,1 @@
-"""Where the jobs of a sweep run: one file an engine. Imported by the commands of sweeps."""
+"""Where the jobs of a sweep run: one file an engine, one table of them. Imports trials and standings."""

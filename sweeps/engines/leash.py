@@ -1,6 +1,6 @@
 """Runs a command that must not outlive the process that asked for it.
 
-    python sweeps/leash.py LOCK LOG COMMAND...
+    python sweeps/engines/leash.py LOCK LOG COMMAND...
 
 Standard input is the leash: when its other end is closed, by wish or because that process died in whatever way, the
 command and everything that it has started is ended: asked with SIGTERM, so that it can clean up, and killed after
@@ -32,8 +32,8 @@ GRACE_SECONDS = 20.0
 """Between SIGTERM and SIGKILL."""
 LOCK_SECONDS = 60.0
 """Wait for an earlier start that is being ended."""
-LOCKED = 75
-"""Exit code if that did not end; EX_TEMPFAIL of sysexits.h."""
+LOCKED = 69
+"""Exit code if that did not end: that of ``utils.exit_codes``, which a program that is started alone cannot import."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Of Linux's prctl."""
 

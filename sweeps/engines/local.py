@@ -10,28 +10,16 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from sweeps.jobs import BAD_INPUT, TOLD, Job, Outcome, finetune_command, last_error
-from sweeps.slots import Slot, slot_environment
+from sweeps.engines.table import EngineKind
+from sweeps.trials.jobs import TOLD, Job, Outcome, Watcher, finetune_command, last_error
+from sweeps.trials.slots import Slot, check_gpus, slot_environment
 from utils.environment import REPOSITORY
+from utils.exit_codes import BAD_INPUT
 
 POLL_SECONDS = 0.2
 END_SECONDS = 40.0
 """Longest wait for jobs that were told to end; the leash kills them after half of it."""
-
-
-class Watcher(Protocol):
-    """Is told what happens to jobs."""
-
-    def started(self, job: Job, slot: Slot, starts: int) -> None:
-        """A job was started, for the ``starts``-th time."""
-
-    def ended(self, job: Job, outcome: Outcome, *, again: bool) -> None:
-        """A start of a job is over; ``again`` if it will be started once more."""
-
-    def tick(self) -> None:
-        """Called a few times per second."""
 
 
 @dataclass
@@ -90,7 +78,7 @@ def start_job(job: Job, slot: Slot, slots: Sequence[Slot]) -> subprocess.Popen[b
 
 def leash_command(job: Job, processes: int) -> list[str]:
     """Command line of a job that runs on a leash, in so many processes."""
-    leash = [sys.executable, "-P", str(REPOSITORY / "sweeps/leash.py"), str(lock_of(job)), str(job.log)]
+    leash = [sys.executable, "-P", str(REPOSITORY / "sweeps/engines/leash.py"), str(lock_of(job)), str(job.log)]
     return [*leash, *finetune_command(job, processes)]
 
 
@@ -140,3 +128,9 @@ def end_jobs(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             continue
+
+
+LOCAL = EngineKind(
+    check=lambda slots, option: check_gpus(slots),
+    make=lambda slots, retries, watcher, option: LocalEngine(slots, retries, watcher),
+)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sweeps.slots import Slot
+from sweeps.trials.slots import Slot
 from utils.environment import REPOSITORY
 
 ANSWER_SECONDS = 10.0

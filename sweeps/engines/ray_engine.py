@@ -27,7 +27,6 @@ from filelock import FileLock, Timeout
 from sweeps.engines.leash import LOCKED
 from sweeps.engines.local import (
     END_SECONDS,
-    Watcher,
     end_jobs,
     leash_command,
     lock_of,
@@ -36,8 +35,9 @@ from sweeps.engines.local import (
     start_on_leash,
 )
 from sweeps.engines.ray_cluster import check_ray, joined, resources_of
-from sweeps.jobs import Job, Outcome
-from sweeps.slots import Slot, check_alike, slot_environment
+from sweeps.engines.table import EngineKind
+from sweeps.trials.jobs import Job, Outcome, Watcher
+from sweeps.trials.slots import Slot, check_alike, slot_environment
 
 LOSSES = 20
 """Times that a trial may lose its worker in a stretch; beyond, the trial itself is taken for the reason."""
@@ -246,3 +246,9 @@ def wait_until_gone(jobs: Sequence[Job], seconds: float = END_SECONDS) -> None:
         if lock_of(job).exists():
             with suppress(Timeout), FileLock(lock_of(job), timeout=max(0.0, deadline - time.monotonic())):
                 pass
+
+
+RAY = EngineKind(
+    check=lambda slots, option: check_ray(option or None),
+    make=lambda slots, retries, watcher, option: RayEngine(slots, retries, watcher, option or None),
+)

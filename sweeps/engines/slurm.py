@@ -18,14 +18,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.board import Board
 from sweeps.engines.local import LocalEngine
-from sweeps.engines.slurm_scripts import Batch, make_batches, sbatch_command, slurm_place
-from sweeps.folder import SweepFolder, enter_sweep, read_plan
-from sweeps.halving import has_ended, is_over, record_choice, rungs_of
-from sweeps.plan import Plan
-from sweeps.scheduler import run_stretch, stretch_of
-from sweeps.slots import Slot
+from sweeps.engines.slurm_scripts import Batch, describe_submission, make_batches, sbatch_command, slurm_place
+from sweeps.engines.table import EngineKind
+from sweeps.standings.board import Board
+from sweeps.trials.folder import SweepFolder, enter_sweep, read_plan
+from sweeps.trials.halving import has_ended, is_over, record_choice, stretches_of
+from sweeps.trials.plan import Plan
+from sweeps.trials.scheduler import run_stretch, stretch_of
+from sweeps.trials.slots import Slot
 from utils.io import read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def submit(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: str = 
         extra: Options of sbatch, as in a shell; they win over ours.
 
     Returns:
-        ``sweep``, ``submitted`` (of each stretch ``part``, ``job`` and ``tasks``) and ``report`` (the job that ranks
+        ``sweep``, ``submitted`` (of each its ``stretch``, ``job`` and ``tasks``) and ``report`` (the job that ranks
         the trials at the end; None, with nothing submitted, if every trial is done).
 
     Raises:
@@ -118,12 +119,12 @@ def check_not_queued(folder: SweepFolder) -> None:
         )
 
 
-def run_task(folder: SweepFolder, part: int, index: int, slot: Slot) -> int:
+def run_task(folder: SweepFolder, number: int, index: int, slot: Slot) -> int:
     """Run a task of a job array: take one trial through one stretch, on this machine.
 
     Args:
         folder: Of the sweep.
-        part: Number of the stretch, from 1.
+        number: Of the stretch, from 1.
         index: Place of the trial in it, from 0. There may be none: of those planned some may have failed before.
         slot: GPUs, as many as Slurm has given this task, or processes on the CPU.
 
@@ -137,16 +138,16 @@ def run_task(folder: SweepFolder, part: int, index: int, slot: Slot) -> int:
         KeyboardInterrupt: If Slurm ends the job; the trial has been ended and goes on from its last checkpoint.
     """
     plan = read_plan(folder)
-    total = len(rungs_of(plan))
-    if not 1 <= part <= total:
-        raise ValueError(f"--part {part}: the sweep in {folder.root} has parts 1 to {total}")
+    total = len(stretches_of(plan))
+    if not 1 <= number <= total:
+        raise ValueError(f"--stretch {number}: the sweep in {folder.root} has stretches 1 to {total}")
     place = given_slot(slot, os.environ)
-    for earlier in range(1, part):
+    for earlier in range(1, number):
         _wait_until_over(folder, plan, earlier)
-    record_choice(folder, plan, part - 1)
-    stretch = stretch_of(folder, plan, part - 1)
+    record_choice(folder, plan, number - 1)
+    stretch = stretch_of(folder, plan, number - 1)
     if not 0 <= index < len(stretch.trials):
-        logger.info("part %d has %d trials: nothing to do for task %d", part, len(stretch.trials), index)
+        logger.info("stretch %d has %d trials: nothing to do for task %d", number, len(stretch.trials), index)
         return 0
     board = Board(folder, plan)
     board.enter(stretch)
@@ -172,24 +173,24 @@ def given_slot(wanted: Slot, environment: Mapping[str, str]) -> Slot:
     return Slot(given)
 
 
-def _wait_until_over(folder: SweepFolder, plan: Plan, part: int) -> None:
+def _wait_until_over(folder: SweepFolder, plan: Plan, number: int) -> None:
     # Which trials go on follows from all of them, so one that was cancelled or ran out of time must not be passed over.
-    if is_over(folder, part - 1):
+    if is_over(folder, number - 1):
         return
-    stretch = stretch_of(folder, plan, part - 1)
+    stretch = stretch_of(folder, plan, number - 1)
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         left = [
             trial.name
             for trial in stretch.trials
-            if not has_ended(folder, plan, trial, stretch.rung) and not folder.failure(trial).exists()
+            if not has_ended(folder, plan, trial, stretch.epochs) and not folder.failure(trial).exists()
         ]
         if not left:
             return
         if time.monotonic() >= deadline:
             raise ValueError(
-                f"part {part} of the sweep is not over: {', '.join(left)} neither ended nor failed (cancelled, out of "
-                "time?), so nobody can say which trials go on; submit the sweep again"
+                f"stretch {number} of the sweep is not over: {', '.join(left)} neither ended nor failed (cancelled, "
+                "out of time?), so nobody can say which trials go on; submit the sweep again"
             )
         time.sleep(POLL_SECONDS)
 
@@ -233,7 +234,17 @@ def _summary(folder: SweepFolder, batches: Sequence[Batch], jobs: Sequence[str])
     return {
         "sweep": str(folder.root),
         "submitted": [
-            {"part": batch.part, "job": job, "tasks": batch.tasks} for batch, job in submitted if batch.part is not None
+            {"stretch": batch.stretch, "job": job, "tasks": batch.tasks}
+            for batch, job in submitted
+            if batch.stretch is not None
         ],
-        "report": next((job for batch, job in submitted if batch.part is None), None),
+        "report": next((job for batch, job in submitted if batch.stretch is None), None),
     }
+
+
+SLURM = EngineKind(
+    check=lambda slots, option: check_slurm(),
+    submit=submit,
+    describe=describe_submission,
+    check_free=check_not_queued,
+)

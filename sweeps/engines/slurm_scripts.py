@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sweeps.folder import SweepFolder
-from sweeps.halving import has_ended, is_over, rungs_of
-from sweeps.plan import Plan, load_trial
-from sweeps.scheduler import check_results, stretch_of
-from sweeps.slots import Slot, check_alike
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.halving import has_ended, is_over, stretches_of
+from sweeps.trials.plan import Plan, load_trial
+from sweeps.trials.scheduler import check_results, stretch_of
+from sweeps.trials.slots import Slot, check_alike
 
 PROGRAM = (sys.executable, "-m", "sweeps")
 """What the scripts run."""
@@ -28,7 +28,7 @@ TAKEN_LETTERS = ("-a", "-D", "-M", "-d", "-W")
 class Batch(NamedTuple):
     """A script for sbatch."""
 
-    part: int | None
+    stretch: int | None
     """The stretch that it runs, from 1; None for the report at the end."""
     tasks: int
     path: Path
@@ -55,19 +55,19 @@ def make_batches(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: 
     options = _split_options(extra)
     check_alike(slots, "Slurm")
     check_results(folder, plan)
-    parts = open_parts(folder, plan)
-    if not parts:
+    stretches = open_stretches(folder, plan)
+    if not stretches:
         return []
     resources, width = _resources(plan, slots[0]), len(slots[0].devices)
     slot = "+".join(map(str, range(width))) if slots[0].gpus else str(slots[0])
     batches = []
-    for part, tasks in parts:
+    for number, tasks in stretches:
         ours = [f"--array={_ranges(tasks)}%{len(slots)}", *resources]
-        task = [*PROGRAM, "task", str(folder.root), "--part", str(part), "--slot", slot, "--index"]
+        task = [*PROGRAM, "task", str(folder.root), "--stretch", str(number), "--slot", slot, "--index"]
         lines = [] if slots[0].gpus else [_limit_threads(width)]
         lines.append(f'exec {shlex.join(task)} "$SLURM_ARRAY_TASK_ID"')
-        path, text = _script(folder, f"part-{part}", "-%a", [*ours, *options], lines)
-        batches.append(Batch(part, len(tasks), path, text))
+        path, text = _script(folder, f"stretch-{number}", "-%a", [*ours, *options], lines)
+        batches.append(Batch(number, len(tasks), path, text))
     lines = [f"exec {shlex.join([*PROGRAM, 'report', str(folder.root)])}"]
     path, text = _script(folder, "report", "", ["--cpus-per-task=1", *options], lines)
     return [*batches, Batch(None, 1, path, text)]
@@ -96,22 +96,22 @@ def describe_submission(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], 
     return "\n".join(said)
 
 
-def open_parts(folder: SweepFolder, plan: Plan) -> list[tuple[int, list[int]]]:
+def open_stretches(folder: SweepFolder, plan: Plan) -> list[tuple[int, list[int]]]:
     """Number of each stretch in which something is left to do, and the places of the trials in it that have to do it.
 
     After the first such stretch nobody can say which trials take part: all places are named then.
     """
-    parts: list[tuple[int, list[int]]] = []
-    for number, rung in enumerate(rungs_of(plan)):
+    stretches: list[tuple[int, list[int]]] = []
+    for number, stretch in enumerate(stretches_of(plan)):
         if is_over(folder, number):
             continue
-        places = list(range(rung.points * len(plan.file.seeds)))
-        if not parts:
+        places = list(range(stretch.points * len(plan.file.seeds)))
+        if not stretches:
             trials = stretch_of(folder, plan, number).trials
-            places = [place for place, trial in enumerate(trials) if not has_ended(folder, plan, trial, rung)]
+            places = [place for place, trial in enumerate(trials) if not has_ended(folder, plan, trial, stretch.epochs)]
         if places:
-            parts.append((number + 1, places))
-    return parts
+            stretches.append((number + 1, places))
+    return stretches
 
 
 def _script(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from runs.folder import Run
-from sweeps.folder import SweepFolder, enter_sweep
-from sweeps.plan import Plan, load_plan
+from sweeps.trials.folder import SweepFolder, enter_sweep
+from sweeps.trials.plan import Plan, load_plan
 from utils.io import append_jsonl, write_json
 
 STEPS_PER_EPOCH = 100

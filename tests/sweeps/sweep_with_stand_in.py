@@ -10,7 +10,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from sweeps.__main__ import main  # noqa: E402
 from sweeps.engines import local  # noqa: E402
-from sweeps.jobs import Job  # noqa: E402
+from sweeps.trials.jobs import Job  # noqa: E402
 
 
 def command_of(job: Job, processes: int) -> list[str]:

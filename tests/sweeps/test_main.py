@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from configuration.loading import load_config
-from sweeps import slots as slots_module
 from sweeps.__main__ import main
+from sweeps.trials import slots as slots_module
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAND_IN = REPOSITORY / "tests/sweeps/sweep_with_stand_in.py"

@@ -11,8 +11,8 @@ import pytest
 
 from runs.folder import Run
 from sweeps import promote as module
-from sweeps.folder import enter_sweep
 from sweeps.promote import PROVENANCE, check_model, delete_weights, promote
+from sweeps.trials.folder import enter_sweep
 from utils.io import read_json, write_json
 
 CIDER = {"001-seed7": 0.2, "002-seed7": 0.5, "003-seed7": 0.4}

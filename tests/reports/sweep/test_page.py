@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from reports.sweep.page import write_page
-from sweeps.leaderboard import make_leaderboard
-from utils.io import write_json
 
 VOID = {"meta", "wbr"}
 
@@ -303,18 +301,3 @@ def test_write_page_runs_below_the_page_are_linked_to_their_reports(tmp_path, re
 
     assert page.attributes("a") == [{"href": "trials/0%20a%26b/report.html"}]
     assert [cells[-1] for cells in page.table[1:]] == ["trials/0 a&b", "trials/1 a&b"]
-
-
-def test_write_page_takes_what_make_leaderboard_returns(make_sweep, write_run, render):
-    folder, plan = make_sweep(halving={"first": 0.5})
-    first, second, third = plan.trials
-    confidence = {"CIDEr": [0.3, 0.5]}
-    write_run(folder.run(first), {0.5: 3.0, 1.0: 2.0, 2.0: 1.5}, overall={"CIDEr": 0.4}, confidence=confidence)
-    write_run(folder.run(second), {0.5: 3.5, 1.0: 3.0})
-    write_json(folder.failure(third), {"message": "error: the loss is no number"})
-    page = render(make_leaderboard(folder, plan))
-
-    assert [row[:2] for row in page.table[1:4]] == [["1", "trained"], ["2", "stopped"], ["3", "failed"]]
-    assert page.table[1][3:5] == ["0.400", "0.300–0.500"]
-    assert page.table[-1] == [f"{third.name} error: the loss is no number"]
-    assert "n = 2: too few different results to tell" in page.shown

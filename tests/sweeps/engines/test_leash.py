@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from utils.exit_codes import LOCKED
+
 REPOSITORY = Path(__file__).resolve().parents[3]
-LEASH = REPOSITORY / "sweeps/leash.py"
+LEASH = REPOSITORY / "sweeps/engines/leash.py"
 # Starts a process in a session of its own, as torchrun does, tells the numbers of both, and waits.
 FAMILY = """
 import os, subprocess, sys, time
@@ -155,7 +157,7 @@ def test_second_start_gives_up_when_the_first_stays(leash, tmp_path):
     leash(sys.executable, "-c", FAMILY, name="first")
     _pids(tmp_path / "first.log")
     second = leash(sys.executable, "-c", "pass", name="second", patch="leash.LOCK_SECONDS = 0.2")
-    assert second.wait(30) == 75
+    assert second.wait(30) == LOCKED
     assert "another process has been working on this" in (tmp_path / "second.log").read_text()
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from sweeps.engines import local
 from sweeps.engines.local import LocalEngine
-from sweeps.jobs import Job, Outcome
-from sweeps.slots import Slot, parse_slots
+from sweeps.trials.jobs import Job, Outcome
+from sweeps.trials.slots import Slot, parse_slots
 
 # Writes when it began and ended and where it ran, then ends with the code of its turn.
 PROGRAM = """

@@ -16,8 +16,8 @@ import pytest
 from sweeps.engines import local
 from sweeps.engines.ray_cluster import check_nodes, resources_of
 from sweeps.engines.ray_engine import LOST, RayEngine, trial_environment
-from sweeps.jobs import Job, Outcome
-from sweeps.slots import Slot, parse_slots
+from sweeps.trials.jobs import Job, Outcome
+from sweeps.trials.slots import Slot, parse_slots
 
 # Does in its n-th start what the n-th argument says: ends with that code, ends its worker in one of two ways, or stays.
 PROGRAM = """

@@ -18,10 +18,10 @@ import pytest
 from sweeps.engines import local, slurm, slurm_scripts
 from sweeps.engines.slurm import check_not_queued, given_slot, run_task, submit
 from sweeps.engines.slurm_scripts import describe_submission
-from sweeps.folder import SweepFolder, enter_sweep
-from sweeps.plan import Plan
-from sweeps.scheduler import stretch_of
-from sweeps.slots import Slot, parse_slots
+from sweeps.trials.folder import SweepFolder, enter_sweep
+from sweeps.trials.plan import Plan
+from sweeps.trials.scheduler import stretch_of
+from sweeps.trials.slots import Slot, parse_slots
 from utils.io import read_json, write_json
 
 HERE = Path(__file__).resolve().parents[1]
@@ -106,20 +106,20 @@ def test_submit_chains_an_array_for_each_part_and_a_report(cluster, make_plan, t
     assert submitted == {
         "sweep": str(folder.root),
         "submitted": [
-            {"part": 1, "job": "101", "tasks": 10},
-            {"part": 2, "job": "102", "tasks": 6},
-            {"part": 3, "job": "103", "tasks": 4},
+            {"stretch": 1, "job": "101", "tasks": 10},
+            {"stretch": 2, "job": "102", "tasks": 6},
+            {"stretch": 3, "job": "103", "tasks": 4},
         ],
         "report": "104",
     }
     assert [call["arguments"] for call in cluster.calls("sbatch")] == [
-        ["--parsable", f"{folder.root}/slurm/part-1.sh"],
-        ["--parsable", "--dependency=afterany:101", f"{folder.root}/slurm/part-2.sh"],
-        ["--parsable", "--dependency=afterany:102", f"{folder.root}/slurm/part-3.sh"],
+        ["--parsable", f"{folder.root}/slurm/stretch-1.sh"],
+        ["--parsable", "--dependency=afterany:101", f"{folder.root}/slurm/stretch-2.sh"],
+        ["--parsable", "--dependency=afterany:102", f"{folder.root}/slurm/stretch-3.sh"],
         ["--parsable", "--dependency=afterany:103", f"{folder.root}/slurm/report.sh"],
     ]
     assert cluster.options("--array") == ["0-9%2", "0-5%2", "0-3%2", None]
-    names = ("part-1-%a", "part-2-%a", "part-3-%a", "report")
+    names = ("stretch-1-%a", "stretch-2-%a", "stretch-3-%a", "report")
     assert cluster.options("--output") == [f"{folder.root}/slurm/{name}.log" for name in names]
     assert cluster.options("--chdir") == [str(Path.cwd())] * 4
     assert read_json(folder.root / "slurm/submitted.json") == submitted
@@ -159,20 +159,20 @@ def test_scripts_pass_any_folder_on_unchanged(cluster, make_plan, tmp_path, monk
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     folder = SweepFolder(tmp_path / name)
     submit(folder, make_plan(), parse_slots("cpu+cpu"))
-    script = folder.root / "slurm/part-1.sh"
+    script = folder.root / "slurm/stretch-1.sh"
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "2", "SLURM_CPUS_PER_TASK": "5"}
     said = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=True).stdout
     # Five CPUs for two processes: three threads, rather than none left over.
-    assert json.loads(said) == ["3", "task", str(folder.root), "--part", "1", "--slot", "cpu+cpu", "--index", "2"]
+    assert json.loads(said) == ["3", "task", str(folder.root), "--stretch", "1", "--slot", "cpu+cpu", "--index", "2"]
     logs = str(folder.root / "slurm").replace("%", "%%")
-    assert cluster.options("--output") == [f"{logs}/part-1-%a.log", f"{logs}/report.log"]
-    assert cluster.options("--job-name") == [f"{name}-part-1", f"{name}-report"]
+    assert cluster.options("--output") == [f"{logs}/stretch-1-%a.log", f"{logs}/report.log"]
+    assert cluster.options("--job-name") == [f"{name}-stretch-1", f"{name}-report"]
 
 
 def test_script_outside_of_slurm_says_what_is_missing(cluster, make_plan, tmp_path):
     folder = SweepFolder(tmp_path / "sweep")
     submit(folder, make_plan(), parse_slots("0"))
-    done = subprocess.run(["bash", str(folder.root / "slurm/part-1.sh")], capture_output=True, text=True)
+    done = subprocess.run(["bash", str(folder.root / "slurm/stretch-1.sh")], capture_output=True, text=True)
     assert done.returncode != 0
     assert "SLURM_ARRAY_TASK_ID: unbound variable" in done.stderr
 
@@ -206,7 +206,9 @@ def test_submit_without_slurm_is_refused_and_writes_nothing(sweep, monkeypatch, 
 
 def test_submit_refused_in_the_middle_cancels_what_was_submitted(cluster, sweep):
     cluster.wish(refuse=3)
-    said = r"part-3\.sh: was not submitted: sbatch: error: .* Invalid qos .*; jobs 101, 102, submitted before, are canc"
+    said = (
+        r"stretch-3\.sh: was not submitted: sbatch: error: .* Invalid qos .*; jobs 101, 102, submitted before, are canc"
+    )
     with pytest.raises(ValueError, match=said):
         submit(*sweep, CPU)
     assert [call["arguments"] for call in cluster.calls("scancel")] == [["101", "102"]]
@@ -233,7 +235,7 @@ def test_submit_interrupted_cancels_what_was_submitted(cluster, sweep, monkeypat
     given = slurm.sbatch_command
 
     def interrupted(batch: Any, after: str | None) -> list[str]:
-        if batch.part == 2:
+        if batch.stretch == 2:
             raise KeyboardInterrupt
         return given(batch, after)
 
@@ -281,7 +283,7 @@ def test_describe_submission_writes_nothing_and_can_be_typed(cluster, sweep, tmp
     assert {path.name for path in tmp_path.iterdir()} == there
     assert cluster.calls("sbatch") == []
     submit(folder, plan, CPU, "--partition=gpu")
-    scripts = [folder.root / "slurm" / f"{name}.sh" for name in ("part-1", "part-2", "part-3", "report")]
+    scripts = [folder.root / "slurm" / f"{name}.sh" for name in ("stretch-1", "stretch-2", "stretch-3", "report")]
     texts = [f"==> {script} <==\n{script.read_text()}\n" for script in scripts]
     commands = described.removeprefix("".join(texts))
     subprocess.run(["bash", "-eu", "-c", commands], check=True)  # the scripts are there by now
@@ -305,9 +307,9 @@ def test_submit_begins_with_the_first_part_that_is_not_over(cluster, sweep, writ
     _enter(folder, plan, write_run, range(4))
     write_run(folder.run(plan.trials[3]), {1.0: 1.0})  # the best of the first part comes first in the second
     submitted = submit(folder, plan, CPU)["submitted"]
-    assert [(job["part"], job["tasks"]) for job in submitted] == [(2, 1), (3, 1)]
+    assert [(job["stretch"], job["tasks"]) for job in submitted] == [(2, 1), (3, 1)]
     assert cluster.options("--array") == ["1%2", "0%2", None]
-    assert cluster.calls("sbatch")[0]["arguments"] == ["--parsable", f"{folder.root}/slurm/part-2.sh"]
+    assert cluster.calls("sbatch")[0]["arguments"] == ["--parsable", f"{folder.root}/slurm/stretch-2.sh"]
 
 
 def test_submit_of_a_finished_sweep_submits_nothing(cluster, make_sweep, write_run):
@@ -352,7 +354,7 @@ def test_task_without_a_trial_has_nothing_to_do(sweep, stand_in, write_run, capl
         _fail(folder, plan, place)
     with caplog.at_level("INFO"):
         assert run_task(folder, 2, 1, CPU[0]) == 0
-    assert "part 2 has 1 trials: nothing to do for task 1" in caplog.text
+    assert "stretch 2 has 1 trials: nothing to do for task 1" in caplog.text
     assert _starts(folder) == []
 
 
@@ -364,7 +366,7 @@ def test_task_after_a_part_that_is_not_over_is_refused(sweep, stand_in, write_ru
     _fail(folder, plan, 3)
     for place in (0, 2):  # the second part is over for those that are known to go on
         write_run(folder.run(plan.trials[place]), {1.0: 1.0})
-    with pytest.raises(ValueError, match="part 1 of the sweep is not over: 002-seed7 neither ended nor failed"):
+    with pytest.raises(ValueError, match="stretch 1 of the sweep is not over: 002-seed7 neither ended nor failed"):
         run_task(folder, part, 0, CPU[0])
     assert _starts(folder) == []
 
@@ -379,7 +381,7 @@ def test_task_waits_for_files_that_another_node_has_just_written(sweep, write_ru
 @pytest.mark.parametrize("part", [0, 4])
 def test_task_of_no_part_is_refused(sweep, write_run, part):
     _enter(*sweep, write_run, [])
-    with pytest.raises(ValueError, match=f"--part {part}: the sweep in .* has parts 1 to 3"):
+    with pytest.raises(ValueError, match=f"--stretch {part}: the sweep in .* has stretches 1 to 3"):
         run_task(sweep[0], part, 0, CPU[0])
 
 
@@ -411,17 +413,24 @@ def test_sweep_on_slurm_goes_from_submission_to_report(cluster, make_plan, stand
     states = {row["settings"]["train.lr"]: row["state"] for row in board["configurations"]}
     assert states == {1e-4: "failed", 1e-3: "trained", 1e-2: "failed"}
     logs = {path.name: path.read_text() for path in (folder.root / "slurm").glob("*.log")}
-    names = {"part-1-0.log", "part-1-1.log", "part-1-2.log", "part-2-0.log", "part-2-1.log", "report.log"}
+    names = {
+        "stretch-1-0.log",
+        "stretch-1-1.log",
+        "stretch-1-2.log",
+        "stretch-2-0.log",
+        "stretch-2-1.log",
+        "report.log",
+    }
     assert set(logs) == names
-    assert "003-seed7: exit code 1: Traceback: out of memory" in logs["part-1-2.log"]
-    assert "nothing to do for task 1" in logs["part-2-1.log"]  # two were to go on, one was left
+    assert "003-seed7: exit code 1: Traceback: out of memory" in logs["stretch-1-2.log"]
+    assert "nothing to do for task 1" in logs["stretch-2-1.log"]  # two were to go on, one was left
 
 
 def test_task_that_slurm_ends_leaves_no_process_and_goes_on_later(cluster, sweep, stand_in):
     folder, plan = sweep
     submit(folder, plan, CPU)
     stand_in(seconds=0.3)
-    script = ["bash", str(folder.root / "slurm/part-1.sh")]
+    script = ["bash", str(folder.root / "slurm/stretch-1.sh")]
     environment = os.environ | {"SLURM_ARRAY_TASK_ID": "2", "SLURM_CPUS_PER_TASK": "1"}
     process = subprocess.Popen(script, env=environment, stderr=subprocess.PIPE, text=True)
     try:

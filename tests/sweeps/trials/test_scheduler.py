@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from configuration.loading import load_config
-from runs.folder import Run, has_reached
-from sweeps.folder import SweepFolder
-from sweeps.jobs import Job, Outcome
-from sweeps.leaderboard import make_leaderboard
-from sweeps.plan import Plan
-from sweeps.scheduler import Stretch, run_sweep, stretch_of
+from runs.folder import Run
+from runs.metrics_log import has_reached
+from sweeps.standings.leaderboard import make_leaderboard
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.jobs import Job, Outcome
+from sweeps.trials.plan import Plan
+from sweeps.trials.scheduler import OpenStretch, run_sweep, stretch_of
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]
@@ -73,7 +74,7 @@ def states(folder: SweepFolder, plan: Plan) -> dict[int, str]:
 
 def test_run_sweep_halves_until_the_best_are_trained(make_sweep: MakeSweep, write_run: WriteRun):
     folder, plan = make_sweep(**SIX)
-    engine, entered = FakeEngine(write_run), list[Stretch]()
+    engine, entered = FakeEngine(write_run), list[OpenStretch]()
     assert run_sweep(folder, plan, engine, entered.append) == {}
     # The best of a comparison starts first in the next stretch.
     expected: list[tuple[int, float | None]] = [(point, 0.5) for point in range(1, 7)]
@@ -193,7 +194,7 @@ def test_run_sweep_interrupted_in_the_second_stretch_repeats_nothing_of_the_firs
     folder, plan = make_sweep(**SIX)
     first = FakeEngine(write_run)
 
-    def enter(stretch: Stretch) -> None:
+    def enter(stretch: OpenStretch) -> None:
         first.interrupted = ["005-seed7"] if stretch.number == 2 else []
 
     with pytest.raises(KeyboardInterrupt):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.sweep_file import Range, read_sweep_file
+from sweeps.trials.sweep_file import Range, read_sweep_file
 
 Write = Callable[..., Path]
 RANGE = {"low": 1e-5, "high": 1e-3}

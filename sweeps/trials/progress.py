@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from runs.folder import Run, has_reached
-from utils.io import UTF8_BOM, read_json
+from runs.folder import Run
+from runs.metrics_log import has_reached, read_metrics
+from utils.io import read_json
 
 
 @dataclass(frozen=True)
@@ -69,30 +68,18 @@ class Progress:
 
 
 def read_progress(run: Run) -> Progress:
-    """Read ``metrics.jsonl``, whose last line may be half written; a step that was trained again counts once."""
-    try:
-        lines = run.metrics.read_bytes().removeprefix(UTF8_BOM).split(b"\n")
-    except OSError:
+    """How far a trial has come, from its ``metrics.jsonl``."""
+    rows = read_metrics(run.metrics).rows
+    if not rows:
         return Progress()
-    rows: dict[int, dict[str, Any]] = {}
-    for line in lines:
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("global_step"), int):
-            rows[row["global_step"]] = rows.get(row["global_step"], {}) | row
-    ordered = [rows[step] for step in sorted(rows)]
-    if not ordered:
-        return Progress()
-    losses = [row["train/loss"] for row in ordered if row.get("train/loss") is not None]
+    losses = [loss for row in rows if (loss := row.numbers.get("train/loss")) is not None]
     validations = [
-        Validation(step, row.get("epoch", 0.0), row.get("val/nll"), row.get("val/CIDEr"))
-        for step, row in sorted(rows.items())
-        if "val/loss" in row
+        Validation(row.step, row.epoch, row.numbers.get("val/nll"), row.numbers.get("val/CIDEr"))
+        for row in rows
+        if "val/loss" in row.numbers
     ]
-    last = ordered[-1]
-    return Progress(last["global_step"], last.get("epoch", 0.0), losses[-1] if losses else None, tuple(validations))
+    last = rows[-1]
+    return Progress(last.step, last.epoch, losses[-1] if losses else None, tuple(validations))
 
 
 def has_weights(model: Path) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from configuration.loading import load_config
-from sweeps.plan import Plan, check_files, describe_point, load_plan, trial_overrides
+from sweeps.trials.plan import Plan, check_files, describe_point, load_plan, trial_overrides
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 Make = Callable[..., Plan]
 LR, WARMUP, LR_END = "train.lr", "train.warmup", "train.lr_end"
 RANDOM = {"search": "random", "points": 12}
@@ -102,7 +102,7 @@ def test_load_plan_included_point_that_a_rule_refuses_names_its_values(make_plan
 
 
 def test_load_plan_more_points_than_there_are_says_how_many(make_plan: Make, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sweeps.plan.MAX_DRAWS", 100)
+    monkeypatch.setattr("sweeps.trials.plan.MAX_DRAWS", 100)
     with pytest.raises(ValueError, match="points=4: .*3.* the axes do not have so many different points"):
         make_plan(search="random", points=4)
 
@@ -110,7 +110,7 @@ def test_load_plan_more_points_than_there_are_says_how_many(make_plan: Make, mon
 def test_load_plan_random_finds_all_points_of_a_long_list(make_plan: Make, monkeypatch: pytest.MonkeyPatch):
     """300 different values exist; that 1,000 independent draws would meet them all has a probability of about 2e-5."""
     config = load_config(REPOSITORY / "conf/demo.json")
-    monkeypatch.setattr("sweeps.plan.load_config", lambda *_: config)  # 2 ms each
+    monkeypatch.setattr("sweeps.trials.plan.load_config", lambda *_: config)  # 2 ms each
     plan = make_plan(axes={"train.batch_size": list(range(1, 301))}, search="random", points=300)
     assert {point["train.batch_size"] for point in settings_of(plan)} == {*range(1, 301)}
 

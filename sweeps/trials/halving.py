@@ -16,15 +16,16 @@ from statistics import fmean
 from typing import NamedTuple
 
 from runs.checkpoints import complete_steps
-from runs.folder import EPOCH_DIGITS, Run
-from sweeps.folder import SweepFolder
-from sweeps.plan import Plan, Trial
-from sweeps.progress import read_progress, read_results
-from sweeps.sweep_file import Halving
+from runs.folder import Run
+from runs.metrics_log import EPOCH_DIGITS
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.plan import Plan, Trial
+from sweeps.trials.progress import read_progress, read_results
+from sweeps.trials.sweep_file import Halving
 from utils.io import read_json, write_json
 
 
-class Rung(NamedTuple):
+class Stretch(NamedTuple):
     """One stretch of a sweep."""
 
     epochs: float | None
@@ -35,10 +36,15 @@ class Rung(NamedTuple):
     @property
     def goal(self) -> str:
         """How far trials are trained, in words."""
-        return "to the end" if self.epochs is None else f"to {self.epochs:g} epochs"
+        return goal_of(self.epochs)
 
 
-def plan_rungs(points: int, epochs: int, halving: Halving | None) -> list[Rung]:
+def goal_of(epochs: float | None) -> str:
+    """How far trials are trained, in words; None = to the end."""
+    return "to the end" if epochs is None else f"to {epochs:g} epochs"
+
+
+def plan_stretches(points: int, epochs: int, halving: Halving | None) -> list[Stretch]:
     """The stretches of a sweep; the last trains to the end.
 
     Args:
@@ -46,27 +52,27 @@ def plan_rungs(points: int, epochs: int, halving: Halving | None) -> list[Rung]:
         epochs: Length of a whole trial.
         halving: None for one stretch.
     """
-    rungs = []
+    stretches = []
     if halving is not None:
         place = round(halving.first, EPOCH_DIGITS)
         while place < epochs and points > 1:
-            rungs.append(Rung(place, points))
+            stretches.append(Stretch(place, points))
             place, points = round(place * halving.factor, EPOCH_DIGITS), math.ceil(points / halving.factor)
-    return [*rungs, Rung(None, points)]
+    return [*stretches, Stretch(None, points)]
 
 
-def rungs_of(plan: Plan) -> list[Rung]:
+def stretches_of(plan: Plan) -> list[Stretch]:
     """The stretches of a planned sweep."""
-    return plan_rungs(plan.trials[-1].point, plan.epochs, plan.file.halving)
+    return plan_stretches(plan.trials[-1].point, plan.epochs, plan.file.halving)
 
 
-def points_in(folder: SweepFolder, plan: Plan, rung: int) -> list[int]:
+def points_in(folder: SweepFolder, plan: Plan, stretch: int) -> list[int]:
     """Numbers of the configurations that take part in a stretch, best first; all stretches before it have ended."""
-    rungs, recorded = rungs_of(plan), read_choices(folder)
+    stretches, recorded = stretches_of(plan), read_choices(folder)
     chosen = list(dict.fromkeys(trial.point for trial in plan.trials))
-    for number in range(1, rung + 1):
-        values = point_values(folder, plan, rungs[number - 1].epochs or 0.0)
-        chosen = recorded.get(str(number)) or choose(chosen, values, rungs[number].points)
+    for number in range(1, stretch + 1):
+        values = point_values(folder, plan, stretches[number - 1].epochs or 0.0)
+        chosen = recorded.get(str(number)) or choose(chosen, values, stretches[number].points)
     return chosen
 
 
@@ -75,22 +81,22 @@ def read_choices(folder: SweepFolder) -> dict[str, list[int]]:
     return dict(read_json(folder.choices)) if folder.choices.exists() else {}
 
 
-def record_choice(folder: SweepFolder, plan: Plan, rung: int) -> None:
+def record_choice(folder: SweepFolder, plan: Plan, stretch: int) -> None:
     """Write down who takes part in a stretch, so that nothing that happens later changes it.
 
     Where too few were left to choose from it stays open: those that failed are tried again by the next start.
     """
     recorded = read_choices(folder)
-    if rung == 0 or str(rung) in recorded:
+    if stretch == 0 or str(stretch) in recorded:
         return
-    chosen = points_in(folder, plan, rung)
-    if len(chosen) == rungs_of(plan)[rung].points:
-        write_json(folder.choices, recorded | {str(rung): chosen})
+    chosen = points_in(folder, plan, stretch)
+    if len(chosen) == stretches_of(plan)[stretch].points:
+        write_json(folder.choices, recorded | {str(stretch): chosen})
 
 
-def is_over(folder: SweepFolder, rung: int) -> bool:
+def is_over(folder: SweepFolder, stretch: int) -> bool:
     """Whether a stretch has ended for good, because it is recorded who takes part in the next."""
-    return str(rung + 1) in read_choices(folder)
+    return str(stretch + 1) in read_choices(folder)
 
 
 def choose(points: list[int], values: Mapping[int, float], count: int) -> list[int]:
@@ -114,16 +120,16 @@ def point_values(folder: SweepFolder, plan: Plan, epochs: float) -> dict[int, fl
     }
 
 
-def has_ended(folder: SweepFolder, plan: Plan, trial: Trial, rung: Rung) -> bool:
-    """Whether a trial has done its part in a stretch.
+def has_ended(folder: SweepFolder, plan: Plan, trial: Trial, epochs: float | None) -> bool:
+    """Whether a trial has come as far as a stretch takes it; None = to its end.
 
     Raises:
         ValueError: If its results file is damaged.
     """
     run = Run(folder.run(trial))
-    if rung.epochs is None:
+    if epochs is None:
         return read_results(run, plan.split) is not None
-    return run.output.is_dir() or _paused_at(run, rung.epochs)
+    return run.output.is_dir() or _paused_at(run, epochs)
 
 
 def _paused_at(run: Run, epochs: float) -> bool:

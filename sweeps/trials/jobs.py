@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from sweeps.folder import SweepFolder
-from sweeps.halving import Rung
-from sweeps.plan import Plan, Trial, trial_overrides
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.plan import Plan, Trial, trial_overrides
+from sweeps.trials.slots import Slot
 from utils.environment import REPOSITORY
 
-BAD_INPUT = 2
-"""Exit code of finetune.py for faulty settings or data, or a loss that is no number: it would be the same next time."""
 LAST_BYTES = 20_000
 LONGEST_MESSAGE = 1_000
 TOLD = "error:"
@@ -63,16 +61,29 @@ class Engine(Protocol):
         """
 
 
-def job_of(folder: SweepFolder, plan: Plan, trial: Trial, rung: Rung) -> Job:
-    """The job that takes a trial through a stretch of its sweep."""
+class Watcher(Protocol):
+    """Is told what happens to jobs."""
+
+    def started(self, job: Job, slot: Slot, starts: int) -> None:
+        """A job was started, for the ``starts``-th time."""
+
+    def ended(self, job: Job, outcome: Outcome, *, again: bool) -> None:
+        """A start of a job is over; ``again`` if it will be started once more."""
+
+    def tick(self) -> None:
+        """Called a few times per second."""
+
+
+def job_of(folder: SweepFolder, plan: Plan, trial: Trial, epochs: float | None) -> Job:
+    """The job that takes a trial so far; None = to its end."""
     # Before the folder is made, for those who only want to see the commands, the base itself.
     arguments = ["--conf", str(folder.base if folder.base.exists() else plan.file.base)]
     if plan.file.checkpoint is not None:
         arguments += ["--checkpoint", plan.file.checkpoint]
     for override in (*trial_overrides(plan.file, trial), f"work_dir={folder.run(trial)}"):
         arguments += ["--set", override]
-    if rung.epochs is not None:
-        arguments += ["--pause_after", f"{rung.epochs}"]
+    if epochs is not None:
+        arguments += ["--pause_after", f"{epochs}"]
     return Job(trial.name, tuple(arguments), folder.log(trial))
 
 

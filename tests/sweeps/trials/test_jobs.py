@@ -12,10 +12,9 @@ import pytest
 
 from configuration.loading import load_config
 from finetune import make_parser
-from sweeps.folder import SweepFolder
-from sweeps.halving import Rung
-from sweeps.jobs import LAST_BYTES, START_OF_LOG, Job, finetune_command, in_shell, job_of, last_error
-from sweeps.plan import Plan
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.jobs import LAST_BYTES, START_OF_LOG, Job, finetune_command, in_shell, job_of, last_error
+from sweeps.trials.plan import Plan
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 ODD = "a 'b' \"c\" $HOME `id` \\ * ; & | ! # ü\n{} =, --x"
@@ -24,7 +23,7 @@ ODD = "a 'b' \"c\" $HOME `id` \\ * ; & | ! # ü\n{} =, --x"
 def test_job_of_is_read_by_finetune_as_base_and_set_and_settings_and_seed(make_sweep: MakeSweep):
     settings = {"train.epochs": 5, "style.neutral": ODD}
     folder, plan = make_sweep(set=settings, seeds=[1, 4], checkpoint="some/folder", halving={"first": 1})
-    job = job_of(folder, plan, plan.trials[3], Rung(1.0, 3))
+    job = job_of(folder, plan, plan.trials[3], 1.0)
     options = make_parser("train").parse_args(list(job.arguments))
     config = load_config(options.conf, options.set, {"checkpoint": options.checkpoint})
     assert options.conf == folder.base
@@ -37,7 +36,7 @@ def test_job_of_is_read_by_finetune_as_base_and_set_and_settings_and_seed(make_s
 
 def test_job_of_last_stretch_does_not_pause_and_without_checkpoint_names_none(make_sweep: MakeSweep):
     folder, plan = make_sweep()
-    arguments = job_of(folder, plan, plan.trials[0], Rung(None, 3)).arguments
+    arguments = job_of(folder, plan, plan.trials[0], None).arguments
     assert not {"--pause_after", "--checkpoint"} & {*arguments}
 
 

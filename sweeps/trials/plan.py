@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from configuration.groups import GENERATED, RunConfig
 from configuration.loading import load_config
-from sweeps.sweep_file import Point, Range, SweepFile, read_sweep_file
+from sweeps.trials.sweep_file import Point, Range, SweepFile, read_sweep_file
 from utils.io import encode_json, read_json
 
 RESULT_GROUPS = ("overall", "per_style", "style", "diversity")

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from sweeps.folder import SweepFolder, check_free, check_open, enter_sweep, locked, read_plan
-from sweeps.plan import Plan
+from sweeps.trials.folder import SweepFolder, check_free, check_open, enter_sweep, locked, read_plan
+from sweeps.trials.plan import Plan
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 HOLD = """
 import sys
 from pathlib import Path
-from sweeps.folder import SweepFolder, locked
+from sweeps.trials.folder import SweepFolder, locked
 with locked(SweepFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

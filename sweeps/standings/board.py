@@ -16,13 +16,13 @@ from rich.live import Live
 from rich.table import Table
 
 from runs.folder import Run
-from sweeps.folder import SweepFolder
-from sweeps.halving import has_ended
-from sweeps.jobs import Job, Outcome
-from sweeps.plan import Plan, Trial
-from sweeps.progress import Progress, get_number, read_progress, read_results
-from sweeps.scheduler import Stretch
-from sweeps.slots import Slot
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.halving import has_ended
+from sweeps.trials.jobs import Job, Outcome
+from sweeps.trials.plan import Plan, Trial
+from sweeps.trials.progress import Progress, get_number, read_progress, read_results
+from sweeps.trials.scheduler import OpenStretch
+from sweeps.trials.slots import Slot
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class _Row:
     started: float = 0.0
     epoch_at_start: float = 0.0
     goal: float = 0.0
-    """Epochs that the trial's part in this stretch ends at."""
+    """Epochs that the trial ends this stretch at."""
     progress: Progress = field(default_factory=Progress)
     cider: float | None = None
 
@@ -79,18 +79,18 @@ class Board:
                 _move_logging(sys.stderr, direct)
         self.live = None
 
-    def enter(self, stretch: Stretch) -> None:
+    def enter(self, stretch: OpenStretch) -> None:
         """A stretch of the sweep begins."""
         taking_part = {trial.name for trial in stretch.trials}
         for name, row in self.rows.items():
             if row.state == "trained":
                 continue
             if name in taking_part:
-                row.goal = self._length(row) if stretch.rung.epochs is None else stretch.rung.epochs
-                row.state = "paused" if has_ended(self.folder, self.plan, row.trial, stretch.rung) else "waiting"
+                row.goal = self._length(row) if stretch.epochs is None else stretch.epochs
+                row.state = "paused" if has_ended(self.folder, self.plan, row.trial, stretch.epochs) else "waiting"
             elif row.state != "failed":
                 row.state = "stopped"
-        self.title = f"part {stretch.number} of {stretch.total}: {len(stretch.trials)} trials {stretch.rung.goal}"
+        self.title = f"stretch {stretch.number} of {stretch.total}: {len(stretch.trials)} trials {stretch.goal}"
         logger.info("%s", self.title)
 
     def started(self, job: Job, slot: Slot, starts: int) -> None:
@@ -173,12 +173,12 @@ class Board:
         states = [row.state for row in self.rows.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         known = [left for row in self.rows.values() if (left := self._seconds_left(row)) is not None]
-        part, epoch_seconds = f"{self.title}; {counts}", self._epoch_seconds()
+        stretch, epoch_seconds = f"{self.title}; {counts}", self._epoch_seconds()
         if not known or not epoch_seconds:
-            return part
+            return stretch
         waiting = sum(row.goal - row.progress.epoch for row in self.rows.values() if row.state == "waiting")
         rest = sum(known) + waiting * epoch_seconds
-        return f"{part}; about {_time(rest / max(1, states.count('running')))} left in this part"
+        return f"{stretch}; about {_time(rest / max(1, states.count('running')))} left in it"
 
     def _epoch_seconds(self) -> float:
         """Seconds per epoch of the trials that are running."""

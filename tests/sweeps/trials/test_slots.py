@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from sweeps import slots
-from sweeps.slots import Slot, check_gpus, count_gpus, parse_slots, slot_environment
+from sweeps.trials import slots
+from sweeps.trials.slots import Slot, check_gpus, count_gpus, parse_slots, slot_environment
 
 
 @pytest.mark.parametrize(

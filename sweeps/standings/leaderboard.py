@@ -6,14 +6,16 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean, stdev
 from typing import Any
 
+from reports.sweep.measures import higher_is_better
 from runs.folder import Run
-from sweeps.folder import SweepFolder
-from sweeps.halving import is_over, points_in, rungs_of
-from sweeps.plan import Plan, Trial, load_trial
-from sweeps.progress import find_at, get_number, read_progress, read_results
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.halving import is_over, points_in, stretches_of
+from sweeps.trials.plan import Plan, Trial, load_trial
+from sweeps.trials.progress import find_at, get_number, read_progress, read_results
 from utils.io import encode_json, read_json, write_json, write_text
 
 LEVEL = 0.95
@@ -40,7 +42,7 @@ def make_leaderboard(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
     Raises:
         ValueError: If a results file is damaged.
     """
-    comparisons = [rung.epochs for rung in rungs_of(plan) if rung.epochs is not None]
+    comparisons = [stretch.epochs for stretch in stretches_of(plan) if stretch.epochs is not None]
     by_point: dict[int, list[Trial]] = {}
     for trial in plan.trials:
         by_point.setdefault(trial.point, []).append(trial)
@@ -55,7 +57,7 @@ def make_leaderboard(folder: SweepFolder, plan: Plan) -> dict[str, Any]:
             for row in taking_part:
                 if row["state"] == "open" and row["point"] not in chosen:
                     row["state"] = "stopped"
-    rows.sort(key=_order)
+    rows.sort(key=partial(_order, sign=_sign(plan.file.metric)))
     ranked = [{"rank": rank} | row for rank, row in enumerate(rows, start=1)]
     return {
         "metric": plan.file.metric,
@@ -76,7 +78,8 @@ def best_trial(board: Mapping[str, Any], plan: Plan) -> Trial | None:
     if first is None or first["metric"] is None:
         return None
     trained = [trial for trial in first["trials"] if trial["metric"] is not None]
-    name = max(trained, key=lambda trial: trial["metric"])["name"]
+    sign = _sign(board["metric"])
+    name = max(trained, key=lambda trial: sign * trial["metric"])["name"]
     return next(trial for trial in plan.trials if trial.name == name)
 
 
@@ -198,8 +201,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(numbers) if len(numbers) == len(values) else None
 
 
-def _order(row: Mapping[str, Any]) -> tuple[float, ...]:
+def _sign(metric: str) -> int:
+    """1 if more of the metric is better, else -1."""
+    return 1 if higher_is_better(metric) else -1
+
+
+def _order(row: Mapping[str, Any], sign: int) -> tuple[float, ...]:
     if row["state"] == "trained" and row["metric"] is not None:
-        return 0, -row["metric"]
+        return 0, -sign * row["metric"]
     reached = [value for value in row["at_comparisons"] if value is not None]
     return 1 + (row["state"] == "failed"), -len(reached), -(reached[-1] if reached else -math.inf), row["point"]

@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from sweeps.plan import Plan, Trial
-from sweeps.sweep_file import SweepFile
+from sweeps.trials.plan import Plan, Trial
+from sweeps.trials.sweep_file import SweepFile
 from utils.io import encode_json, read_json, shorten_json, write_json
 
 MAY_CHANGE = ("metric", "retries")

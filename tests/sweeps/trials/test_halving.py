@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from runs.folder import Run
-from sweeps.folder import SweepFolder
-from sweeps.halving import Rung, choose, has_ended, plan_rungs, point_values, points_in, rungs_of
-from sweeps.jobs import job_of
-from sweeps.plan import Plan
-from sweeps.sweep_file import Halving
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.halving import Stretch, choose, has_ended, plan_stretches, point_values, points_in, stretches_of
+from sweeps.trials.jobs import job_of
+from sweeps.trials.plan import Plan
+from sweeps.trials.sweep_file import Halving
 from utils.io import append_jsonl, write_json
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
@@ -32,20 +32,20 @@ WriteRun = Callable[..., Run]
         (1, 2, 0.5, 2, [(None, 1)]),
     ],
 )
-def test_plan_rungs_by_hand(
+def test_plan_stretches_by_hand(
     points: int, epochs: int, first: float, factor: int, expected: list[tuple[float | None, int]]
 ):
     halving = Halving(first=first, factor=factor)
-    assert [tuple(rung) for rung in plan_rungs(points, epochs, halving)] == expected
+    assert [tuple(stretch) for stretch in plan_stretches(points, epochs, halving)] == expected
 
 
-def test_plan_rungs_without_halving_is_one_stretch():
-    assert plan_rungs(14, 2, None) == [Rung(None, 14)]
+def test_plan_stretches_without_halving_is_one_stretch():
+    assert plan_stretches(14, 2, None) == [Stretch(None, 14)]
 
 
-def test_rungs_of_count_configurations_not_trials(make_sweep: MakeSweep):
+def test_stretches_of_count_configurations_not_trials(make_sweep: MakeSweep):
     _, plan = make_sweep(seeds=[1, 2, 3], halving={"first": 0.5})
-    assert rungs_of(plan) == [Rung(0.5, 3), Rung(1.0, 2), Rung(None, 1)]
+    assert stretches_of(plan) == [Stretch(0.5, 3), Stretch(1.0, 2), Stretch(None, 1)]
 
 
 def test_choose_best_first_and_of_equals_the_earlier():
@@ -132,16 +132,16 @@ def test_has_ended_needs_the_checkpoint_after_the_validation(four: tuple[SweepFo
     folder, plan = four
     trial = plan.trials[0]
     run = write_run(folder.run(trial), {0.5: 4.0}, saved=False)
-    assert not has_ended(folder, plan, trial, Rung(0.5, 4))
+    assert not has_ended(folder, plan, trial, 0.5)
     (run.checkpoints / "checkpoint-50").mkdir(parents=True)  # its state is what a save writes last
-    assert not has_ended(folder, plan, trial, Rung(0.5, 4))
-    write_json(run.checkpoints / "checkpoint-40/trainer_state.json", {})  # an older one
-    write_json(run.checkpoints / "tmp-checkpoint-50/trainer_state.json", {})
-    assert not has_ended(folder, plan, trial, Rung(0.5, 4))
-    write_json(run.checkpoints / "checkpoint-50/trainer_state.json", {"global_step": 50})
-    assert has_ended(folder, plan, trial, Rung(0.5, 4))
-    assert not has_ended(folder, plan, trial, Rung(1.0, 2))
-    assert not has_ended(folder, plan, trial, Rung(None, 1))
+    assert not has_ended(folder, plan, trial, 0.5)
+    write_json(run.checkpoints / "checkpoint-40/trainer_state.json", {"global_step": 40, "max_steps": 200})
+    write_json(run.checkpoints / "tmp-checkpoint-50/trainer_state.json", {"global_step": 50, "max_steps": 200})
+    assert not has_ended(folder, plan, trial, 0.5)
+    write_json(run.checkpoints / "checkpoint-50/trainer_state.json", {"global_step": 50, "max_steps": 200})
+    assert has_ended(folder, plan, trial, 0.5)
+    assert not has_ended(folder, plan, trial, 1.0)
+    assert not has_ended(folder, plan, trial, None)
 
 
 def test_has_ended_checkpoint_without_a_validation_there_is_not_enough(
@@ -150,8 +150,8 @@ def test_has_ended_checkpoint_without_a_validation_there_is_not_enough(
     folder, plan = four
     run = write_run(folder.run(plan.trials[0]), {0.5: 4.0})
     append_jsonl(run.metrics, {"global_step": 99, "epoch": 0.99, "train/loss": 3.0})
-    write_json(run.checkpoints / "checkpoint-99/trainer_state.json", {})
-    assert not has_ended(folder, plan, plan.trials[0], Rung(1.0, 2))
+    write_json(run.checkpoints / "checkpoint-99/trainer_state.json", {"global_step": 99, "max_steps": 200})
+    assert not has_ended(folder, plan, plan.trials[0], 1.0)
 
 
 def test_has_ended_older_checkpoints_may_be_gone(four: tuple[SweepFolder, Plan], write_run: WriteRun):
@@ -159,7 +159,7 @@ def test_has_ended_older_checkpoints_may_be_gone(four: tuple[SweepFolder, Plan],
     folder, plan = four
     write_run(folder.run(plan.trials[0]), {0.5: 4.0}, saved=False)
     write_run(folder.run(plan.trials[0]), {1.0: 3.0})
-    assert has_ended(folder, plan, plan.trials[0], Rung(0.5, 4))
+    assert has_ended(folder, plan, plan.trials[0], 0.5)
 
 
 def test_has_ended_trained_model_has_ended_every_comparison_but_its_results_end_the_last(
@@ -169,10 +169,10 @@ def test_has_ended_trained_model_has_ended_every_comparison_but_its_results_end_
     trial = plan.trials[0]
     run = write_run(folder.run(trial), {0.5: 4.0}, saved=False)
     run.output.mkdir()
-    assert has_ended(folder, plan, trial, Rung(1.0, 2))
-    assert not has_ended(folder, plan, trial, Rung(None, 1))
+    assert has_ended(folder, plan, trial, 1.0)
+    assert not has_ended(folder, plan, trial, None)
     write_run(run.root, overall={"CIDEr": 0.2})
-    assert has_ended(folder, plan, trial, Rung(None, 1))
+    assert has_ended(folder, plan, trial, None)
 
 
 def test_has_ended_damaged_results_are_an_error(four: tuple[SweepFolder, Plan], write_run: WriteRun):
@@ -180,7 +180,7 @@ def test_has_ended_damaged_results_are_an_error(four: tuple[SweepFolder, Plan], 
     run = write_run(folder.run(plan.trials[0]), overall={"CIDEr": 0.2})
     (run.eval / "val.json").write_text('{"over')
     with pytest.raises(ValueError, match="cut short"):
-        has_ended(folder, plan, plan.trials[0], Rung(None, 1))
+        has_ended(folder, plan, plan.trials[0], None)
 
 
 @pytest.mark.parametrize("first", [1 / 3, 0.03125, 2 / 3])
@@ -190,7 +190,7 @@ def test_has_ended_place_with_more_digits_than_metrics_have_is_reached(
     """metrics.jsonl has epochs to four digits: 0.3333, where training stopped after exactly a third."""
     folder, plan = make_sweep(halving={"first": first}, set={"checkpoint.every_epochs": first})
     write_run(folder.run(plan.trials[0]), {first: 4.0})
-    assert has_ended(folder, plan, plan.trials[0], rungs_of(plan)[0])
+    assert has_ended(folder, plan, plan.trials[0], stretches_of(plan)[0].epochs)
 
 
 @pytest.mark.parametrize("first", [1.2345674, 12.34567, 0.1])
@@ -198,6 +198,6 @@ def test_job_pauses_where_its_comparison_looks(make_sweep: MakeSweep, first: flo
     """A pause a little before the place of the comparison would end without what the comparison asks for."""
     settings = {"train.epochs": 50, "checkpoint.every_epochs": 0.1}
     folder, plan = make_sweep(halving={"first": first, "factor": 3}, set=settings)
-    for rung in rungs_of(plan)[:-1]:
-        arguments = job_of(folder, plan, plan.trials[0], rung).arguments
-        assert float(arguments[arguments.index("--pause_after") + 1]) == pytest.approx(rung.epochs, abs=5e-7)
+    for stretch in stretches_of(plan)[:-1]:
+        arguments = job_of(folder, plan, plan.trials[0], stretch.epochs).arguments
+        assert float(arguments[arguments.index("--pause_after") + 1]) == pytest.approx(stretch.epochs, abs=5e-7)

@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from runs.folder import Run
-from sweeps import board as board_module
-from sweeps.board import Board
-from sweeps.folder import SweepFolder
-from sweeps.jobs import Job, Outcome
-from sweeps.plan import Plan
-from sweeps.scheduler import stretch_of
-from sweeps.slots import Slot
+from sweeps.standings import board as board_module
+from sweeps.standings.board import Board
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.jobs import Job, Outcome
+from sweeps.trials.plan import Plan
+from sweeps.trials.scheduler import stretch_of
+from sweeps.trials.slots import Slot
 from utils.io import append_jsonl
 from utils.logging import setup_logging
 
@@ -234,7 +234,7 @@ def test_time_left_ends_at_the_stretch(make_sweep: MakeSweep, write_run: WriteRu
     assert cells(board)["001-seed7"]["left"] == "1:15:00"  # 100 minutes an epoch, three quarters of one to go
 
 
-def test_time_left_of_the_part_shares_the_waiting_trials_among_the_running(
+def test_time_left_of_the_stretch_shares_the_waiting_trials_among_the_running(
     make_sweep: MakeSweep, write_run: WriteRun, clock: Clock
 ):
     """After a minute two trials stand at 0.5 and 0.25 of 2 epochs: 180 s and 420 s are left.
@@ -248,7 +248,7 @@ def test_time_left_of_the_part_shares_the_waiting_trials_among_the_running(
         write_run(folder.run(trial), {epoch: 4.0})
     refresh(board, clock)
     headline = shown(board).splitlines()[0].strip()
-    assert headline == "part 1 of 1: 3 trials to the end; 2 running, 1 waiting; about 7:40 left in this part"
+    assert headline == "stretch 1 of 1: 3 trials to the end; 2 running, 1 waiting; about 7:40 left in it"
 
 
 def test_time_left_after_a_crash_counts_the_steps_that_come_again(
@@ -306,7 +306,7 @@ def test_without_a_terminal_events_are_log_lines_and_nothing_is_drawn(
         end(board, "002-seed7", 1)
     logs = folder.root / "logs"
     assert [record.getMessage() for record in caplog.records] == [
-        "part 1 of 1: 3 trials to the end",
+        "stretch 1 of 1: 3 trials to the end",
         f"001-seed7 on 0; {logs / '001-seed7.log'}",
         "001-seed7 trained: epoch 2.00, best val NLL 3.0000, val CIDEr 0.2500",
         f"002-seed7 on 0; {logs / '002-seed7.log'}",
@@ -339,7 +339,7 @@ def test_log_lines_on_a_terminal_stand_above_one_whole_table(make_sweep: MakeSwe
     screen = on_screen(terminal.getvalue())
     assert sum("trial" in line and "state" in line for line in screen) == 1
     assert any("001-seed7: exit code 1: error: boom" in line for line in screen)
-    assert sum("part 1 of 1: 3 trials to the end; " in line for line in screen) == 1
+    assert sum("stretch 1 of 1: 3 trials to the end; " in line for line in screen) == 1
 
 
 def test_board_reads_half_written_metrics(make_sweep: MakeSweep, write_run: WriteRun, clock: Clock):

@@ -6,29 +6,35 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sweeps.folder import SweepFolder
-from sweeps.halving import Rung, has_ended, is_over, points_in, record_choice, rungs_of
-from sweeps.jobs import Engine, Outcome, job_of
-from sweeps.plan import Plan, Trial
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.halving import goal_of, has_ended, is_over, points_in, record_choice, stretches_of
+from sweeps.trials.jobs import Engine, Outcome, job_of
+from sweeps.trials.plan import Plan, Trial
 from utils.io import write_json
 
 logger = logging.getLogger(__name__)
 
 
-class Stretch(NamedTuple):
-    """The part of a sweep between two comparisons."""
+class OpenStretch(NamedTuple):
+    """A stretch of a sweep whose trials are known."""
 
     number: int
     """From 1."""
     total: int
     """Stretches of the sweep."""
-    rung: Rung
+    epochs: float | None
+    """How far trials are trained; None = to the end."""
     trials: tuple[Trial, ...]
     """Those that take part."""
 
+    @property
+    def goal(self) -> str:
+        """How far trials are trained, in words."""
+        return goal_of(self.epochs)
+
 
 def run_sweep(
-    folder: SweepFolder, plan: Plan, engine: Engine, enter: Callable[[Stretch], None] = lambda stretch: None
+    folder: SweepFolder, plan: Plan, engine: Engine, enter: Callable[[OpenStretch], None] = lambda stretch: None
 ) -> dict[str, Outcome]:
     """Run what is left of a sweep.
 
@@ -46,7 +52,7 @@ def run_sweep(
     """
     check_results(folder, plan)
     failures: dict[str, Outcome] = {}
-    for number in range(len(rungs_of(plan))):
+    for number in range(len(stretches_of(plan))):
         if is_over(folder, number):
             continue
         record_choice(folder, plan, number)
@@ -58,25 +64,27 @@ def run_sweep(
     return {name: outcome for name, outcome in failures.items() if name in standing}
 
 
-def stretch_of(folder: SweepFolder, plan: Plan, number: int) -> Stretch:
+def stretch_of(folder: SweepFolder, plan: Plan, number: int) -> OpenStretch:
     """A stretch, counted from 0; those before it must have ended."""
-    rungs, points = rungs_of(plan), points_in(folder, plan, number)
+    stretches, points = stretches_of(plan), points_in(folder, plan, number)
     rank = {point: place for place, point in enumerate(points)}
     trials = sorted((trial for trial in plan.trials if trial.point in rank), key=lambda trial: rank[trial.point])
-    return Stretch(number + 1, len(rungs), rungs[number], tuple(trials))
+    return OpenStretch(number + 1, len(stretches), stretches[number].epochs, tuple(trials))
 
 
-def run_stretch(folder: SweepFolder, plan: Plan, stretch: Stretch, engine: Engine) -> dict[str, Outcome]:
+def run_stretch(folder: SweepFolder, plan: Plan, stretch: OpenStretch, engine: Engine) -> dict[str, Outcome]:
     """Run the trials of a stretch that have not ended it; returns how those failed that did, and records it."""
-    left = [trial for trial in stretch.trials if not has_ended(folder, plan, trial, stretch.rung)]
+    left = [trial for trial in stretch.trials if not has_ended(folder, plan, trial, stretch.epochs)]
     if len(left) < len(stretch.trials):
-        logger.info("%d of %d trials have done this part already", len(stretch.trials) - len(left), len(stretch.trials))
+        logger.info(
+            "%d of %d trials have done this stretch already", len(stretch.trials) - len(left), len(stretch.trials)
+        )
     for trial in left:
         folder.failure(trial).unlink(missing_ok=True)
-    outcomes = engine.run([job_of(folder, plan, trial, stretch.rung) for trial in left]) if left else {}
+    outcomes = engine.run([job_of(folder, plan, trial, stretch.epochs) for trial in left]) if left else {}
     failures: dict[str, Outcome] = {}
     for trial in left:
-        if not has_ended(folder, plan, trial, stretch.rung):
+        if not has_ended(folder, plan, trial, stretch.epochs):
             outcome = outcomes.get(trial.name, Outcome(1, 0, "was never started"))
             failures[trial.name] = outcome if outcome.code else outcome._replace(message="ended without a result")
             write_json(folder.failure(trial), failures[trial.name]._asdict())
@@ -86,4 +94,4 @@ def run_stretch(folder: SweepFolder, plan: Plan, stretch: Stretch, engine: Engin
 def check_results(folder: SweepFolder, plan: Plan) -> None:
     """Refuse a sweep with a damaged results file before anything is started."""
     for trial in plan.trials:
-        has_ended(folder, plan, trial, Rung(None, 1))
+        has_ended(folder, plan, trial, None)

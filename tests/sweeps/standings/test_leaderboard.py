@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import pytest
 
 from configuration.loading import load_config
+from metrics.table import METRICS
+from reports.sweep.measures import metric_measure
+from reports.sweep.page import write_page
 from runs.folder import Run
-from sweeps.folder import SweepFolder
-from sweeps.leaderboard import best_trial, make_leaderboard, student_interval, to_csv, write_leaderboard
-from sweeps.plan import Plan
+from sweeps.standings.leaderboard import best_trial, make_leaderboard, student_interval, to_csv, write_leaderboard
+from sweeps.trials.folder import SweepFolder
+from sweeps.trials.plan import Plan
 from utils.io import write_json
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
@@ -284,3 +288,31 @@ def test_write_leaderboard_with_nothing_trained_writes_no_best(make_sweep: MakeS
     write_leaderboard(folder, plan, make_leaderboard(folder, plan))
     assert [row["state"] for row in read_csv((folder.root / "leaderboard.csv").read_text())] == ["open"] * 3
     assert not folder.best.exists()
+
+
+def test_page_takes_what_make_leaderboard_returns(make_sweep, write_run, tmp_path):
+    folder, plan = make_sweep(halving={"first": 0.5})
+    first, second, third = plan.trials
+    confidence = {"CIDEr": [0.3, 0.5]}
+    write_run(folder.run(first), {0.5: 3.0, 1.0: 2.0, 2.0: 1.5}, overall={"CIDEr": 0.4}, confidence=confidence)
+    write_run(folder.run(second), {0.5: 3.5, 1.0: 3.0})
+    write_json(folder.failure(third), {"message": "error: the loss is no number"})
+    write_page(tmp_path / "page.html", make_leaderboard(folder, plan), title="page")
+    page = (tmp_path / "page.html").read_text()
+    shown = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    assert "0.400" in shown
+    assert "0.300–0.500" in shown
+    assert f"{third.name} error: the loss is no number" in shown
+    assert "n = 2: too few different results to tell" in shown
+
+
+def test_metric_of_which_less_is_better_ranks_the_other_way_round(make_sweep, write_run, monkeypatch):
+    monkeypatch.setitem(METRICS, "CIDEr", METRICS["CIDEr"]._replace(higher_is_better=False))
+    folder, plan = make_sweep()
+    for trial, value in zip(plan.trials, (0.4, 0.2, 0.3), strict=False):
+        write_run(folder.run(trial), {2.0: 1.5}, overall={"CIDEr": value})
+    board = make_leaderboard(folder, plan)
+    assert [row["metric"] for row in board["configurations"][:3]] == [0.2, 0.3, 0.4]
+    assert best_trial(board, plan) == plan.trials[1]
+    measure = metric_measure(board)
+    assert measure.lower_is_better

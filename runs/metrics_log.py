@@ -1,0 +1,86 @@
+"""``metrics.jsonl`` of a run: numbers against optimizer steps, written in one place and read in one place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from utils.io import UTF8_BOM, append_jsonl
+
+logger = logging.getLogger(__name__)
+
+EPOCH_DIGITS = 4
+"""Decimals of the epochs."""
+
+
+class MetricsRow(NamedTuple):
+    """The numbers of one optimizer step."""
+
+    step: int
+    epoch: float
+    numbers: dict[str, float | None]
+    """By name, ``train/...`` and ``val/...``; None for what was no number."""
+
+
+class MetricsLog(NamedTuple):
+    """What a file holds."""
+
+    rows: list[MetricsRow]
+    """By step."""
+    damaged: int
+    """Lines that could not be read, such as one that a killed run left unfinished."""
+
+
+def has_reached(epoch: float, wanted: float) -> bool:
+    """Whether a run that stands at ``epoch`` has trained ``wanted`` epochs, up to the four decimals that are logged."""
+    return epoch >= wanted - 10.0**-EPOCH_DIGITS
+
+
+def append_metrics(file: Path, global_step: int, epoch: float, numbers: Mapping[str, float]) -> None:
+    """Add the numbers of a step; the file and its folder are made where they are not there."""
+    append_jsonl(file, {"global_step": global_step, "epoch": round(epoch, EPOCH_DIGITS)} | dict(numbers))
+
+
+def read_metrics(file: Path) -> MetricsLog:
+    """Read all steps; one that stands there twice, because it was trained again, has its newest numbers.
+
+    Lines that cannot be read are passed over: somebody may be writing the last one. No file is one without rows.
+    """
+    try:
+        lines = file.read_bytes().removeprefix(UTF8_BOM).split(b"\n")
+    except OSError:
+        return MetricsLog([], 0)
+    found: dict[int, dict[str, Any]] = {}
+    damaged = 0
+    for line in filter(bytes.strip, lines):
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            row = None
+        if isinstance(row, dict) and isinstance(row.get("global_step"), int):
+            step = row.pop("global_step")
+            found[step] = found.get(step, {}) | row
+        else:
+            damaged += 1
+    rows = [MetricsRow(step, numbers.pop("epoch", 0.0), numbers) for step, numbers in sorted(found.items())]
+    return MetricsLog(rows, damaged)
+
+
+def read_curves(file: Path) -> dict[str, list[tuple[int, float]]]:
+    """Points (step, value) by name, such as ``train/loss``; what was no number is left out.
+
+    A report must not fail over a damaged line: the log says how many there are.
+    """
+    log = read_metrics(file)
+    if log.damaged:
+        logger.warning("%s: %d lines could not be read; the curves lack their points", file, log.damaged)
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in log.rows:
+        for name, value in row.numbers.items():
+            if "/" in name and value is not None:
+                curves.setdefault(name, []).append((row.step, value))
+    return curves

@@ -1,0 +1,1 @@
+"""How a sweep stands: the live table and the leaderboard. Imports trials."""
