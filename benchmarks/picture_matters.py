@@ -38,7 +38,7 @@ def measure(config: RunConfig) -> dict[str, float]:
     """CIDEr with right and with shuffled pictures."""
     styled = open_styled(config.work_dir / "output")
     writer = make_writer(config, styled)
-    examples = read_eval_split(config, styled.registry).examples
+    examples = read_eval_split(config.data, config.eval, styled.registry).examples
     score = make_cider_score(examples)
     right = writer.caption(examples, config.eval.batch_size)
     wrong = writer.caption(shuffle_pictures(examples, config.train.seed), config.eval.batch_size)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from captioning.styled import StyledCaptioner, join_styles, open_styled
 from captioning.writer import CaptionWriter
-from configuration.groups import DecodeConfig, RunConfig, StyleConfig
+from configuration.groups import DecodeConfig, ImageConfig, RunConfig, StyleConfig
 from models import new_captioner
 from models.captioner import NewModel
 from models.settings import CaptionerSettings, Decoding
@@ -75,34 +75,34 @@ def _new_captioner(
 
 
 def make_settings(
-    config: RunConfig,
+    image: ImageConfig,
+    style: StyleConfig,
+    decode: DecodeConfig,
     registry: StyleRegistry,
-    train_examples: Sequence[CaptionExample],
-    corpus: Sequence[StyledText] = (),
+    styles: Sequence[str],
     before: CaptionerSettings | None = None,
 ) -> CaptionerSettings:
     """What the captioner of a run must be used with.
 
     Args:
-        config: Of the run.
+        image: Its pictures.
+        style: Its prompt.
+        decode: How it captions.
         registry: Of the model.
-        train_examples: Their styles are trained.
-        corpus: Texts without pictures, whose styles are trained too.
+        styles: What the run trains on.
         before: Of the model that the run starts from, whose trained styles stay known.
     """
-    already = () if before is None else before.trained_styles
-    trained = {registry.resolve(style) for style in (*styles_of([*train_examples, *corpus]), *already)}
-    if config.style.dropout:
+    trained = {registry.resolve(name) for name in (*styles, *(() if before is None else before.trained_styles))}
+    if style.dropout:
         trained.add(registry.neutral)
-    image, prompt = config.image, config.style.prompt
     return CaptionerSettings(
         image_size=image.size,
         max_image_size=image.max_size or image.size,
         mean_std=image.mean_std,
-        prompt=prompt,
-        neutral_prompt=prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
+        prompt=style.prompt,
+        neutral_prompt=style.prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
         trained_styles=tuple(name for name in registry.names if name in trained),
-        decoding=make_decoding(config.decode),
+        decoding=make_decoding(decode),
     )
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from configuration.groups import DataConfig, RunConfig
+from configuration.groups import DataConfig
 from preprocessors.examples import CaptionExample
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
@@ -18,9 +18,9 @@ from preprocessors.text.styles import fold_name
 logger = logging.getLogger(__name__)
 
 
-def prepare_data(config: RunConfig) -> None:
+def prepare_data(data: DataConfig) -> None:
     """Make a data set that its format makes itself. Of the processes of a run only one may call it."""
-    data, generator = config.data, FORMATS[config.data.format].generator
+    generator = FORMATS[data.format].generator
     if generator is not None:
         generator.make(annotations_of(data), data.num_images)
 
@@ -35,12 +35,12 @@ def annotations_of(data: DataConfig) -> Path:
 
 
 def read_split(
-    config: RunConfig, split_name: SplitName, styles: Sequence[str] | None = None, *, check_pictures: bool = True
+    data: DataConfig, split_name: SplitName, styles: Sequence[str] | None = None, *, check_pictures: bool = True
 ) -> ReadResult:
     """Examples of one split.
 
     Args:
-        config: Says where and how.
+        data: Says where and how.
         split_name: ``train``, ``val`` or ``test``.
         styles: Keep these styles only; None keeps what ``data.styles`` keeps.
         check_pictures: Off where the captions alone are needed.
@@ -48,7 +48,6 @@ def read_split(
     Returns:
         Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
     """
-    data = config.data
     annotations = annotations_of(data)
     result = read_examples(
         data.format,
@@ -69,13 +68,12 @@ def read_split(
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 
-def read_corpus(config: RunConfig) -> list[StyledText]:
-    """The text-only corpus of the masked-LM task, in the styles to train on; empty if there is none."""
-    if config.masked_lm.corpus is None:
+def read_corpus(corpus: Path | None, styles: Sequence[str] | None) -> list[StyledText]:
+    """A text-only corpus, in the styles to train on (None = all); empty if there is none."""
+    if corpus is None:
         return []
-    wanted = {fold_name(style) for style in config.data.styles or ()}
-    texts = read_style_corpus(config.masked_lm.corpus)
-    return [text for text in texts if not wanted or fold_name(text.style) in wanted]
+    wanted = {fold_name(style) for style in styles or ()}
+    return [text for text in read_style_corpus(corpus) if not wanted or fold_name(text.style) in wanted]
 
 
 def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:

@@ -11,7 +11,7 @@ from captioning.styled import open_styled
 from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
-from pipeline.data import hash_examples, prepare_data, read_split
+from pipeline.data import hash_examples, prepare_data, read_split, styles_of
 from pipeline.evaluation import describe_provenance, score_examples, write_evaluation, write_run_report
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
@@ -40,11 +40,12 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     processes = join_processes()
     with processes.main_process_first():
         if rank() == 0:
-            prepare_data(config)
-    train_split = read_split(config, "train", check_pictures=False)
+            prepare_data(config.data)
+    train_split = read_split(config.data, "train", check_pictures=False)
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
-    wanted = make_settings(config, styled.registry, train_split.examples)
+    styles = styles_of(train_split.examples)
+    wanted = make_settings(config.image, config.style, config.decode, styled.registry, styles)
     if styled.settings is None:
         styled = styled.with_settings(wanted)
     elif differences := styled.settings.differences(wanted, name):
@@ -52,7 +53,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     styled.captioner.module.to(processes.device)
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)
-    eval_split = read_eval_split(config, styled.registry)
+    eval_split = read_eval_split(config.data, config.eval, styled.registry)
     train_split = with_model_styles(train_split, styled.registry)
     setup_logging(run.log, rank())
     return evaluate_split(config, run, writer, eval_split, train_split.examples, model=name)
@@ -95,5 +96,14 @@ def evaluate_split(
     folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
     write_evaluation(folder, config.eval.split, results, split, hypotheses)
     report = run.report if own else folder / "report.html"
-    write_run_report(report, run, config, writer.decoding, results, split.examples, hypotheses)
+    write_run_report(
+        report,
+        run,
+        results,
+        split.examples,
+        hypotheses,
+        report_images=config.eval.report_images,
+        config=config.to_json_dict(),
+        decoding=writer.decoding,
+    )
     return {key: value for key, value in results.items() if key != "per_image"}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from captioning.writer import CaptionWriter
-from configuration.loading import RunConfig
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions, write_results
 from models.settings import Decoding
@@ -102,18 +101,31 @@ def write_evaluation(
 def write_run_report(
     path: Path,
     run: Run,
-    config: RunConfig,
-    decoding: Decoding,
     results: dict[str, Any],
     examples: Sequence[CaptionExample],
     hypotheses: dict[str, str],
+    *,
+    report_images: int,
+    config: dict[str, Any],
+    decoding: Decoding,
 ) -> None:
-    """Write the report: numbers, the first pictures in every style, loss curves, configuration."""
+    """Write the report: numbers, the first pictures in every style, loss curves, configuration.
+
+    Args:
+        path: The page.
+        run: Its numbers of training are drawn, and it gives the title.
+        results: Of the evaluation.
+        examples: What was captioned.
+        hypotheses: Caption by example id.
+        report_images: So many pictures, spread evenly.
+        config: The resolved configuration, JSON-like.
+        decoding: How the captions were generated.
+    """
     by_image: dict[Path, list[CaptionExample]] = {}
     for example in examples:
         by_image.setdefault(example.image_path, []).append(example)
-    stride = max(1, len(by_image) // max(1, config.eval.report_images))
-    shown = list(by_image.values())[::stride][: config.eval.report_images]
+    stride = max(1, len(by_image) // max(1, report_images))
+    shown = list(by_image.values())[::stride][:report_images]
     rows = [
         ReportRow(example.example_id, example.image_path, example.style, hypotheses[example.example_id], references)
         for group in shown
@@ -127,7 +139,7 @@ def write_run_report(
         results=results,
         rows=rows,
         losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
-        config=config.to_json_dict(),
+        config=config,
         settings=asdict(decoding),
         training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
         training_labels={name: term.label for name, term in LOSS_TERMS.items()},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from configuration.groups import RunConfig
+from collections.abc import Collection
+
+from configuration.groups import RunConfig, TrainConfig
+from configuration.objectives import ScstConfig
 from models.settings import Decoding
 from trainers.losses.table import LOSS_TERMS
 from trainers.objective import ForeignTokens, Objective
@@ -33,9 +36,15 @@ def make_objective(config: RunConfig, foreign: ForeignTokens | None) -> Objectiv
     )
 
 
-def make_self_critical(config: RunConfig, decoding: Decoding) -> SelfCritical:
-    """How a run draws and compares captions."""
-    scst = config.scst
+def make_self_critical(scst: ScstConfig, decoding: Decoding, frozen: Collection[str], seed: int) -> SelfCritical:
+    """How a run draws and compares captions.
+
+    Args:
+        scst: Its settings.
+        decoding: Bounds the captions, and rules those of a beam search.
+        frozen: What :func:`frozen_parts` names.
+        seed: Of the draws.
+    """
     sampler = Sampler(
         scst.num_samples,
         scst.sampling,
@@ -43,7 +52,7 @@ def make_self_critical(config: RunConfig, decoding: Decoding) -> SelfCritical:
         temperature=scst.temperature,
         top_p=scst.top_p,
         with_greedy=scst.baseline == "greedy",
-        seed=config.train.seed,
+        seed=seed,
     )
     return SelfCritical(
         sampler,
@@ -51,14 +60,13 @@ def make_self_critical(config: RunConfig, decoding: Decoding) -> SelfCritical:
         kl_weight=scst.kl_weight,
         cross_entropy_weight=scst.cross_entropy_weight,
         dropout=scst.dropout,
-        train_batch_norm=not {"batch_norm", "resnet"} & set(frozen_parts(config)),
+        train_batch_norm=not {"batch_norm", "resnet"} & {*frozen},
     )
 
 
-def frozen_parts(config: RunConfig) -> list[str]:
+def frozen_parts(train: TrainConfig, scst: ScstConfig) -> list[str]:
     """Parts of the captioner that a run does not train."""
-    scst = config.scst
-    parts: list[str] = [*config.train.freeze]
+    parts: list[str] = [*train.freeze]
     if scst.enabled:
         parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
     return parts

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from captioning.styled import StyledCaptioner
 from captioning.writer import CaptionWriter
-from configuration.groups import RunConfig
+from configuration.groups import DataConfig, EvalConfig, RunConfig
 from models.settings import CaptionerSettings
 from pipeline.captioner import check_fits, make_settings, make_writer, set_up_captioner
-from pipeline.data import read_corpus, read_split
+from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.tasks import TrainingTasks, prepare_tasks
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
@@ -34,6 +34,7 @@ class Prepared:
     """A training run before its first step.
 
     Attributes:
+        config: What it is made from.
         data: Rows.
         captioner: With the settings of this run.
         writer: Captions with it in this run.
@@ -42,6 +43,7 @@ class Prepared:
         came_with: Settings of the captioner that the run starts from.
     """
 
+    config: RunConfig
     data: RunData
     captioner: StyledCaptioner
     writer: CaptionWriter
@@ -59,19 +61,21 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
-    train, corpus = read_split(config, "train"), read_corpus(config)
+    train = read_split(config.data, "train")
+    corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry = styled.settings, styled.registry
-    styled = styled.with_settings(make_settings(config, registry, train.examples, corpus, came_with))
+    styles = styles_of([*train.examples, *corpus])
+    styled = styled.with_settings(make_settings(config.image, config.style, config.decode, registry, styles, came_with))
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)
     train = with_model_styles(train, registry)
-    val = with_model_styles(read_split(config, "val", config.eval.styles), registry)
-    evaluated = val if config.eval.split == "val" else read_eval_split(config, registry)
+    val = with_model_styles(read_split(config.data, "val", config.eval.styles), registry)
+    evaluated = val if config.eval.split == "val" else read_eval_split(config.data, config.eval, registry)
     run, tasks = Run(config.work_dir), TrainingTasks()
     if not run.output.is_dir():
         tasks = prepare_tasks(config, styled.captioner, writer.preprocessor, train.examples, corpus)
-    return Prepared(RunData(train, val, evaluated, corpus), styled, writer, tasks, run, came_with)
+    return Prepared(config, RunData(train, val, evaluated, corpus), styled, writer, tasks, run, came_with)
 
 
 def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:
@@ -79,6 +83,6 @@ def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:
     return replace(split, examples=resolve_styles(split.examples, registry))
 
 
-def read_eval_split(config: RunConfig, registry: StyleRegistry) -> ReadResult:
+def read_eval_split(data: DataConfig, evaluation: EvalConfig, registry: StyleRegistry) -> ReadResult:
     """Rows to evaluate on."""
-    return with_model_styles(read_split(config, config.eval.split, config.eval.styles), registry)
+    return with_model_styles(read_split(data, evaluation.split, evaluation.styles), registry)

@@ -10,7 +10,7 @@ from configuration.changes import describe_changes
 from configuration.loading import RunConfig, load_config
 from models.settings import WEIGHT_FILES
 from pipeline.data import hash_examples
-from pipeline.prepare import RunData
+from pipeline.prepare import Prepared
 from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
@@ -26,8 +26,9 @@ FIXED_DATA = {
 """What may not change while a run is interrupted, and its name for messages."""
 
 
-def describe_data(config: RunConfig, data: RunData) -> dict[str, str]:
+def describe_data(prepared: Prepared) -> dict[str, str]:
     """What a run is made from besides its settings, as hashes by name, and the name of the split."""
+    config, data = prepared.config, prepared.data
     splits = {"train": data.train, "val": data.val, "eval": data.eval}
     made_from = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
     made_from |= {"split": data.train.split_id}
@@ -43,30 +44,20 @@ def describe_data(config: RunConfig, data: RunData) -> dict[str, str]:
     return made_from
 
 
-def enter_run(
-    run: Run,
-    config: RunConfig,
-    command: Sequence[str],
-    conf_file: Path,
-    data: RunData,
-    made_from: dict[str, str],
-) -> None:
+def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path, made_from: dict[str, str]) -> None:
     """Make or reopen the run folder and record what goes into the run.
+
+    Args:
+        prepared: The run.
+        command: The command line, program first.
+        conf_file: The configuration file as the user wrote it.
+        made_from: What :func:`describe_data` says.
 
     Raises:
         ValueError: If the folder's run was made with other settings or other data.
     """
-    if run.config_file.exists():
-        check_same_run(run, config)
-    record = run.root / "environment.json"
-    before = read_json(record).get("data", made_from) if record.is_file() else made_from
-    for key, name in FIXED_DATA.items():
-        if key in before and key in made_from and before[key] != made_from[key]:
-            raise ValueError(
-                f"{run.root}: holds a run on other {name}; they have changed since. "
-                "Give another work_dir, or restore them to go on with that run"
-            )
-    open_run(config.work_dir, config, command, {"data": made_from}, conf_file=conf_file)
+    run, data = prepared.run, prepared.data
+    open_run(run.root, prepared.config, command, {"data": made_from}, conf_file=conf_file)
     rows = [row._asdict() for split in (data.train, data.val) for row in split.dropped]
     if rows:
         write_json(run.root / "dropped_rows.json", rows)
@@ -82,22 +73,23 @@ def open_run(
 ) -> Run:
     """Makes a run folder, or opens the one of an interrupted run again, and records what is being run.
 
-    Nothing is written if the folder belongs to another configuration. Of several processes only one may call it.
+    Nothing is written if the folder belongs to another run. Of several processes only one may call it.
 
     Args:
         work_dir: The run folder.
         config: What is run; may differ from an existing folder's only in ``configuration.changes.MAY_CHANGE``.
         command: The command line, program first.
-        extra_environment: Joined to environment.json, for example the hash of the data.
+        extra_environment: Joined to environment.json; what stands under ``data`` is held against an earlier start's.
         conf_file: The configuration file as the user wrote it, copied into ``source/``.
 
     Raises:
-        ValueError: If the folder holds a run with another configuration, a config.json that is no run's, or cannot
-            be written.
+        ValueError: If the folder holds a run with another configuration or on other data, a config.json that is no
+            run's, or cannot be written.
     """
     run = Run(work_dir)
     if run.config_file.exists():
         check_same_run(run, config)
+    check_same_data(run, extra_environment.get("data", {}))
     record_start(run, config.to_json_dict(), command, extra_environment, conf_file=conf_file)
     return run
 
@@ -122,6 +114,22 @@ def check_same_run(run: Run, config: RunConfig) -> None:
             + "\n".join(f"  {change}" for change in changes)
             + "\ngive another work_dir, or the old values to go on with that run"
         )
+
+
+def check_same_data(run: Run, made_from: Mapping[str, str]) -> None:
+    """Refuse a folder that holds a run on other data.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    record = run.root / "environment.json"
+    before = read_json(record).get("data", made_from) if record.is_file() else made_from
+    for key, name in FIXED_DATA.items():
+        if key in before and key in made_from and before[key] != made_from[key]:
+            raise ValueError(
+                f"{run.root}: holds a run on other {name}; they have changed since. "
+                "Give another work_dir, or restore them to go on with that run"
+            )
 
 
 def keep_document_frequency(run: Run, source: DocumentFrequencySource) -> None:

@@ -48,18 +48,18 @@ def train(
     args = training_arguments(config)
     with args.main_process_first(desc="data"):
         if rank() == 0:
-            prepare_data(config)
+            prepare_data(config.data)
     prepared = prepare(config)
-    run, made_from = prepared.run, describe_data(config, prepared.data)
+    run, made_from = prepared.run, describe_data(prepared)
     with args.main_process_first(desc="run folder"):
         if rank() == 0:
-            enter_run(run, config, command, conf_file, prepared.data, made_from)
+            enter_run(prepared, command, conf_file, made_from)
     setup_logging(run.log, rank())
-    _warn_of_other_use(config, prepared)
+    _warn_of_other_use(prepared)
     if run.output.is_dir():
-        writer = _open_output(config, run, args)
+        writer = _open_output(args, prepared)
     else:
-        paused = _train_on(config, args, prepared, pause_after)
+        paused = _train_on(args, prepared, pause_after)
         if paused is not None:
             return paused
         writer = prepared.writer
@@ -67,9 +67,7 @@ def train(
     return evaluate_split(config, run, writer, data.eval, data.train.examples, model=str(run.output))
 
 
-def _train_on(
-    config: RunConfig, args: TrainingArguments, prepared: Prepared, pause_after: float | None
-) -> dict[str, Any] | None:
+def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | None) -> dict[str, Any] | None:
     """Train from where the run stands to its end and save the final model; what is said of a pause, if it comes first.
 
     The model of ``prepared`` is changed in place.
@@ -81,7 +79,7 @@ def _train_on(
     held = read_training_state(checkpoint) if checkpoint and pause_after is not None else None
     if held is not None and has_reached(held.epoch, pause_after or 0.0) and not held.is_finished:
         return report_pause(run, held.epoch, held.global_step, held.max_steps)
-    trainer = build_trainer(config, args, prepared, pause_after)
+    trainer = build_trainer(args, prepared, pause_after)
     trainer.train(resume_from_checkpoint=checkpoint)
     state = trainer.state
     if state.global_step < state.max_steps:
@@ -95,18 +93,19 @@ def _train_on(
     return None
 
 
-def _open_output(config: RunConfig, run: Run, args: TrainingArguments) -> CaptionWriter:
+def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
+    run = prepared.run
     logger.info("%s is trained already; evaluating it", run.output)
     trained = open_styled(run.output)
     trained.captioner.module.to(args.device)
     run.features.unlink(missing_ok=True)
-    return make_writer(config, trained)
+    return make_writer(prepared.config, trained)
 
 
-def _warn_of_other_use(config: RunConfig, prepared: Prepared) -> None:
+def _warn_of_other_use(prepared: Prepared) -> None:
     before, settings = prepared.came_with, prepared.captioner.settings
     if before is not None and settings is not None:
-        for difference in before.differences(settings, config.model.name or ""):
+        for difference in before.differences(settings, prepared.config.model.name or ""):
             logger.warning("%s", difference)
 
 

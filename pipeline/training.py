@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from captioning.writer import CaptionWriter
 from configuration.loading import RunConfig
 from metrics.coco import score_captions
 from metrics.tokenizers.ptb import tokenize_many
@@ -77,14 +76,13 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     )
 
 
-def build_trainer(
-    config: RunConfig, args: TrainingArguments, prepared: Prepared, pause_after: float | None = None
-) -> StyleCaptionTrainer:
+def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: float | None = None) -> StyleCaptionTrainer:
     """The trainer of a run, with its validation and its observers; ``pause_after`` counts epochs."""
-    train, scst, run, writer, tasks = config.train, config.scst, prepared.run, prepared.writer, prepared.tasks
-    captioner, preprocessor = writer.captioner, writer.preprocessor
+    config, run, writer, tasks = prepared.config, prepared.run, prepared.writer, prepared.tasks
+    train, captioner, preprocessor = config.train, writer.captioner, writer.preprocessor
+    frozen = frozen_parts(train, config.scst)
     train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
-    freeze_parts(captioner, frozen_parts(config))
+    freeze_parts(captioner, frozen)
     captioner.module.to(args.device)
     rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
     steps_per_epoch = -(-len(train_examples) // rows_per_step)
@@ -97,7 +95,7 @@ def build_trainer(
         config.eval.batch_size,
         score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
     )
-    features = compute_features(config, run, args, writer, train_examples)
+    features = compute_features(args, prepared)
     parts: dict[str, Any] = {
         "train_dataset": CaptionDataset(train_examples, preprocessor, True, tasks.masking, features),
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False),
@@ -109,9 +107,9 @@ def build_trainer(
         "save_companions": prepared.captioner.save_companions,
         "callbacks": make_callbacks(run, pause_after),
     }
-    if not scst.enabled or tasks.rewards is None:
+    if tasks.rewards is None:
         return StyleCaptionTrainer(captioner, args, **parts)
-    self_critical = make_self_critical(config, writer.decoding)
+    self_critical = make_self_critical(config.scst, writer.decoding, frozen, train.seed)
     return ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
 
 
@@ -125,15 +123,14 @@ def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]
     return callbacks
 
 
-def compute_features(
-    config: RunConfig, run: Run, args: TrainingArguments, writer: CaptionWriter, examples: Sequence[CaptionExample]
-) -> FeatureCache | None:
+def compute_features(args: TrainingArguments, prepared: Prepared) -> FeatureCache | None:
     """Features of the training pictures, if they cannot change during the run and fit; one process computes them."""
+    config, run, writer = prepared.config, prepared.run, prepared.writer
     changing = config.image.random_crop or not writer.captioner.vision_is_fixed
     if "resnet" not in config.train.freeze or changing or not config.image.feature_cache_mb:
         return None
     (vision,), transform = writer.captioner.parts()["vision"], writer.preprocessor.image_transform
-    images = list(dict.fromkeys(example.image_path for example in examples))
+    images = list(dict.fromkeys(example.image_path for example in prepared.data.train.examples))
     shape = feature_shape(vision, transform)
     if not features_fit(shape, len(images), config.image.feature_cache_mb):
         return None

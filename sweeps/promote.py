@@ -23,7 +23,7 @@ from utils.io import hash_file, read_json, write_json
 logger = logging.getLogger(__name__)
 
 PROVENANCE = "provenance.json"
-OPEN_MODEL = "import sys; from models.ofa.folder import load_ofa; load_ofa(sys.argv[1])"
+OPEN_MODEL = "import sys, pathlib, models; models.open_captioner(pathlib.Path(sys.argv[1]))"
 WEIGHTS = ("*.bin", "*.safetensors", "*.pt", "*.pth")
 
 

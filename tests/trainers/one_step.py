@@ -33,7 +33,7 @@ def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     args.save_strategy, args.report_to = "no", []
     prepared = prepare(config)
     module = prepared.captioner.captioner.module
-    trainer = build_trainer(config, args, prepared)
+    trainer = build_trainer(args, prepared)
     keep = KeepGradients()
     trainer.add_callback(keep)
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}

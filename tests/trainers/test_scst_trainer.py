@@ -39,7 +39,7 @@ def scst_document(tiny_document: dict[str, Any], start_model: Path) -> dict[str,
 def _trainer(config: RunConfig) -> ScstTrainer:
     args = training_arguments(config)
     args.report_to = []
-    trainer = build_trainer(config, args, prepare(config))
+    trainer = build_trainer(args, prepare(config))
     trainer.current_gradient_accumulation_steps, trainer._micro_step = 1, 1
     return trainer
 

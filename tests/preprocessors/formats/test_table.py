@@ -35,7 +35,7 @@ def toy(monkeypatch, scenes, tmp_path):
 def test_new_format_is_read_and_taken_by_the_configuration(toy, scenes, tmp_path):
     data = {"format": "toy", "annotations": str(tmp_path), "images": str(scenes / "images"), "image_suffix": ".png"}
     write_json(tmp_path / "conf.json", {"model": {"preset": "nano"}, "data": data})
-    split = read_split(load_config(tmp_path / "conf.json"), "train")
+    split = read_split(load_config(tmp_path / "conf.json").data, "train")
     assert [example.example_id for example in split.examples] == [f"{name}.png#calm" for name in toy]
     assert split.split_id == "toys/train.toy"
 
@@ -72,8 +72,8 @@ def test_new_format_that_makes_its_data_needs_no_paths(monkeypatch, tmp_path):
     monkeypatch.setitem(FORMATS, "toy_made", made_format)
     write_json(tmp_path / "conf.json", {"model": {"preset": "nano"}, "data": {"format": "toy_made", "num_images": 2}})
     config = load_config(tmp_path / "conf.json")
-    prepare_data(config)
-    (example,) = read_split(config, "train", check_pictures=False).examples
+    prepare_data(config.data)
+    (example,) = read_split(config.data, "train", check_pictures=False).examples
     assert example.captions == ("a thing", "a thing")
     assert example.image_path == tmp_path / "made_2" / "images" / "a.jpg"
 
