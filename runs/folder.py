@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runs.metrics_log import EPOCH_DIGITS, has_reached
+
+__all__ = ["EPOCH_DIGITS", "Run", "has_reached"]
+
 
 @dataclass(frozen=True)
 class Run:

@@ -45,6 +45,7 @@ def run_command(options: argparse.Namespace) -> int:
     check_files(plan)
     engine.check(slots, option)
     with locked(folder):
+        check_not_held(folder)
         if engine.submit is not None:
             print_json(engine.submit(folder, plan, slots, option))
             return exit_codes.FINISHED
@@ -53,7 +54,6 @@ def run_command(options: argparse.Namespace) -> int:
 
 def run_here(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> int:
     """Run a sweep on an engine that this process waits for."""
-    check_not_held(folder)
     enter_sweep(folder, plan, len(slots[0].devices))
     setup_logging(folder.root / "log.txt")
     board = Board(folder, plan)
@@ -107,7 +107,7 @@ def eval_command(options: argparse.Namespace) -> int:
     check_gpus(slots)
     results = evaluate_runs(runs, slots, options.split, options.set)
     print_json(results)
-    return int(any("error" in result for result in results.values()))
+    return exit_codes.FAULT if any("error" in result for result in results.values()) else exit_codes.FINISHED
 
 
 def rank(folder: SweepFolder, plan: Plan) -> dict[str, Any]:

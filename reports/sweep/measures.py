@@ -67,9 +67,9 @@ def common_measure(board: Mapping[str, Any]) -> Measure:
 
 
 def higher_is_better(place: str) -> bool:
-    """Whether more is better of the number at a dotted place of the results, such as ``overall.CIDEr``."""
+    """Whether more is better of the number at a dotted place of the results: as the table of metrics says, else yes."""
     group, _, name = place.partition(".")
-    return group not in ("overall", "per_style") or name not in METRICS or METRICS[name].higher_is_better
+    return group != "overall" or name not in METRICS or METRICS[name].higher_is_better
 
 
 def metric_name(board: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from reports.sweep.measures import (
     comparison_measure,
     epochs_text,
     look,
+    metric_measure,
     metric_name,
 )
 from reports.sweep.plots import MAX_LABEL, MAX_ROWS, SHADES, forest_plot, parallel_plot, rank_plot, scatter_plots
@@ -64,6 +65,7 @@ def _texts(board: Mapping[str, Any], title: str) -> dict[str, Any]:
         "title": title,
         "summary": _summary(board),
         "metric": metric_name(board),
+        "better": metric_measure(board).better,
         "split": board["split"],
         "level": f"{board['level']:.0%}",
         "best": best,

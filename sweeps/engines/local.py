@@ -15,7 +15,7 @@ from sweeps.engines.table import EngineKind
 from sweeps.trials.jobs import TOLD, Job, Outcome, Watcher, finetune_command, last_error
 from sweeps.trials.slots import Slot, check_gpus, slot_environment
 from utils.environment import REPOSITORY
-from utils.exit_codes import BAD_INPUT
+from utils.exit_codes import BAD_INPUT, FAULT, FINISHED
 
 POLL_SECONDS = 0.2
 END_SECONDS = 40.0
@@ -102,10 +102,10 @@ def start_on_leash(
 
 def outcome_of(job: Job, code: int, starts: int) -> Outcome:
     """How a start ended, from the exit code of its leash."""
-    if code == 0:
-        return Outcome(0, starts, "")
+    if code == FINISHED:
+        return Outcome(FINISHED, starts, "")
     said = last_error(job.log)
-    if code == 1 and said.startswith(TOLD):
+    if code == FAULT and said.startswith(TOLD):
         code = BAD_INPUT  # torchrun hides the exit code of what it started
     signalled = code - 128 if code > 128 else -code if code < 0 else 0
     how = f"ended by signal {signalled}" if signalled else f"exit code {code}"
@@ -114,7 +114,7 @@ def outcome_of(job: Job, code: int, starts: int) -> Outcome:
 
 def may_start_again(outcome: Outcome, retries: int) -> bool:
     """Whether a job is worth another start."""
-    return outcome.code not in (0, BAD_INPUT) and outcome.starts <= retries
+    return outcome.code not in (FINISHED, BAD_INPUT) and outcome.starts <= retries
 
 
 def end_jobs(processes: Sequence[subprocess.Popen[bytes]]) -> None:

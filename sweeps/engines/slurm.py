@@ -27,6 +27,7 @@ from sweeps.trials.halving import has_ended, is_over, record_choice, stretches_o
 from sweeps.trials.plan import Plan
 from sweeps.trials.scheduler import run_stretch, stretch_of
 from sweeps.trials.slots import Slot
+from utils.exit_codes import FAULT, FINISHED
 from utils.io import read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def submit(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: str = 
     """Submit what is left of a sweep.
 
     Args:
-        folder: Of the sweep, locked. It is made and entered, unless there is a reason not to submit.
+        folder: Of the sweep, locked, and held by no engine. It is made and entered, unless there is a reason not to
+            submit.
         plan: The sweep.
         slots: As many tasks run at a time, each with the GPUs of a slot, or its processes on the CPU. The ids say
             nothing: which GPUs, and on which nodes, is for Slurm to choose.
@@ -51,11 +53,10 @@ def submit(folder: SweepFolder, plan: Plan, slots: Sequence[Slot], extra: str = 
         the trials at the end; None, with nothing submitted, if every trial is done).
 
     Raises:
-        ValueError: If there is no Slurm, the slots differ, an option is not possible, jobs of the sweep are still
-            queued, its files are damaged, or sbatch refuses a job; those submitted before that one are cancelled.
+        ValueError: If there is no Slurm, the slots differ, an option is not possible, the sweep's files are damaged,
+            or sbatch refuses a job; those submitted before that one are cancelled.
     """
     check_slurm()
-    check_not_queued(folder)
     batches = make_batches(folder, plan, slots, extra)
     enter_sweep(folder, plan, len(slots[0].devices))
     jobs: list[str] = []
@@ -148,11 +149,12 @@ def run_task(folder: SweepFolder, number: int, index: int, slot: Slot) -> int:
     stretch = stretch_of(folder, plan, number - 1)
     if not 0 <= index < len(stretch.trials):
         logger.info("stretch %d has %d trials: nothing to do for task %d", number, len(stretch.trials), index)
-        return 0
+        return FINISHED
     board = Board(folder, plan)
     board.enter(stretch)
     alone = stretch._replace(trials=(stretch.trials[index],))
-    return 1 if run_stretch(folder, plan, alone, LocalEngine([place], plan.file.retries, board)) else 0
+    failures = run_stretch(folder, plan, alone, LocalEngine([place], plan.file.retries, board))
+    return FAULT if failures else FINISHED
 
 
 def given_slot(wanted: Slot, environment: Mapping[str, str]) -> Slot:

@@ -10,6 +10,7 @@ from sweeps.trials.folder import SweepFolder
 from sweeps.trials.halving import goal_of, has_ended, is_over, points_in, record_choice, stretches_of
 from sweeps.trials.jobs import Engine, Outcome, job_of
 from sweeps.trials.plan import Plan, Trial
+from utils.exit_codes import FAULT
 from utils.io import write_json
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def run_stretch(folder: SweepFolder, plan: Plan, stretch: OpenStretch, engine: E
     failures: dict[str, Outcome] = {}
     for trial in left:
         if not has_ended(folder, plan, trial, stretch.epochs):
-            outcome = outcomes.get(trial.name, Outcome(1, 0, "was never started"))
+            outcome = outcomes.get(trial.name, Outcome(FAULT, 0, "was never started"))
             failures[trial.name] = outcome if outcome.code else outcome._replace(message="ended without a result")
             write_json(folder.failure(trial), failures[trial.name]._asdict())
     return failures

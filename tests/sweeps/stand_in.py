@@ -76,7 +76,8 @@ def write_half(run: Path, half: int, nll: float) -> None:
         file.write(json.dumps({"global_step": step, "epoch": epoch} | row) + "\n")
     checkpoint = run / f"checkpoints/checkpoint-{step}"
     checkpoint.mkdir(parents=True)
-    (checkpoint / "trainer_state.json").write_text('{"global_step": 1, "max_steps": 2}')
+    state = {"global_step": step, "max_steps": 2 * EPOCHS * HALF_STEPS, "epoch": epoch}
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
     (checkpoint / "model.safetensors").write_bytes(b"weights" * 10)
 
 

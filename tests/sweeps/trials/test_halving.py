@@ -135,10 +135,10 @@ def test_has_ended_needs_the_checkpoint_after_the_validation(four: tuple[SweepFo
     assert not has_ended(folder, plan, trial, 0.5)
     (run.checkpoints / "checkpoint-50").mkdir(parents=True)  # its state is what a save writes last
     assert not has_ended(folder, plan, trial, 0.5)
-    write_json(run.checkpoints / "checkpoint-40/trainer_state.json", {"global_step": 40, "max_steps": 200})
-    write_json(run.checkpoints / "tmp-checkpoint-50/trainer_state.json", {"global_step": 50, "max_steps": 200})
+    write_json(run.checkpoints / "checkpoint-40/trainer_state.json", state_at(40))
+    write_json(run.checkpoints / "tmp-checkpoint-50/trainer_state.json", state_at(50))
     assert not has_ended(folder, plan, trial, 0.5)
-    write_json(run.checkpoints / "checkpoint-50/trainer_state.json", {"global_step": 50, "max_steps": 200})
+    write_json(run.checkpoints / "checkpoint-50/trainer_state.json", state_at(50))
     assert has_ended(folder, plan, trial, 0.5)
     assert not has_ended(folder, plan, trial, 1.0)
     assert not has_ended(folder, plan, trial, None)
@@ -150,7 +150,7 @@ def test_has_ended_checkpoint_without_a_validation_there_is_not_enough(
     folder, plan = four
     run = write_run(folder.run(plan.trials[0]), {0.5: 4.0})
     append_jsonl(run.metrics, {"global_step": 99, "epoch": 0.99, "train/loss": 3.0})
-    write_json(run.checkpoints / "checkpoint-99/trainer_state.json", {"global_step": 99, "max_steps": 200})
+    write_json(run.checkpoints / "checkpoint-99/trainer_state.json", state_at(99))
     assert not has_ended(folder, plan, plan.trials[0], 1.0)
 
 
