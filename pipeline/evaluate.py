@@ -12,9 +12,9 @@ from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
 from pipeline.data import hash_examples, prepare_data, read_split, styles_of
-from pipeline.evaluation import describe_provenance, score_examples, write_evaluation, write_run_report
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
+from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run

@@ -11,8 +11,8 @@ import torch
 from configuration.groups import RunConfig
 from configuration.objectives import MaskedLmConfig, ScstConfig
 from models.captioner import Captioner
-from pipeline.evaluation import captions_by_style
 from pipeline.objective import term_weights
+from pipeline.results import captions_by_style
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor
 from preprocessors.text.corpora import StyledText
