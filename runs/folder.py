@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs.metrics_log import EPOCH_DIGITS, has_reached
-
-__all__ = ["EPOCH_DIGITS", "Run", "has_reached"]
-
 
 @dataclass(frozen=True)
 class Run:
-    """The places of a run's files. Making one touches nothing on disk; ``open_run`` does."""
+    """The places of a run's files. Making one touches nothing on disk; ``runs.record`` does."""
 
     root: Path
 

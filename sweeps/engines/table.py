@@ -17,7 +17,7 @@ class EngineEntry(NamedTuple):
     """An engine as the command line names it."""
 
     source: str
-    """Where its :class:`EngineKind` is; imported by every start, so what has to be installed for it is not on top."""
+    """Where its :class:`EngineKind` is. Every sweep that starts asks all engines: what one needs is imported later."""
     option: str = ""
     """Name of its own command-line option; "" for none."""
     metavar: str = ""

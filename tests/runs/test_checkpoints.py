@@ -55,3 +55,14 @@ def test_last_checkpoint_of_a_moved_run_finds_its_best_again(tmp_path):
     state = read_json(run.checkpoints / "checkpoint-6/trainer_state.json")
     assert state["best_model_checkpoint"] == str(run.checkpoints / "checkpoint-3")
     assert state["log_history"] == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_last_checkpoint_leaves_a_best_that_is_there_or_nowhere_as_it_is(tmp_path, there):
+    run, best = Run(tmp_path / "run"), tmp_path / "elsewhere/checkpoint-3"
+    if there:
+        best.mkdir(parents=True)
+        _save(run, 3)
+    _save(run, 6, best_model_checkpoint=str(best))
+    last_checkpoint(run)
+    assert read_training_state(run.checkpoints / "checkpoint-6").best_checkpoint == str(best)

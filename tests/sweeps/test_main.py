@@ -158,7 +158,7 @@ def test_run_that_is_stopped_leaves_no_process_and_goes_on_later(sweep, tmp_path
     done_before = {name for name, _ in before} - {
         name for name, pause in _starts(folder)[len(before) :] if pause == "0.5"
     }
-    assert done_before, "every trial of the first part was started again"
+    assert done_before, "every trial of the first stretch was started again"
 
 
 def test_second_run_of_a_running_sweep_is_refused(sweep, tmp_path):

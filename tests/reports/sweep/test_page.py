@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from metrics.table import METRICS, Metric
+from reports.sweep.measures import higher_is_better
 from reports.sweep.page import write_page
 
 VOID = {"meta", "wbr"}
@@ -146,6 +148,15 @@ def test_write_page_headline_says_what_came_of_it(render, halved):
     assert "Best CIDEr 0.612 95%: 0.570–0.650 on the val split" in page.shown
     assert "The best configuration train.lr 0.001 train.lr_end 0 " in page.shown
     assert "Configurations 6 2 trained 2 stopped 1 open 1 failed" in page.shown
+
+
+def test_write_page_says_of_its_metric_which_end_is_the_good_one(render, halved, monkeypatch):
+    assert "CIDEr on the val split, higher is better." in render(halved).shown
+    monkeypatch.setitem(METRICS, "toy_error", Metric("Toy error", "nowhere:NOTHING", higher_is_better=False))
+    page = render(halved | {"metric": "overall.toy_error"})
+    assert "toy_error on the val split, lower is better." in page.shown
+    assert "higher is better" not in page.shown
+    assert higher_is_better("style.toy_error")  # the table is of the numbers in overall
 
 
 def test_write_page_every_configuration_is_a_line_with_its_numbers(render, halved):

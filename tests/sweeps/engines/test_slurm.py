@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from sweeps.__main__ import main, make_parser
 from sweeps.engines import local, slurm, slurm_scripts
 from sweeps.engines.slurm import check_not_queued, given_slot, run_task, submit
 from sweeps.engines.slurm_scripts import describe_submission
@@ -22,6 +23,7 @@ from sweeps.trials.folder import SweepFolder, enter_sweep
 from sweeps.trials.plan import Plan
 from sweeps.trials.scheduler import stretch_of
 from sweeps.trials.slots import Slot, parse_slots
+from utils.exit_codes import BAD_INPUT
 from utils.io import read_json, write_json
 
 HERE = Path(__file__).resolve().parents[1]
@@ -86,7 +88,7 @@ def _starts(folder: SweepFolder) -> list[list[str]]:
 
 
 def _enter(folder: SweepFolder, plan: Plan, write_run: Callable[..., Any], ended: Sequence[int]) -> None:
-    """Make the sweep, with trials (by their place) that have done the first part; the others have nothing."""
+    """Make the sweep, with trials (by their place) that have ended the first stretch; the others have nothing."""
     enter_sweep(folder, plan)
     for place in ended:
         write_run(folder.run(plan.trials[place]), {0.5: 3.0 - place})
@@ -246,14 +248,17 @@ def test_submit_interrupted_cancels_what_was_submitted(cluster, sweep, monkeypat
 
 
 @pytest.mark.parametrize("queued", ["102", "102_3", "102_[3-9%2]"])
-def test_submit_again_while_jobs_are_queued_is_refused(cluster, sweep, queued):
+def test_submit_again_while_jobs_are_queued_is_refused(cluster, sweep, tmp_path, capsys, queued):
     folder, plan = sweep
     submit(folder, plan, CPU)
     before = folder.plan.read_bytes()
     cluster.wish(queued=[queued, "104"])
-    changed = plan._replace(file=plan.file.model_copy(update={"retries": 5}))
-    with pytest.raises(ValueError, match="Slurm still has jobs 102, 104 of this sweep; .* scancel 102 104"):
-        submit(folder, changed, CPU)
+    changed = tmp_path / "changed.json"
+    write_json(changed, plan.file.model_dump(mode="json") | {"retries": 5})
+    again = ["run", "cpu,cpu", "--conf", str(changed), "--work_dir", str(folder.root), "--engine", "slurm"]
+    assert main(again) == BAD_INPUT
+    assert "Slurm still has jobs 102, 104 of this sweep; wait" in (said := capsys.readouterr().err)
+    assert "scancel 102 104" in said
     assert cluster.calls("squeue")[-1]["arguments"] == ["-h", "-j", "101,102,103,104", "-o", "%i"]
     assert len(cluster.calls("sbatch")) == 4
     assert folder.plan.read_bytes() == before
@@ -302,10 +307,10 @@ def test_submit_names_only_trials_that_have_something_to_do(cluster, sweep, writ
     assert cluster.options("--array") == ["1,3%2", "0-1%2", "0%2", None]
 
 
-def test_submit_begins_with_the_first_part_that_is_not_over(cluster, sweep, write_run):
+def test_submit_begins_with_the_first_stretch_that_is_not_over(cluster, sweep, write_run):
     folder, plan = sweep
     _enter(folder, plan, write_run, range(4))
-    write_run(folder.run(plan.trials[3]), {1.0: 1.0})  # the best of the first part comes first in the second
+    write_run(folder.run(plan.trials[3]), {1.0: 1.0})  # the best of the first stretch comes first in the second
     submitted = submit(folder, plan, CPU)["submitted"]
     assert [(job["stretch"], job["tasks"]) for job in submitted] == [(2, 1), (3, 1)]
     assert cluster.options("--array") == ["1%2", "0%2", None]
@@ -358,16 +363,16 @@ def test_task_without_a_trial_has_nothing_to_do(sweep, stand_in, write_run, capl
     assert _starts(folder) == []
 
 
-@pytest.mark.parametrize("part", [2, 3])
-def test_task_after_a_part_that_is_not_over_is_refused(sweep, stand_in, write_run, monkeypatch, part):
+@pytest.mark.parametrize("stretch", [2, 3])
+def test_task_after_a_stretch_that_is_not_over_is_refused(sweep, stand_in, write_run, monkeypatch, stretch):
     folder, plan = sweep
     monkeypatch.setattr(slurm, "SETTLE_SECONDS", 0)
     _enter(folder, plan, write_run, [0, 2])
     _fail(folder, plan, 3)
-    for place in (0, 2):  # the second part is over for those that are known to go on
+    for place in (0, 2):  # the second stretch is over for those that are known to go on
         write_run(folder.run(plan.trials[place]), {1.0: 1.0})
     with pytest.raises(ValueError, match="stretch 1 of the sweep is not over: 002-seed7 neither ended nor failed"):
-        run_task(folder, part, 0, CPU[0])
+        run_task(folder, stretch, 0, CPU[0])
     assert _starts(folder) == []
 
 
@@ -378,11 +383,17 @@ def test_task_waits_for_files_that_another_node_has_just_written(sweep, write_ru
     assert run_task(folder, 2, 2, CPU[0]) == 0  # two go on, so there is no third
 
 
-@pytest.mark.parametrize("part", [0, 4])
-def test_task_of_no_part_is_refused(sweep, write_run, part):
+@pytest.mark.parametrize("stretch", [0, 4])
+def test_task_of_no_stretch_is_refused(sweep, write_run, stretch):
     _enter(*sweep, write_run, [])
-    with pytest.raises(ValueError, match=f"--stretch {part}: the sweep in .* has stretches 1 to 3"):
-        run_task(sweep[0], part, 0, CPU[0])
+    with pytest.raises(ValueError, match=f"--stretch {stretch}: the sweep in .* has stretches 1 to 3"):
+        run_task(sweep[0], stretch, 0, CPU[0])
+
+
+def test_task_of_a_script_that_was_submitted_before_is_understood():
+    """Arrays may be queued for days, and their scripts say ``--part``."""
+    given = make_parser().parse_args(["task", "sweep", "--part", "2", "--slot", "cpu", "--index", "3"])
+    assert (given.stretch, given.index) == (2, 3)
 
 
 def test_given_slot_is_what_slurm_says_if_it_is_as_wide():

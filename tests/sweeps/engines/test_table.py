@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from sweeps.__main__ import main, make_parser
@@ -41,7 +43,7 @@ TOY = EngineKind(
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch):
     HELD.clear(), CALLS.clear()
-    entry = EngineEntry("tests.sweeps.engines.test_table:TOY", "colour", "COLOUR", "of the toys")
+    entry = EngineEntry(f"{__name__}:TOY", "colour", "COLOUR", "of the toys")
     monkeypatch.setitem(ENGINES, "toy", entry)
 
 
@@ -64,9 +66,22 @@ def test_new_engine_s_check_and_its_hold_refuse_before_anything_runs(run, capsys
     assert run("--engine", "toy", "--colour", "yellow") == 2
     assert "there is no such toy" in capsys.readouterr().err
     HELD.append("x")
-    assert run("--engine", "toy") == 2
-    assert "the toys still hold it" in capsys.readouterr().err
+    for engine in ("toy", "local"):  # whatever is to run it now
+        assert run("--engine", engine) == 2
+        assert "the toys still hold it" in capsys.readouterr().err
     assert not CALLS
+
+
+def test_sweep_that_is_held_is_not_handed_over_either(run, capsys, monkeypatch):
+    taken = EngineKind(check=refuse_yellow, submit=lambda *given: {"taken": CALLS.append(given)})
+    monkeypatch.setattr(sys.modules[__name__], "TAKER", taken, raising=False)
+    monkeypatch.setitem(ENGINES, "taker", EngineEntry(f"{__name__}:TAKER"))
+    HELD.append("x")
+    assert run("--engine", "taker") == 2
+    assert "the toys still hold it" in capsys.readouterr().err
+    HELD.clear()
+    assert run("--engine", "taker") == 0
+    assert len(CALLS) == 1
 
 
 def test_option_of_another_engine_is_refused(run, capsys):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from configuration.loading import load_config
-from metrics.table import METRICS
+from metrics.table import METRICS, Metric
 from reports.sweep.measures import metric_measure
 from reports.sweep.page import write_page
 from runs.folder import Run
@@ -307,10 +307,10 @@ def test_page_takes_what_make_leaderboard_returns(make_sweep, write_run, tmp_pat
 
 
 def test_metric_of_which_less_is_better_ranks_the_other_way_round(make_sweep, write_run, monkeypatch):
-    monkeypatch.setitem(METRICS, "CIDEr", METRICS["CIDEr"]._replace(higher_is_better=False))
-    folder, plan = make_sweep()
-    for trial, value in zip(plan.trials, (0.4, 0.2, 0.3), strict=False):
-        write_run(folder.run(trial), {2.0: 1.5}, overall={"CIDEr": value})
+    monkeypatch.setitem(METRICS, "toy_error", Metric("Toy error", "nowhere:NOTHING", higher_is_better=False))
+    folder, plan = make_sweep(metric="overall.toy_error", set={"eval.metrics": ["CIDEr", "toy_error"]})
+    for trial, value in zip(plan.trials, (0.4, 0.2, 0.3), strict=True):
+        write_run(folder.run(trial), {2.0: 1.5}, overall={"toy_error": value, "CIDEr": value})
     board = make_leaderboard(folder, plan)
     assert [row["metric"] for row in board["configurations"][:3]] == [0.2, 0.3, 0.4]
     assert best_trial(board, plan) == plan.trials[1]

@@ -18,6 +18,11 @@ MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]
 
 
+def state_at(step: int) -> dict[str, float]:
+    """What a save writes last, in a run of two epochs."""
+    return {"global_step": step, "max_steps": 200, "epoch": step / 100}
+
+
 @pytest.mark.parametrize(
     ("points", "epochs", "first", "factor", "expected"),
     [
