@@ -1,4 +1,4 @@
-"""What commands share: options that make a configuration, logging, results on standard output."""
+"""What commands share: options that make a configuration, and logging."""
 
 from __future__ import annotations
 

@@ -30,14 +30,20 @@ def open_captioner(folder: Path) -> Captioner:
         FileNotFoundError: If files are missing.
         ValueError: If no captioner of that kind is known, or files are damaged or do not fit one another.
     """
-    config = folder / "config.json"
-    described = read_json(config) if config.is_file() else {}
-    kind = described.get("model_type", DEFAULT_KIND) if isinstance(described, dict) else DEFAULT_KIND
-    if kind not in CAPTIONERS:
+    kind = _kind_of(folder)
+    if not isinstance(kind, str) or kind not in CAPTIONERS:
         known = ", ".join(CAPTIONERS)
         raise ValueError(f"{folder}: config.json is of a {kind!r} model; captioners that can be opened: {known}")
     captioner: Captioner = resolve_name(CAPTIONERS[kind]).open(folder)
     return captioner
+
+
+def _kind_of(folder: Path) -> object:
+    try:
+        described = read_json(folder / "config.json")
+    except (ValueError, OSError):
+        return DEFAULT_KIND  # which says of the folder what is missing or damaged
+    return described.get("model_type", DEFAULT_KIND) if isinstance(described, dict) else DEFAULT_KIND
 
 
 def new_captioner(wanted: NewModel, kind: str = DEFAULT_KIND) -> Captioner:

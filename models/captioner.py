@@ -1,4 +1,4 @@
-"""What everybody may ask of a captioner. Trainers, captioning, pipeline and sweeps know captioners by this file alone.
+"""What everybody may ask of a captioner. Trainers, captioning and pipeline know captioners by this file alone.
 
 Shapes: B pictures, K captions of each, N = B * K, T caption tokens with EOS, V vocabulary. A caption as token ids ends
 with EOS and is filled up with ``IGNORE_INDEX`` behind it; K captions of a picture stand next to each other.
@@ -108,7 +108,14 @@ class Captioner(Protocol):
         """Write what weights need beside them; the weights are written by somebody else."""
 
     def through(self, module: nn.Module) -> Self:
-        """This captioner with its differentiable calls going to ``module``: its own module wrapped, or a copy of it."""
+        """This captioner with its differentiable calls going to ``module``: its own module, or what wraps it.
+
+        In training everything goes through: number formats and gradients are the wrapper's. ``sample`` and ``beams``
+        stay with the module itself.
+        """
+
+    def frozen_copy(self) -> Self:
+        """This captioner as it is now, in evaluation mode and without gradients, whatever becomes of it later."""
 
     def encode(self, batch: Mapping[str, Tensor]) -> Encoded:
         """Pictures and prompts to whatever captions are made from; each picture goes through the vision network once.
@@ -125,7 +132,8 @@ class Captioner(Protocol):
         Args:
             encoded: Of B pictures.
             token_ids: The captions, int64 (N, T): position t is scored given the tokens before it.
-            drawable: Only what ``sample`` can draw, float32, ``-inf`` for what it never draws.
+            drawable: Only the first columns, up to the last that ``sample`` can draw; float32, ``-inf`` for what it
+                never draws among them.
 
         Returns:
             (N, T, V), or fewer columns with ``drawable``; with gradient.

@@ -12,10 +12,7 @@ from utils.io import read_json
 FILE_NAME = "configuration.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """Where a model folder may hold its weights; of several the first is opened."""
-_NEEDED = (
-    *("patch_image_size", "max_image_size", "imagenet_default_mean_and_std"),
-    *("prompt", "beam_search", "length_penalty", "trained_styles"),
-)
+_NEEDED = ("patch_image_size", "imagenet_default_mean_and_std", "beam_search", "length_penalty", "trained_styles")
 _NEEDED_OF_BEAM_SEARCH = ("beam_size", "max_len_b", "min_len", "no_repeat_ngram_size")
 
 
@@ -108,6 +105,7 @@ def read_settings(folder: Path) -> CaptionerSettings | None:
     missing = sorted(set(_NEEDED) - set(section)) or sorted(set(_NEEDED_OF_BEAM_SEARCH) - set(section["beam_search"]))
     if missing:
         raise ValueError(f"{path}: model.{missing[0]} is missing; copy the file again from the training run")
+    section = {"max_image_size": section["patch_image_size"], "prompt": section["style_prompt"]} | section
     beam = section["beam_search"]
     return CaptionerSettings(
         image_size=section["patch_image_size"],

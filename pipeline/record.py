@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from configuration.changes import describe_changes
-from configuration.loading import RunConfig, load_config
+from configuration.groups import RunConfig
+from configuration.loading import load_config
 from models.settings import WEIGHT_FILES
 from pipeline.data import hash_examples
 from pipeline.prepare import Prepared

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from configuration.loading import RunConfig
+from configuration.groups import RunConfig
 from metrics.coco import score_captions
 from metrics.tokenizers.ptb import tokenize_many
 from pipeline.objective import frozen_parts, make_objective, make_self_critical

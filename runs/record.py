@@ -1,4 +1,4 @@
-"""Makes run folders and opens them again: what was run, with what settings, by which code."""
+"""Makes run folders and records every start: what was run, with what settings, by which code."""
 
 from __future__ import annotations
 

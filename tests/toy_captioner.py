@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import torch
@@ -89,6 +90,9 @@ class ToyCaptioner:
 
     def through(self, module):
         return type(self)(self.module, self.tokenizer, module)
+
+    def frozen_copy(self):
+        return type(self)(copy.deepcopy(self.module).requires_grad_(False).eval(), self.tokenizer)
 
     def encode(self, batch):
         return self.called(batch["input_ids"], batch.get("patch_images"), batch.get("image_features"))

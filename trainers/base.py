@@ -21,6 +21,10 @@ from trainers.schedule import EpochSampler, polynomial_decay
 class EpochData(Protocol):
     """A data set whose rows depend on the epoch."""
 
+    @property
+    def epoch(self) -> int:
+        """The epoch that rows are drawn for."""
+
     def __len__(self) -> int:
         """Number of rows."""
 

@@ -1,4 +1,4 @@
-"""What watches training: numbers into the run folder, a line for people, a progress bar, the epoch for the data."""
+"""What watches training: numbers into the run folder, a line for people, alarms, pauses, a progress bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 RENAMED = {"learning_rate": "train/lr"}
 NOT_RECORDED = {
-    *("epoch", "total_flos", "train_loss", "train_runtime", "train_samples_per_second", "train_steps_per_second")
+    *("epoch", "num_input_tokens_seen", "total_flos", "train_loss", "train_runtime"),
+    *("train_samples_per_second", "train_steps_per_second", "train_tokens_per_second"),
 }
 """What a Trainer logs besides: said elsewhere, or about the program and not about training."""
 

@@ -118,7 +118,8 @@ class StyleCaptionTrainer(BaseTrainer):
             inputs = self._prepare_inputs(batch)
             labels = inputs["labels"]
             with self.compute_loss_context_manager():
-                logits = self.captioner.logits(self.captioner.encode(inputs), labels)
+                captioner = self.captioner.through(self.model)
+                logits = captioner.logits(captioner.encode(inputs), labels)
             rows = [
                 label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
                 for row in range(len(labels))

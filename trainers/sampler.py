@@ -36,7 +36,7 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws captions from encoder outputs, without a second encoder pass.
+    """Draws captions of pictures that are encoded already.
 
     Attributes:
         num_samples: K per image.

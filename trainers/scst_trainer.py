@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -87,7 +86,7 @@ class ScstTrainer(StyleCaptionTrainer):
         self.alarms = ScstAlarms()
         self.frozen_policy: Captioner | None = None
         if self_critical.kl_weight:
-            self.frozen_policy = captioner.through(copy.deepcopy(captioner.module).requires_grad_(False).eval())
+            self.frozen_policy = captioner.frozen_copy()
         self._divided_by, self._counted = torch.ones(()), torch.ones(())
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

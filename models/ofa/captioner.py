@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,14 +37,14 @@ class OFACaptioner:
     Args:
         module: The model.
         tokenizer: Its tokenizer.
-        called: What differentiable calls go through; None is the model itself.
+        called: What differentiable calls go through; None for nobody that trains.
     """
 
     def __init__(
         self, module: OFAForConditionalGeneration, tokenizer: OFATokenizer, called: nn.Module | None = None
     ) -> None:
         self.module, self.tokenizer = module, tokenizer
-        self._called: nn.Module = module if called is None else called
+        self._called = called
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -80,15 +81,25 @@ class OFACaptioner:
         """This captioner, calling ``module``."""
         return type(self)(self.module, self.tokenizer, module)
 
+    def frozen_copy(self) -> Self:
+        """A deep copy of the weights; the tokenizer is shared."""
+        return type(self)(copy.deepcopy(self.module).requires_grad_(False).eval(), self.tokenizer)
+
+    def _model(self) -> nn.Module:
+        return self.module if self._called is None else self._called
+
     def encode(self, batch: Mapping[str, Tensor]) -> OFAEncoderOutput:
         """Pictures and prompts to encoder states."""
         given = {name: batch[name] for name in INPUTS if name in batch}
+        if self._called is None:
+            # As ``generate`` does it: a Trainer's autocast around the model's forward pass does not reach captions.
+            return self.module.encoder(**given)
         return self._called(**given, encode_only=True).encoder_outputs
 
     def logits(self, encoded: OFAEncoderOutput, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
         """Over all of the vocabulary, or over the BPE without padding if ``drawable``."""
         decoder_input_ids = self.module.shift_right(token_ids)
-        logits = self._called(
+        logits = self._model()(
             encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=drawable
         ).logits
         if not drawable:
@@ -98,7 +109,7 @@ class OFACaptioner:
 
     def token_log_probs(self, encoded: OFAEncoderOutput, token_ids: Tensor, temperature: float = 1.0) -> Tensor:
         """Without logits of the whole batch."""
-        scores = self._called(encoder_outputs=encoded, scored_ids=token_ids, temperature=temperature)
+        scores = self._model()(encoder_outputs=encoded, scored_ids=token_ids, temperature=temperature)
         return scores.token_log_probs
 
     def sample(

@@ -41,7 +41,7 @@ class CaptionMasker:
     """Makes sources of OFA's text infilling, aware of the style.
 
     A word is what stands between white space in the cleaned caption; all its sub-words become one mask. At least one
-    word is masked. The target is the whole caption, see :meth:`preprocessors.ofa.OFAStylePreprocessor.target_ids`.
+    word is masked. The target is the whole caption, see :meth:`preprocessors.interface.CaptionPreprocessor.target_ids`.
 
     Args:
         tokenizer: Tokenizer of the model.

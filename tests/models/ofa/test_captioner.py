@@ -80,12 +80,35 @@ def test_through_calls_what_it_is_given_and_leaves_the_first_alone(captioner, ba
     assert through.module is captioner.module
 
 
+def test_frozen_copy_stays_as_it_was(captioner, batch, captions):
+    frozen = captioner.frozen_copy()
+    before = frozen.logits(frozen.encode(batch), captions)
+    beams = frozen.beams(frozen.encode(batch), DECODING)
+    with torch.no_grad():
+        for parameter in captioner.module.decoder.parameters():
+            parameter.mul_(0.3)
+    assert torch.equal(frozen.logits(frozen.encode(batch), captions), before)
+    assert torch.equal(frozen.beams(frozen.encode(batch), DECODING), beams)
+    assert not before.requires_grad
+    assert not torch.equal(captioner.logits(captioner.encode(batch), captions), before)
+
+
+def test_captions_are_made_in_the_weights_number_format_though_a_trainer_wraps_the_forward_pass(captioner, batch):
+    plain = captioner.encode(batch).last_hidden_state
+    forward = captioner.module.forward
+    captioner.module.forward = torch.autocast("cpu", torch.bfloat16)(forward)  # what accelerate does to a model
+    assert torch.equal(captioner.encode(batch).last_hidden_state, plain)
+    through = captioner.through(captioner.module)
+    assert not torch.equal(through.encode(batch).last_hidden_state, plain)
+
+
 def test_parts_cover_what_is_frozen_by_name(captioner):
     parts = captioner.parts()
     assert parts["vision"] == [captioner.module.encoder.embed_images]
     assert parts["decoder"] == [captioner.module.decoder]
     assert {module.weight.shape for module in parts["embeddings"]} == {(67, 32)}
-    assert all(parameter.shape for module in parts["unused"] for parameter in module.parameters())
+    names = {name for name, module in captioner.module.decoder.named_children() if module in [*parts["unused"]]}
+    assert names == {"embed_image_positions", "image_pos_ln", "image_rel_pos_table_list", "code_layernorm_embedding"}
 
 
 def test_limits_are_those_of_the_position_tables(captioner):
