@@ -1,14 +1,17 @@
-"""What commands share: options that make a configuration, and logging."""
+"""What commands share: options that make a configuration, logging, results on standard output."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from configuration.groups import RunConfig
 from configuration.keys import FLAG_KEYS
 from configuration.loading import load_config
+from pipeline.processes import rank
+from utils.io import encode_json
 
 SWITCHES = {"freeze_resnet": "adds resnet to train.freeze", "cider": "self-critical training: scst.enabled=true"}
 
@@ -41,12 +44,16 @@ def read_config(
 
 def start_console() -> None:
     """Log to standard error, and keep the libraries quiet there."""
-    import os
-
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
     from utils.logging import setup_logging
 
     disable_progress_bar()
     set_verbosity_error()
-    setup_logging(None, int(os.environ.get("RANK", "0")))
+    setup_logging(None, rank())
+
+
+def print_results(results: Mapping[str, Any]) -> None:
+    """One JSON object on the last line of standard output, by one process of those that work together."""
+    if rank() == 0:
+        print(encode_json(results).decode(), flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commands.console import add_configuration_options, add_flags, read_config, start_console
+from commands.console import add_configuration_options, add_flags, print_results, read_config, start_console
 from utils import exit_codes
 
 INTERRUPTED = ""
@@ -25,7 +25,6 @@ def run(options: argparse.Namespace) -> int:
     trained = options.checkpoint or "output"
     config = read_config(options, leave_out=("checkpoint", "cider"), default_model=trained)
     start_console()
-    from commands.results import print_results
     from pipeline.evaluate import evaluate
 
     print_results(evaluate(config, options.checkpoint))

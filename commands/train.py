@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from commands.console import add_configuration_options, add_flags, read_config, start_console
+from commands.console import add_configuration_options, add_flags, print_results, read_config, start_console
 from utils import exit_codes
 
 INTERRUPTED = "; the same command goes on from the last checkpoint"
@@ -28,7 +28,6 @@ def run(options: argparse.Namespace) -> int:
     """Print the results of the evaluation."""
     config = read_config(options)
     start_console()
-    from commands.results import print_results
     from pipeline.train import train
 
     print_results(train(config, [Path(sys.executable).name, *sys.argv], options.conf, options.pause_after))

@@ -45,20 +45,19 @@ def describe_data(prepared: Prepared) -> dict[str, str]:
     return made_from
 
 
-def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path, made_from: dict[str, str]) -> None:
+def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path) -> None:
     """Make or reopen the run folder and record what goes into the run.
 
     Args:
         prepared: The run.
         command: The command line, program first.
         conf_file: The configuration file as the user wrote it.
-        made_from: What :func:`describe_data` says.
 
     Raises:
         ValueError: If the folder's run was made with other settings or other data.
     """
     run, data = prepared.run, prepared.data
-    open_run(run.root, prepared.config, command, {"data": made_from}, conf_file=conf_file)
+    open_run(run.root, prepared.config, command, {"data": describe_data(prepared)}, conf_file=conf_file)
     rows = [row._asdict() for split in (data.train, data.val) for row in split.dropped]
     if rows:
         write_json(run.root / "dropped_rows.json", rows)

@@ -17,7 +17,7 @@ from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import rank
-from pipeline.record import describe_data, enter_run, keep_document_frequency
+from pipeline.record import enter_run, keep_document_frequency
 from pipeline.training import build_trainer, training_arguments
 from runs.checkpoints import last_checkpoint, read_training_state
 from runs.folder import Run
@@ -50,10 +50,10 @@ def train(
         if rank() == 0:
             prepare_data(config.data)
     prepared = prepare(config)
-    run, made_from = prepared.run, describe_data(prepared)
+    run = prepared.run
     with args.main_process_first(desc="run folder"):
         if rank() == 0:
-            enter_run(prepared, command, conf_file, made_from)
+            enter_run(prepared, command, conf_file)
     setup_logging(run.log, rank())
     _warn_of_other_use(prepared)
     if run.output.is_dir():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.engines.table import ENGINES, check_not_held, open_engine
+from sweeps.engines.table import ENGINES, EngineKind, check_not_held, open_engine
 from sweeps.evaluate import evaluate_runs, find_runs
 from sweeps.promote import promote
 from sweeps.standings.board import Board
@@ -49,17 +49,16 @@ def run_command(options: argparse.Namespace) -> int:
         if engine.submit is not None:
             print_json(engine.submit(folder, plan, slots, option))
             return exit_codes.FINISHED
-        return run_here(options, folder, plan, slots)
+        return run_here(engine, option, folder, plan, slots)
 
 
-def run_here(options: argparse.Namespace, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> int:
+def run_here(kind: EngineKind, option: str, folder: SweepFolder, plan: Plan, slots: Sequence[Slot]) -> int:
     """Run a sweep on an engine that this process waits for."""
     enter_sweep(folder, plan, len(slots[0].devices))
     setup_logging(folder.root / "log.txt")
     board = Board(folder, plan)
-    make = open_engine(options.engine).make
-    assert make is not None, "an engine is waited for, or sweeps are handed over to it"
-    engine = make(slots, plan.file.retries, board, _own_option(options))
+    assert kind.make is not None, "an engine is waited for, or sweeps are handed over to it"
+    engine = kind.make(slots, plan.file.retries, board, option)
     try:
         with board.shown():
             failures = run_sweep(folder, plan, engine, board.enter)
