@@ -15,7 +15,8 @@ from models.captioner import Captioner
 from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX, CaptionCollator
 from preprocessors.examples import CaptionExample
-from preprocessors.interface import CaptionPreprocessor
+from preprocessors.interface import CaptionPreprocessor, EncodedExample
+from preprocessors.pictures.feature_cache import FeatureCache
 
 
 class CaptionWriter:
@@ -25,16 +26,20 @@ class CaptionWriter:
         captioner: Moved nowhere; captions are made where it is.
         preprocessor: Makes prompts and pixels.
         decoding: How to generate.
+
+    Attributes:
+        features: Of the vision network; pictures that are among them are not opened. None opens all.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
+        self.features: FeatureCache | None = None
         self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
         """One caption per example, in order, in one batch."""
-        batch = self.collate([self.preprocessor.encode(example) for example in examples])
+        batch = self.collate(self._encode(examples))
         module, device = self.captioner.module, self.captioner.device
         number_format = next(module.parameters()).dtype
         inputs = {
@@ -48,6 +53,12 @@ class CaptionWriter:
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
         ]
+
+    def _encode(self, examples: Sequence[CaptionExample]) -> list[EncodedExample]:
+        features = self.features
+        if features is None or not all(example.image_path in features for example in examples):
+            return [self.preprocessor.encode(example) for example in examples]
+        return [self.preprocessor.encode(item, image_features=features.get(item.image_path)) for item in examples]
 
     def caption(self, examples: Sequence[CaptionExample], batch_size: int, *, progress: bool = False) -> dict[str, str]:
         """Caption all examples.

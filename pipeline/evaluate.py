@@ -12,6 +12,7 @@ from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
 from pipeline.data import hash_examples, prepare_data, read_split, styles_of
+from pipeline.features import keep_features
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
@@ -45,7 +46,9 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
     styles = styles_of(train_split.examples)
-    wanted = make_settings(config.image, config.style, config.decode, styled.registry, styles)
+    wanted = make_settings(
+        config.image, config.style, config.decode, styled.registry, styles, styled.captioner.vision(), styled.settings
+    )
     if styled.settings is None:
         styled = styled.with_settings(wanted)
     elif differences := styled.settings.differences(wanted, name):
@@ -73,6 +76,7 @@ def evaluate_split(
     The file also has the scores of every example, for ``metrics.compare``; what is returned, and printed, has not.
     The run's own model writes into ``eval/``, any other into a folder of its own below.
     """
+    writer.features = keep_features(config, writer, split.examples)
     hypotheses = writer.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:
         return {}

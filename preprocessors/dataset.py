@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
+from preprocessors.pictures.feature_cache import FeatureCache
 from preprocessors.text.masking import MaskedSource
 
 
@@ -23,7 +23,8 @@ class CaptionDataset(Dataset[EncodedExample]):
         preprocessor: Makes the model inputs.
         training: Whether captions take turns, and crops, style dropout and masks are drawn.
         masking: In training, gives each example a text of the masked-LM task as well; None gives none.
-        features: Of the vision network by picture, (F, h, w), to be used in place of pixels; None opens the pictures.
+        features: Of the vision network, to be used in place of pixels, in training one of a picture's views; None opens
+            the pictures.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class CaptionDataset(Dataset[EncodedExample]):
         preprocessor: CaptionPreprocessor,
         training: bool,
         masking: MaskedSource | None = None,
-        features: Mapping[Path, Tensor] | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         self.examples = list(examples)
         self.preprocessor = preprocessor
@@ -63,13 +64,20 @@ class CaptionDataset(Dataset[EncodedExample]):
             ValueError: If its picture cannot be read; names the file and the annotation row.
         """
         example, epoch = self.examples[row], self.epoch
-        features = None if self.features is None else self.features[example.image_path]
         encoded = self.preprocessor.encode(
-            example, epoch=epoch, row=row, training=self.training, image_features=features
+            example, epoch=epoch, row=row, training=self.training, image_features=self._features_of(row)
         )
         if self.training and self.masking is not None:
             self._add_masked(encoded, self.masking, epoch)
         return encoded
+
+    def _features_of(self, row: int) -> Tensor | None:
+        if self.features is None:
+            return None
+        image = self.examples[row].image_path
+        if not self.training:
+            return self.features.get(image)
+        return self.features.draw(image, random.Random(f"{self.preprocessor.seed}/view/{self.epoch}/{row}"))
 
     def _add_masked(self, encoded: EncodedExample, masking: MaskedSource, epoch: int) -> None:
         row, example = encoded["row"], self.examples[encoded["row"]]

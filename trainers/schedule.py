@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
@@ -43,6 +44,22 @@ def polynomial_decay(optimizer: Optimizer, total_steps: int, warmup: float, lr: 
     """
     warmup_steps = round(warmup * total_steps)
     return LambdaLR(optimizer, lambda step: polynomial_factor(step, total_steps, warmup_steps, lr_end / lr))
+
+
+def give_own_rate(optimizer: Optimizer, parameters: Sequence[nn.Parameter], lr: float) -> None:
+    """Move parameters into groups with another peak learning rate, in place; before the first step.
+
+    Args:
+        optimizer: Has all of them.
+        parameters: To move.
+        lr: Theirs; a scheduler made afterwards multiplies every group's own by its factor.
+    """
+    moved = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        own = [parameter for parameter in group["params"] if id(parameter) in moved]
+        if own:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in moved]
+            optimizer.add_param_group({**group, "params": own, "lr": lr})
 
 
 class EpochSampler(Sampler[int]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,16 @@ from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.layers import OFAEncoderLayer
 from models.ofa.position_bias import PositionBias
 from models.ofa.resnet import ResNet
+from models.vision.network import VisionNetwork
+from models.vision.table import VisionDescription, build_vision
+
+
+def _make_vision(config: OFAConfig) -> VisionNetwork:
+    if config.vision is not None:
+        return build_vision(cast(VisionDescription, config.vision))
+    return ResNet(
+        config.resnet_layers or (), config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
+    )
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,7 @@ class OFAEncoder(PositionBias):
         width = config.d_model
         self.embed_tokens = embed_tokens
         self.type_embedding = nn.Embedding(2, width) if config.add_type_embedding else None
-        self.embed_images = ResNet(
-            config.resnet_layers or (), config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
-        )
+        self.embed_images = _make_vision(config)
         self.image_proj = nn.Linear(self.embed_images.out_channels, width)
         self.patch_layernorm_embedding = nn.LayerNorm(width) if config.patch_layernorm_embedding else None
         self.pos_q_linear = nn.Linear(width, width)
@@ -63,7 +71,7 @@ class OFAEncoder(PositionBias):
         return self._finish_embedding(self.embed(input_ids), 0, self.layernorm_embedding)
 
     def embed_patches(self, features: Tensor) -> Tensor:
-        """Project ResNet features (B, F, h, w) to image tokens (B, h * w, C), row by row."""
+        """Project features of the vision network (B, F, h, w) to image tokens (B, h * w, C), row by row."""
         hidden = self.embed_scale * self.image_proj(features.flatten(2).transpose(1, 2))
         return self._finish_embedding(hidden, 1, self.patch_layernorm_embedding)
 

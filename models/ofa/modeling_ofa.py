@@ -101,8 +101,17 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         buckets = positions.image_buckets(config.image_bucket_size)
         self.encoder = OFAEncoder(config, shared, buckets)
         self.decoder = OFADecoder(config, shared, buckets)
+        if named := self.named_vision_weights():
+            self._keys_to_ignore_on_save += sorted(named)
+            self._keys_to_ignore_on_load_missing = [*self._keys_to_ignore_on_load_missing, r"^encoder\.embed_images\."]
         self.post_init()
         self.generation_config = self._default_generation_config()
+
+    def named_vision_weights(self) -> set[str]:
+        """Parameters and buffers that a folder names and does not hold; those of a frozen vision network or none."""
+        if self.config.vision is None or not self.config.vision["named"]:
+            return set()
+        return {f"encoder.embed_images.{name}" for name in self.encoder.embed_images.state_dict()}
 
     @property
     def projection_is_tied(self) -> bool:
