@@ -106,8 +106,8 @@ class DataConfig(Group):
     test: Name | None = None
     """Name of the test file inside ``annotations``."""
     split: Annotated[str, one_of([*own_splits(), HASH_SPLIT, HELD_OUT_SPLIT], "split")] | None = None
-    """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere. ``held_out`` holds
-    a tenth of its training pictures out as val, to choose on, and makes test what it keeps from training."""
+    """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere. ``held_out``
+    holds a tenth of its training pictures out as val, to choose on, and makes test what it keeps from training."""
     styles: Names | None = None
     """Train on these styles only; None = all."""
     on_bad_image: Literal["error", "skip"] = "error"

@@ -36,8 +36,8 @@ def keep_features(
     features = _open_features(config, writer, examples, training)
     if features is None and training and config.image.feature_views > 1:
         raise ValueError(
-            f"image.feature_views={config.image.feature_views}: needs a frozen vision network and room for its features; "
-            "freeze it (train.freeze), raise image.feature_cache_mb, or set this to 1"
+            f"image.feature_views={config.image.feature_views}: needs a frozen vision network and room for its "
+            "features; freeze it (train.freeze), raise image.feature_cache_mb, or set this to 1"
         )
     return features
 

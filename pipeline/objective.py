@@ -68,9 +68,9 @@ def make_self_critical(scst: ScstConfig, decoding: Decoding, frozen: Collection[
 def frozen_parts(train: TrainConfig, scst: ScstConfig, vision: VisionInfo) -> list[str]:
     """Parts of the captioner that a run does not train.
 
-    A pretrained vision network keeps its batch statistics always, and its weights unless stages of it are to be trained.
+    A pretrained vision network keeps its batch statistics always, and its weights unless stages of it are trained.
     """
-    parts = ["vision" if part == "resnet" else part for part in train.freeze]
+    parts: list[str] = ["vision" if part == "resnet" else part for part in train.freeze]
     if vision.is_pretrained:
         parts.append("vision" if train.vision_stages is None else "batch_norm")
     if scst.enabled:

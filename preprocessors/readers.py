@@ -61,8 +61,8 @@ def held_out_split(image: str, own: SplitName) -> SplitName:
         own: The split that its row carries.
 
     Returns:
-        ``val`` for training pictures that :func:`hash_split` gives there, ``train`` for the others; ``test`` for all that
-        the file keeps from training.
+        ``val`` for training pictures that :func:`hash_split` gives there, ``train`` for the others; ``test`` for all
+        that the file keeps from training.
     """
     if own != "train":
         return "test"
@@ -126,7 +126,7 @@ def _find_source(name: str, place: Place, image_suffix: str) -> Source:
     known = [None, HASH_SPLIT] + [HELD_OUT_SPLIT, form.own_split] * (form.own_split is not None)
     if split not in known:
         raise ValueError(
-            f"data.split={split}: data.format={name} has no {split.capitalize()} split. "
+            f"data.split={split}: data.format={name} has no {str(split).capitalize()} split. "
             f"Use data.split={HASH_SPLIT} or none."
         )
     path = form.find(place._replace(split=split))

@@ -83,7 +83,8 @@ def load_published(size: str) -> EfficientNetLite:
 
 def rename_published(state: dict[str, Tensor], network: EfficientNetLite) -> dict[str, Tensor]:
     """Published parameters under our names, without the classifier."""
-    places = [(stage, block) for stage, blocks in enumerate(network.blocks) for block in range(len(blocks))]
+    counts = [len(list(blocks.children())) for blocks in network.blocks]
+    places = [(stage, block) for stage, count in enumerate(counts) for block in range(count)]
     parts = {"_conv_stem": "stem.conv", "_bn0": "stem.norm", "_conv_head": "head.conv", "_bn1": "head.norm"}
     inner = {"_expand_conv": "expand.conv", "_bn0": "expand.norm", "_depthwise_conv": "depthwise.conv"}
     inner |= {"_bn1": "depthwise.norm", "_project_conv": "project.conv", "_bn2": "project.norm"}

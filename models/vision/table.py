@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from models.vision.efficientnet_lite import DEVIATION, HEAD_CHANNELS, MEAN, SHAPES, EfficientNetLite
 from models.vision.network import VisionNetwork, hash_weights
@@ -62,7 +62,8 @@ def open_vision(name: str, *, named: bool = False) -> PretrainedVision:
     """
     description, load = _describe(name)
     network = load()
-    return PretrainedVision({**description, "sha256": hash_weights(network), "named": named}, network)
+    found = description | {"sha256": hash_weights(network), "named": named}
+    return PretrainedVision(cast(VisionDescription, found), network)
 
 
 def build_vision(description: VisionDescription) -> VisionNetwork:

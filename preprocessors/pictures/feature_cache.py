@@ -139,7 +139,8 @@ def open_features(
         weights: What :func:`models.vision.network.hash_weights` says of the network.
         training_images: Each with all its views.
         views: Of a training picture.
-        limit_mb: Most MiB in ``root``. Features of other networks that nobody reads make room, the longest unused first.
+        limit_mb: Most MiB in ``root``. Features of other networks that nobody reads make room, the longest unused
+            first.
 
     Returns:
         None if they do not fit; the log says so.
