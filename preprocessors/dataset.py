@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from preprocessors.collator import encode_together
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.text.masking import MaskedSource
@@ -62,14 +63,20 @@ class CaptionDataset(Dataset[EncodedExample]):
             FileNotFoundError: If its picture is missing.
             ValueError: If its picture cannot be read; names the file and the annotation row.
         """
-        example, epoch = self.examples[row], self.epoch
-        features = None if self.features is None else self.features[example.image_path]
-        encoded = self.preprocessor.encode(
-            example, epoch=epoch, row=row, training=self.training, image_features=features
+        (encoded,) = self.__getitems__([row])
+        return encoded
+
+    def __getitems__(self, rows: Sequence[int]) -> list[EncodedExample]:
+        """Encode the examples of a batch, as torch's loader asks for them; see :func:`encode_together`."""
+        epoch = self.epoch
+        numbered = [(row, self.examples[row]) for row in rows]
+        batch = encode_together(
+            self.preprocessor, numbered, epoch=epoch, training=self.training, features=self.features
         )
         if self.training and self.masking is not None:
-            self._add_masked(encoded, self.masking, epoch)
-        return encoded
+            for encoded in batch:
+                self._add_masked(encoded, self.masking, epoch)
+        return batch
 
     def _add_masked(self, encoded: EncodedExample, masking: MaskedSource, epoch: int) -> None:
         row, example = encoded["row"], self.examples[encoded["row"]]

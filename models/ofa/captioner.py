@@ -26,7 +26,7 @@ from preprocessors.text.styles import StyleRegistry
 
 MAX_TOKENS = 256
 """Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
-INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features")
+INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features", "picture_rows")
 UNUSED_BY_CAPTIONING = ("embed_image_positions", "image_pos_ln", "image_rel_pos_table_list", "code_layernorm_embedding")
 """Decoder modules of image generation; they never get a gradient, for which DDP would wait in vain."""
 
