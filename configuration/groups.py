@@ -188,6 +188,8 @@ class TrainConfig(Group):
     """Passes over the training rows."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per device and forward pass."""
+    group_pictures: bool = False
+    """Rows of one picture follow one another, so that those of a batch share its pass through the vision network."""
     accumulation_steps: int = Field(default=1, ge=1)
     """Forward passes per optimizer step."""
     lr: float = Field(default=5e-5, gt=0)
@@ -340,6 +342,11 @@ class RunConfig(Group):
         _not_with_scst("train", "drop_worst"),
         # The references of a row are in its own style: a caption drawn for the neutral one has none.
         _not_with_scst("style", "dropout"),
+        Relation(
+            ("train.group_pictures", "image.random_crop"),
+            lambda config: not (config.train.group_pictures and config.image.random_crop),
+            "every row has a crop of its own, so rows of a picture have nothing to share; set one of the two to false",
+        ),
         _needs_cross_entropy("repetition"),
         _needs_cross_entropy("leakage"),
     )

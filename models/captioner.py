@@ -134,8 +134,9 @@ class Captioner(Protocol):
 
         Args:
             batch: Of :class:`preprocessors.collator.CaptionCollator`: ``input_ids`` (B, S), and either
-                ``patch_images`` (B, 3, H, W) or ``image_features`` of part ``vision`` with ``patch_masks`` bool (B,),
-                True where there is a picture; neither for text alone. Other entries are passed over.
+                ``patch_images`` (P, 3, H, W) or ``image_features`` of part ``vision`` with ``patch_masks`` bool (B,),
+                True where there is a picture; neither for text alone. With ``picture_rows`` int64 (B,) rows show the
+                pictures that it names, otherwise P = B. Other entries are passed over.
         """
 
     def logits(self, encoded: Encoded, token_ids: Tensor, *, drawable: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
 from pipeline.prepare import Prepared
 from preprocessors.dataset import CaptionDataset
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, rows_by_picture
 from runs.folder import Run
 from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
 from trainers.caption_trainer import StyleCaptionTrainer
@@ -103,6 +103,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "train_dataset": CaptionDataset(train_examples, preprocessor, True, tasks.masking, features),
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
         "collator": writer.collate,
+        "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,
         "objective": make_objective(config, tasks.foreign),
         "warmup": train.warmup,
         "lr_end": train.lr_end,

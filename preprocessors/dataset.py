@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from preprocessors.collator import encode_together
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
-from preprocessors.pictures.feature_cache import FeatureCache
+from preprocessors.pictures.feature_cache import FeatureCache, View
 from preprocessors.text.masking import MaskedSource
 
 
@@ -63,21 +64,37 @@ class CaptionDataset(Dataset[EncodedExample]):
             FileNotFoundError: If its picture is missing.
             ValueError: If its picture cannot be read; names the file and the annotation row.
         """
-        example, epoch = self.examples[row], self.epoch
-        encoded = self.preprocessor.encode(
-            example, epoch=epoch, row=row, training=self.training, image_features=self._features_of(row)
-        )
-        if self.training and self.masking is not None:
-            self._add_masked(encoded, self.masking, epoch)
+        (encoded,) = self.__getitems__([row])
         return encoded
 
-    def _features_of(self, row: int) -> Tensor | None:
+    def __getitems__(self, rows: Sequence[int]) -> list[EncodedExample]:
+        """Encode the examples of a batch, as torch's loader asks for them; see :func:`encode_together`."""
+        epoch = self.epoch
+        numbered = [(row, self.examples[row]) for row in rows]
+        batch = encode_together(
+            self.preprocessor, numbered, epoch=epoch, training=self.training, features=self._features_of(rows)
+        )
+        if self.training and self.masking is not None:
+            for encoded in batch:
+                self._add_masked(encoded, self.masking, epoch)
+        return batch
+
+    def _features_of(self, rows: Sequence[int]) -> dict[int, Tensor] | None:
+        """Features by row; rows that show the same view of a picture have the same tensor."""
         if self.features is None:
             return None
-        image = self.examples[row].image_path
+        known: dict[View, Tensor] = {}
+        found = {}
+        for row in rows:
+            view = View(self.examples[row].image_path, self._view_of(row, self.features.views))
+            found[row] = known[view] if view in known else self.features.get(*view)
+            known[view] = found[row]
+        return found
+
+    def _view_of(self, row: int, views: int) -> int:
         if not self.training:
-            return self.features.get(image)
-        return self.features.draw(image, random.Random(f"{self.preprocessor.seed}/view/{self.epoch}/{row}"))
+            return 0
+        return random.Random(f"{self.preprocessor.seed}/view/{self.epoch}/{row}").randrange(views)
 
     def _add_masked(self, encoded: EncodedExample, masking: MaskedSource, epoch: int) -> None:
         row, example = encoded["row"], self.examples[encoded["row"]]

@@ -14,7 +14,7 @@ from preprocessors.collator import IGNORE_INDEX
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
-from trainers.objective import Objective, StepTokens, split_tasks
+from trainers.objective import Objective, StepTokens, split_tasks, two_views
 from trainers.schedule import give_own_rate
 from trainers.validation import Validation
 
@@ -80,7 +80,7 @@ class StyleCaptionTrainer(BaseTrainer):
         """Share of a micro-batch in the loss of people's captions."""
         views = 2 if self.objective.rdrop else 1
         if views == 2:
-            batch = {name: torch.cat([tensor, tensor]) for name, tensor in batch.items()}
+            batch = two_views(batch)
         labels = batch["labels"]
         captioner = self.captioner.through(model)
         logits = captioner.logits(captioner.encode(batch), labels)

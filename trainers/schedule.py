@@ -68,10 +68,12 @@ class EpochSampler(Sampler[int]):
     Args:
         data: What is sampled from.
         seed: Of the run.
+        row_groups: All rows, parted into groups that follow one another in random order, each as it stands; None
+            shuffles row by row.
     """
 
-    def __init__(self, data: Sized, seed: int) -> None:
-        self.data, self.seed, self.epoch = data, seed, 0
+    def __init__(self, data: Sized, seed: int, row_groups: Sequence[Sequence[int]] | None = None) -> None:
+        self.data, self.seed, self.row_groups, self.epoch = data, seed, row_groups, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the next iteration."""
@@ -84,4 +86,5 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Row numbers, each once."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(len(self.data), generator=generator).tolist())
+        groups = [[row] for row in range(len(self.data))] if self.row_groups is None else self.row_groups
+        return (row for place in torch.randperm(len(groups), generator=generator).tolist() for row in groups[place])

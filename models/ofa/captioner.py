@@ -28,7 +28,7 @@ MAX_TOKENS = 256
 """Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
 PUBLISHED_IMAGE_SIZE = 480
 """Pixels, of the published captioning checkpoints."""
-INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features")
+INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features", "picture_rows")
 UNUSED_BY_CAPTIONING = ("embed_image_positions", "image_pos_ln", "image_rel_pos_table_list", "code_layernorm_embedding")
 """Decoder modules of image generation; they never get a gradient, for which DDP would wait in vain."""
 

@@ -105,10 +105,6 @@ class FeatureCache:
             self._arrays[file] = np.memmap(self.folder / file, np.float16, "r").reshape(shape)
         return torch.from_numpy(self._arrays[file][row].astype(np.float32))
 
-    def draw(self, image: Path, generator: random.Random) -> Tensor:
-        """Features of one of the views of a training picture."""
-        return self.get(image, generator.randrange(self.views))
-
     def __contains__(self, image: Path) -> bool:
         """Whether it has the whole picture."""
         return View(image, 0) in self._places
