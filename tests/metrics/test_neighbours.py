@@ -23,7 +23,7 @@ def nearest(features: list[list[float]], **options) -> list[list[int]]:
 def test_nearest_rows_by_hand_are_those_in_the_same_direction_from_the_mean():
     # (2, 1.5) lies right of the mean and a little above; (0.9, 0.9) below and left, where without subtracting the mean
     # rows 0 and 1 would come first; equal cosines stay in order.
-    assert nearest([[2, 1.5], [0.9, 0.9]]) == [[0, 1, 2, 3], [2, 3, 0, 1]]
+    assert nearest([[2, 1.5], [0.9, 0.9]], count=4) == [[0, 1, 2, 3], [2, 3, 0, 1]]
     assert nearest([[2, 1.5], [0.9, 0.9]], count=1) == [[0], [2]]
 
 
@@ -34,6 +34,12 @@ def test_nearest_rows_length_of_features_does_not_matter():
 def test_nearest_rows_a_training_picture_does_not_find_itself():
     assert nearest([[3, 1], [3, 1], [1, 3]], own=np.array([0, -1, 1]), count=1) == [[1], [0], [0]]
     assert nearest([[3, 1]], own=np.array([0]), count=4) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(("pictures", "found"), [(1, 1), (19, 1), (200, 20), (2000, 90)])
+def test_nearest_rows_of_few_training_pictures_are_few(pictures, found):
+    train = np.random.default_rng(1).standard_normal((pictures, 3))
+    assert [len(rows) for rows in nearest_rows(train[:1] + 0.1, train)] == [found]
 
 
 def test_nearest_rows_one_training_picture_is_the_nearest_of_all_but_itself():
@@ -74,8 +80,8 @@ def plain_similarity(a: str, b: str, corpus: list[str]) -> float:
     return total / 4
 
 
-def plain_consensus(captions: list[str], rows: list[int], agreeing: float) -> int:
-    fellows = min(math.ceil(agreeing * len(rows)), len(rows) - 1)
+def plain_consensus(captions: list[str], rows: list[int], agreeing: int) -> int:
+    fellows = min(agreeing, len(rows) - 1)
     scores = []
     for place, row in enumerate(rows):
         others = [other for at, other in enumerate(rows) if at != place]
@@ -84,7 +90,7 @@ def plain_consensus(captions: list[str], rows: list[int], agreeing: float) -> in
     return rows[scores.index(max(scores))]
 
 
-@pytest.mark.parametrize("agreeing", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize("agreeing", [1, 4, 125])
 def test_consensus_rows_equal_those_found_one_by_one(agreeing):
     draw = random.Random(4)
     words = "a a a dog cat runs in the red sun".split()
@@ -101,10 +107,10 @@ def test_consensus_rows_by_hand_count_the_most_similar_fellows_only():
     # 0 and 1 are the same: 1 for one word, 1 for two. "blue" is in three captions of eight, "dog" in one: 2, 3 and 4
     # are alike by log(8/3)^2 / (log(8/3)^2 + log(8)^2) = 0.18 for one word, 0 for two.
     candidates = [np.array([2, 1, 0, 3, 4])]
-    assert consensus_rows(captions, candidates, agreeing=0.2).tolist() == [1]  # 2 / 4 against 0.18 / 4
+    assert consensus_rows(captions, candidates, agreeing=1).tolist() == [1]  # 2 / 4 against 0.18 / 4
     # Of all four fellows: 2 / 16 against 2 * 0.18 / 16. Without the twin no caption is like 1, but two are like 2.
-    assert consensus_rows(captions, candidates, agreeing=1.0).tolist() == [1]
-    assert consensus_rows(captions, [np.array([1, 2, 3, 4])], agreeing=1.0).tolist() == [2]
+    assert consensus_rows(captions, candidates, agreeing=4).tolist() == [1]
+    assert consensus_rows(captions, [np.array([1, 2, 3, 4])], agreeing=4).tolist() == [2]
 
 
 def test_consensus_rows_equal_candidates_keep_their_order():
