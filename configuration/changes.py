@@ -8,8 +8,8 @@ from typing import Any
 from configuration.groups import RunConfig
 
 MAY_CHANGE = {
-    *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.samples", "eval.report_images"),
-    *("checkpoint.keep", "train.num_workers", "image.feature_cache_mb", "scst.reward_workers"),
+    *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
+    *("eval.report_images", "checkpoint.keep", "train.num_workers", "image.feature_cache_mb", "scst.reward_workers"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
 

@@ -270,6 +270,9 @@ class EvalConfig(Group):
     """Evaluate these styles only; None = all."""
     metrics: list[MetricName] = Field(default=list(METRICS), min_length=1)
     """Caption metrics to compute; METEOR and SPICE need Java and take longest."""
+    neighbours: int = Field(default=10_000, ge=0)
+    """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
+    beat; their names' hashes draw them. 0 = none."""
     samples: int = Field(default=8, ge=0)
     """Validation rows captioned at every validation into samples.jsonl."""
     report_images: int = Field(default=24, ge=0)

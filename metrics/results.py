@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metrics.baselines import LookedUp, Resampling, constant_baseline, group_by_style, neighbours_baseline
 from metrics.coco import CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
-from metrics.scores.constant import best_constant_caption
 from metrics.scores.examples import check_same_ids
 from metrics.scores.java import java_version
 from metrics.style.diversity import caption_diversity
@@ -37,13 +37,14 @@ def evaluate_captions(
     *,
     images: Mapping[str, str] | None = None,
     train_captions: Mapping[str, Sequence[str]] | None,
+    neighbours: LookedUp | str | None = None,
     provenance: Mapping[str, Any],
     metrics: Collection[str] = tuple(METRICS),
     per_image: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score captions overall and per style, say how sure the scores are, and what a constant caption reaches.
+    """Score captions overall and per style, say how sure the scores are, and what is reached without learning.
 
     CIDEr's document frequencies are counted over all (image, style) examples together for ``overall``, and over a
     style's own examples for ``per_style``: the overall CIDEr is not the mean of the styles'. All text goes through
@@ -57,6 +58,8 @@ def evaluate_captions(
             None takes every example for an image of its own.
         train_captions: Training captions by style: candidates for ``baseline_constant``, teachers of the style judge,
             what captions may be copied from. None leaves these out.
+        neighbours: Which of the training captions are those of training pictures like each example's, or why nobody
+            knows; None leaves ``baseline_neighbours`` out. Needs ``train_captions`` and styles.
         provenance: What produced the captions (model, data, split, decoding); passed through.
         metrics: Names from ``metrics.table.METRICS``.
         per_image: Add ``per_image``, which ``metrics.compare`` needs.
@@ -70,7 +73,8 @@ def evaluate_captions(
         with ``train_captions`` also ``baseline_constant``: by style the training caption that is best as the only
         caption, with its CIDEr, and under ``overall`` the CIDEr of answering each example with its style's constant
         (None if a style has none); without styles only
-        ``overall``, with the caption.
+        ``overall``, with the caption; with ``neighbours`` also ``baseline_neighbours``, see
+        :func:`metrics.baselines.neighbours_baseline`.
 
     Raises:
         ValueError: If the ids of the mappings differ, or the references cannot be scored.
@@ -88,7 +92,7 @@ def evaluate_captions(
         check_same_ids(references, styles, "style")
     texts = _tokenize_all(references, hypotheses, train_captions or {})
     scores = score_captions(texts.references, texts.hypotheses, metrics=metrics)
-    ids_by_style = _ids_by_style(references, styles)
+    ids_by_style = group_by_style([*references], styles)
     style_scores, unscored = _score_styles(scores, ids_by_style)
     confidence, unsure = _confidence(scores, style_scores, images, resamples, seed)
     judged, unjudged = _judge(texts, styles)
@@ -114,7 +118,11 @@ def evaluate_captions(
         "provenance": {**provenance, "metrics": _describe_metrics(texts, metrics)},
     }
     if train_captions is not None:
-        results["baseline_constant"], missing = _constant_baselines(texts, styles)
+        results["baseline_constant"], missing = constant_baseline(texts.references, texts.train_captions, styles)
+        results["unavailable"] |= missing
+    if neighbours is not None:
+        known, drawn = (texts.references, texts.hypotheses, texts.train_captions), Resampling(images, resamples, seed)
+        results["baseline_neighbours"], missing = neighbours_baseline(*known, styles, neighbours, drawn)
         results["unavailable"] |= missing
     if per_image:
         results["per_image"] = _describe_examples(scores, images, styles)
@@ -152,14 +160,6 @@ def _tokenize_lists(captions: Mapping[str, Sequence[str]]) -> dict[str, list[str
 
 def _flatten(captions: Mapping[str, Sequence[str]]) -> list[str]:
     return [caption for texts in captions.values() for caption in texts]
-
-
-def _ids_by_style(example_ids: Collection[str], styles: Mapping[str, str]) -> dict[str, list[str]]:
-    """Ids under their style, in the order of ``example_ids``; {} without styles."""
-    grouped: dict[str, list[str]] = {}
-    for example_id in example_ids if styles else ():
-        grouped.setdefault(styles[example_id], []).append(example_id)
-    return grouped
 
 
 def _score_styles(
@@ -205,33 +205,6 @@ def _judge(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], di
     if not set(styles.values()) & set(texts.train_captions):
         return {}, {"style": "there are no training captions in these styles, from which the judge would learn them"}
     return judge_style(texts.train_captions, texts.references, texts.hypotheses, styles)
-
-
-def _constant_baselines(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The best constant caption by style and overall, and the reasons for those that do not exist."""
-    if not styles:
-        candidates = _flatten(texts.train_captions)
-        if not candidates:
-            return {"overall": {"CIDEr": None}}, {"baseline_constant/overall": "no training captions"}
-        best = best_constant_caption(texts.references, candidates)
-        return {"overall": {"caption": best.caption, "CIDEr": best.cider}}, {}
-    baselines: dict[str, Any] = {}
-    missing: dict[str, str] = {}
-    for style, ids in _ids_by_style(texts.references, styles).items():
-        candidates = texts.train_captions.get(style, [])
-        references = {key: texts.references[key] for key in ids}
-        if not candidates:
-            missing[f"baseline_constant/{style}"] = "no training captions in this style"
-        elif not any(_flatten(references)):
-            missing[f"baseline_constant/{style}"] = "no word in any reference of this style"
-        else:
-            best = best_constant_caption(references, candidates)
-            baselines[style] = {"caption": best.caption, "CIDEr": best.cider}
-    constants = {key: baselines[styles[key]]["caption"] for key in texts.references if styles[key] in baselines}
-    overall = None
-    if len(constants) == len(texts.references):
-        overall = score_captions(texts.references, constants, metrics=("CIDEr",)).overall["CIDEr"]
-    return baselines | {"overall": {"CIDEr": overall}}, missing
 
 
 def _describe_metrics(texts: _Texts, metrics: Collection[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
+from metrics.baselines import neighbours_verdict
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
 from pipeline.data import hash_examples, prepare_data, read_split, styles_of
-from pipeline.features import keep_features
+from pipeline.features import feature_source, keep_features
+from pipeline.neighbours import look_up
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
@@ -20,6 +23,8 @@ from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
 from utils.logging import setup_logging
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
@@ -89,13 +94,17 @@ def evaluate_split(
         dropped=len(split.dropped),
         seed=config.train.seed,
     )
+    source = feature_source(config, writer)
     results = score_examples(
         split.examples,
         hypotheses,
         train_examples=train_examples,
+        neighbours=look_up(config.eval.neighbours, train_examples, split.examples, source),
         metrics=config.eval.metrics,
         provenance=provenance,
     )
+    if verdict := neighbours_verdict(results):
+        logger.warning("%s", verdict)
     own = Path(model).resolve() == run.output.resolve()
     folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
     write_evaluation(folder, config.eval.split, results, split, hypotheses)

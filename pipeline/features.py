@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from captioning.features import BATCH, FeatureSource, vision_features
 from captioning.writer import CaptionWriter
 from configuration.groups import RunConfig
 from models.vision.network import hash_weights
@@ -33,7 +37,8 @@ def keep_features(
     Raises:
         ValueError: If several views are asked for and cannot be kept.
     """
-    features = _open_features(config, writer, examples, training)
+    images, trained = ([example.image_path for example in given] for given in (examples, training))
+    features = _open_features(config, writer, images, trained)
     if features is None and training and config.image.feature_views > 1:
         raise ValueError(
             f"image.feature_views={config.image.feature_views}: needs a frozen vision network and room for its "
@@ -42,8 +47,22 @@ def keep_features(
     return features
 
 
+def feature_source(config: RunConfig, writer: CaptionWriter) -> FeatureSource:
+    """Features of any pictures: those that are kept where they are, otherwise made anew."""
+
+    def features(pictures: Sequence[Path]) -> Iterator[Tensor]:
+        kept = _open_features(config, writer, pictures)
+        if kept is None:
+            yield from vision_features(writer.captioner, writer.preprocessor.image_transform)(pictures)
+            return
+        for start in range(0, len(pictures), BATCH):
+            yield torch.stack([kept.get(picture) for picture in pictures[start : start + BATCH]])
+
+    return features
+
+
 def _open_features(
-    config: RunConfig, writer: CaptionWriter, examples: Sequence[CaptionExample], training: Sequence[CaptionExample]
+    config: RunConfig, writer: CaptionWriter, images: Sequence[Path], training: Sequence[Path] = ()
 ) -> FeatureCache | None:
     image, captioner = config.image, writer.captioner
     is_frozen = "vision" in frozen_parts(config.train, config.scst, captioner.vision())
@@ -54,9 +73,9 @@ def _open_features(
         FEATURES,
         network,
         writer.preprocessor.image_transform,
-        [example.image_path for example in examples],
+        images,
         weights=hash_weights(network),
-        training_images=[example.image_path for example in training],
+        training_images=training,
         views=image.feature_views,
         limit_mb=image.feature_cache_mb,
     )

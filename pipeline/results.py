@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioning.writer import CaptionWriter
+from metrics.baselines import LookedUp
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions, write_results
 from models.settings import Decoding
@@ -37,6 +38,7 @@ def score_examples(
     hypotheses: dict[str, str],
     *,
     train_examples: Sequence[CaptionExample] | None,
+    neighbours: LookedUp | str | None = None,
     metrics: Sequence[str],
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def score_examples(
         examples: With references.
         hypotheses: Caption by example id.
         train_examples: Teachers of the style judge and candidates for the constant baseline; None leaves both out.
+        neighbours: Of ``pipeline.neighbours.look_up``, for the baseline of the same name; None leaves it out.
         metrics: Caption metrics to compute.
         provenance: Where the captions come from.
     """
@@ -55,6 +58,7 @@ def score_examples(
         {example.example_id: example.style for example in examples},
         images={example.example_id: example.image_name for example in examples},
         train_captions=None if train_examples is None else captions_by_style(train_examples),
+        neighbours=neighbours,
         metrics=metrics,
         per_image=True,
         provenance=provenance,

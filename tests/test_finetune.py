@@ -75,6 +75,16 @@ def test_train_prints_the_results_as_its_only_line_on_stdout(trained):
     assert results == written
     assert results["style"]["confusion"]["styles"] == sorted(results["per_style"])
     assert results["baseline_constant"]["overall"]["CIDEr"] > 0
+    neighbours = results["baseline_neighbours"]
+    assert neighbours["train_pictures"] == 12
+    assert set(neighbours["per_style"]) == set(results["per_style"])
+    low, high = neighbours["overall"]["interval"]
+    assert 0 < low < neighbours["overall"]["CIDEr"] < high
+    gained = results["overall"]["CIDEr"] - neighbours["overall"]["CIDEr"]
+    assert neighbours["overall"]["gain"] == pytest.approx(gained, abs=1e-9)
+    log = (trained["run"] / "log.txt").read_text()
+    assert "does not beat the captions of the nearest training pictures" in log  # after a few steps
+    assert "does not beat the captions of the nearest training pictures" in (trained["run"] / "report.html").read_text()
 
 
 def test_eval_of_the_run_gives_its_own_results_again(trained, capsys):
@@ -311,7 +321,18 @@ def test_eval_needs_no_training_pictures(trained, scenes, tmp_path, capsys):
         picture.unlink()
     arguments = ["eval", "--conf", str(trained["conf"]), "--set", f"data.images={folder / 'images'}"]
     assert finetune.main(arguments) == 0
-    assert json.loads(capsys.readouterr().out)["baseline_constant"]
+    results = json.loads(capsys.readouterr().out)
+    assert results["baseline_constant"]
+    assert results["baseline_neighbours"] is None
+    assert "picture not found" in results["unavailable"]["baseline_neighbours"]
+
+
+def test_eval_without_a_look_at_training_pictures_says_so(trained, capsys):
+    arguments = ["eval", "--conf", str(trained["run"] / "config.json"), "--set", "eval.neighbours=0"]
+    assert finetune.main(arguments) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["baseline_neighbours"] is None
+    assert "eval.neighbours is 0" in results["unavailable"]["baseline_neighbours"]
 
 
 def test_styles_that_differ_in_case_alone_are_one_style(broken_scenes, tiny_document, tmp_path, capsys):

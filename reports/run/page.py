@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from metrics.baselines import neighbours_verdict
 from metrics.table import label_of
 from preprocessors.pictures.images import DECODE_ERRORS
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
@@ -91,6 +92,7 @@ def write_report(
         cards=headline_cards(results),
         confidence=describe_confidence(results),
         table=style_table(results),
+        verdict=neighbours_verdict(results),
         judged=judge_table(results, with_mistakes=confusion is not None and not confusion["rows"]),
         confusion=confusion,
         diversity=diversity_cards(results),

@@ -35,19 +35,20 @@ DIVERSITY = {
     "mean_length": Measure("Caption length", ".1f", "", "words on average"),
 }
 
+BASELINES = ("constant", "neighbours")
+"""Keys of a row under which their CIDEr stands."""
+
 
 def headline_cards(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The headline numbers, each with a label, a value and notes."""
     overall, style = results["overall"], results.get("style") or {}
-    constant = (results.get("baseline_constant") or {}).get("overall", {}).get("CIDEr")
+    baselines = {"constant caption": _constant(results, None), "nearest pictures’ captions": _neighbours(results, None)}
+    reached = [f"{name} {found['CIDEr']:.3f}" for name, found in baselines.items() if found.get("CIDEr") is not None]
     cards = []
     for name in (name for name in headlines() if overall.get(name) is not None):
         interval = _interval(results, name, None)
         notes = [] if interval is None else [f"{_level(results)}: {span(interval)}"]
-        if name == "CIDEr" and constant is not None:
-            notes.append(f"constant caption {constant:.3f}")
-        else:
-            notes.append(f"scale {_scale(name)}")
+        notes += reached if name == "CIDEr" and reached else [f"scale {_scale(name)}"]
         cards.append({"label": label_of(name), "value": number(overall[name]), "notes": notes})
     if style.get("accuracy") is not None:
         notes = [
@@ -68,38 +69,45 @@ def describe_confidence(results: Mapping[str, Any]) -> str:
 
 def style_table(results: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics that exist as columns, styles as ``rows``, all styles together as ``total``."""
-    overall, baselines = results["overall"], results.get("baseline_constant") or {}
+    overall = results["overall"]
     names = [name for name, value in overall.items() if value is not None and name != "CIDEr"]
 
-    def row(style: str | None, scores: Mapping[str, Any], baseline: Mapping[str, Any], n: int) -> dict[str, Any]:
-        cider, constant = scores.get("CIDEr"), baseline.get("CIDEr")
+    def row(style: str | None, scores: Mapping[str, Any], n: int) -> dict[str, Any]:
+        cider, constant, neighbours = scores.get("CIDEr"), _constant(results, style), _neighbours(results, style)
         return {
             "style": style,
             "n": n,
             "cider": cider,
             "interval": _interval(results, "CIDEr", style),
-            "constant": constant,
-            "gain": None if constant is None or cider is None else cider - constant,
-            "constant_caption": baseline.get("caption", ""),
+            "constant": constant.get("CIDEr"),
+            "gain": _gain(cider, constant.get("CIDEr")),
+            "constant_caption": constant.get("caption", ""),
+            "neighbours": neighbours.get("CIDEr"),
+            "neighbours_gain": _gain(cider, neighbours.get("CIDEr")),
+            "neighbours_interval": neighbours.get("gain_interval"),
             "values": [(scores.get(name), _interval(results, name, style)) for name in names],
         }
 
     # A style that could not be scored has its reason in ``unavailable``, which stands below the table.
     rows = [
-        row(style, scores, baselines.get(style, {}), scores["n"])
+        row(style, scores, scores["n"])
         for style, scores in results["per_style"].items()
         if any(value is not None for name, value in scores.items() if name != "n")
     ]
-    rows.append(row(None, overall, baselines.get("overall", {}), results["n"]))
+    rows.append(row(None, overall, results["n"]))
     with_interval = [row for row in rows if row["interval"] is not None]
-    top = max((max(row["interval"][1], row["constant"] or 0.0) for row in with_interval), default=0.0)
+    top = max(
+        (max(row["interval"][1], row["constant"] or 0.0, row["neighbours"] or 0.0) for row in with_interval),
+        default=0.0,
+    )
     *rows, total = [row | {"range": _range(row, top)} for row in rows]
     return {
         "names": [label_of(name) for name in names],
         "scales": _scales(names),
         "rows": rows,
         "total": total,
-        "has_constant": bool(baselines),
+        "has_constant": bool(results.get("baseline_constant")),
+        "has_neighbours": any(row["neighbours"] is not None for row in [*rows, total]),
         "level": _level(results) if with_interval else "",
     }
 
@@ -116,11 +124,12 @@ def _scales(names: Sequence[str]) -> str:
 
 
 def _range(row: Mapping[str, Any], top: float) -> dict[str, float | None] | None:
-    """Places of a row's interval, CIDEr and constant in percent of a scale from 0 to ``top``; None without interval."""
+    """Places of a row's interval, CIDEr and baselines in percent of a scale that ends at ``top``; None without one."""
     if row["interval"] is None or top <= 0:
         return None
     low, high = row["interval"]
-    marks = {"low": low, "high": high, "value": row["cider"], "constant": row["constant"]}
+    marks = {"low": low, "high": high, "value": row["cider"]}
+    marks |= {name: row[name] for name in BASELINES}
     return {name: None if value is None else round(100 * value / top, 2) for name, value in marks.items()}
 
 
@@ -171,6 +180,21 @@ def diversity_cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
         for name, shown in DIVERSITY.items()
         if found.get(name) is not None
     ]
+
+
+def _constant(results: Mapping[str, Any], style: str | None) -> Mapping[str, Any]:
+    """The best constant caption and its CIDEr in a style (None: of all styles together); {} if there is none."""
+    return (results.get("baseline_constant") or {}).get("overall" if style is None else style) or {}
+
+
+def _neighbours(results: Mapping[str, Any], style: str | None) -> Mapping[str, Any]:
+    """What the nearest training pictures' captions reach, likewise."""
+    found = results.get("baseline_neighbours") or {}
+    return (found.get("overall") if style is None else (found.get("per_style") or {}).get(style)) or {}
+
+
+def _gain(cider: float | None, baseline: float | None) -> float | None:
+    return None if cider is None or baseline is None else cider - baseline
 
 
 def _interval(results: Mapping[str, Any], metric: str, style: str | None) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ import orjson
 import pytest
 
 from metrics import results as results_module
+from metrics.baselines import LookedUp
 from metrics.coco import score_captions
 from metrics.confidence import bootstrap_intervals
 from metrics.results import evaluate_captions, write_results
@@ -188,6 +189,29 @@ def test_evaluate_captions_diversity_is_of_the_captions_of_an_image(results):
     assert results["diversity"]["copied_share"] == 3 / 5  # Twice "a red circle my love", once "arr a blue star".
     assert results["diversity"]["mbleu_4"] is not None
     assert evaluate()["diversity"]["mbleu_4"] is None  # Every example an image of its own.
+
+
+def test_evaluate_captions_neighbours_are_told_of_ptb_text_and_have_intervals_of_images():
+    places = {key: np.array([1, 0] if style == "romantic" else [0, 1]) for key, style in STYLES.items()}
+
+    found = evaluate(images=IMAGES, neighbours=LookedUp(places, 2))
+
+    told = {"romantic": "a red circle my love", "pirate": "arr a blue star"}
+    alone = score_captions(PLAIN_REFERENCES, {k: told[s] for k, s in STYLES.items()}, metrics=("CIDEr",))
+    overall = found["baseline_neighbours"]["overall"]
+    assert overall["CIDEr"] == alone.overall["CIDEr"]
+    assert overall["interval"] == bootstrap_intervals(alone, IMAGES, resamples=50)["CIDEr"]
+    assert overall["CIDEr"] + overall["gain"] == pytest.approx(found["overall"]["CIDEr"], abs=1e-12)
+    pirate = found["baseline_neighbours"]["per_style"]["pirate"]
+    assert pirate["CIDEr"] + pirate["gain"] == pytest.approx(found["per_style"]["pirate"]["CIDEr"], abs=1e-12)
+    assert orjson.loads(orjson.dumps(found)) == found
+
+
+def test_evaluate_captions_neighbours_nobody_knows_are_null_with_the_reason():
+    found = evaluate(neighbours="no pictures")
+
+    assert found["baseline_neighbours"] is None
+    assert found["unavailable"] == {"baseline_neighbours": "no pictures"}
 
 
 @pytest.mark.parametrize("styles", [None, {}])

@@ -226,6 +226,73 @@ def test_write_report_shows_scores_with_the_constant_beside(tmp_path, old_result
     assert "METEOR, SPICE: needs Java." in page.shown
 
 
+@pytest.fixture
+def with_neighbours(results) -> dict:
+    """The captioner beats the nearest pictures' captions in one style and in both together, in the other it may."""
+    sweet = {"CIDEr": 0.75, "interval": [0.6, 0.9], "gain": 0.5, "gain_interval": [0.31, 0.69]}
+    old = {"CIDEr": 0.7, "interval": [0.5, 0.9], "gain": 0.05, "gain_interval": [-0.1, 0.2]}
+    overall = {"CIDEr": 0.78, "interval": [0.6, 0.95], "gain": 0.32, "gain_interval": [0.05, 0.59]}
+    return results | {
+        "baseline_neighbours": {"overall": overall, "per_style": {"Sweet": sweet, "Old": old}, "nearest": 90}
+    }
+
+
+def test_write_report_shows_scores_with_the_neighbours_beside(tmp_path, with_neighbours):
+    page = report(tmp_path, with_neighbours, [])
+
+    heads = ["Constant", "Gain", "Neighbours", "Gain", "BLEU-1"]
+    assert page.table("Style")["Style"][3:8] == heads
+    assert page.table("Style")["Sweet"][3:8] == ["0.500", "+0.750", "0.750", "+0.500", "0.610"]
+    assert page.table("Style")["All"][3:8] == ["0.300", "+0.800", "0.780", "+0.320", "0.610"]
+    assert "constant caption 0.300 nearest pictures’ captions 0.780" in page.shown
+    assert "upright line neighbours" in page.shown
+    assert page.of_class("upright") == 3 + 1  # and the chance of the judge
+    assert page.misplaced == []
+
+
+def test_write_report_gain_whose_interval_holds_zero_is_marked_as_none(tmp_path, with_neighbours):
+    page = report(tmp_path, with_neighbours, [])
+
+    losses = [attrs for _, attrs in page.tags if attrs.get("class") == "gain loss"]
+    assert [attrs.get("title") for attrs in losses] == [None, "-0.100 to +0.200"]  # both of the style Old
+
+
+def test_write_report_of_a_captioner_that_beats_the_neighbours_says_nothing_of_it(tmp_path, with_neighbours):
+    assert report(tmp_path, with_neighbours, []).of_class("verdict") == 0
+
+
+def test_write_report_of_a_captioner_that_does_not_beat_the_neighbours_says_so(tmp_path, with_neighbours):
+    overall = {"CIDEr": 1.2, "interval": [1.0, 1.4], "gain": -0.1, "gain_interval": [-0.2, -0.02]}
+    with_neighbours["baseline_neighbours"]["overall"] = overall
+
+    page = report(tmp_path, with_neighbours, [])
+
+    assert page.of_class("verdict") == 1
+    assert "does not beat the captions of the nearest training pictures (CIDEr 1.100 against 1.200, " in page.shown
+    assert "it has learnt nothing that looking up would not give." in page.shown
+
+
+def test_write_report_without_neighbours_gives_the_reason(tmp_path, results):
+    results["baseline_neighbours"] = None
+    results["unavailable"]["baseline_neighbours"] = "eval.neighbours is 0"
+
+    page = report(tmp_path, results, [])
+
+    assert "Neighbours" not in page.text
+    assert "Not measured: baseline_neighbours: eval.neighbours is 0." in page.shown
+
+
+def test_write_report_style_without_neighbours_gets_dashes(tmp_path, with_neighbours):
+    with_neighbours["baseline_neighbours"]["overall"] = {"CIDEr": None}
+    with_neighbours["baseline_neighbours"]["per_style"]["Old"] = {"CIDEr": None}
+
+    page = report(tmp_path, with_neighbours, [])
+
+    assert page.table("Style")["Old"][5:7] == ["–", "–"]
+    assert page.table("Style")["All"][5:7] == ["–", "–"]
+    assert page.table("Style")["Sweet"][5:7] == ["0.750", "+0.500"]
+
+
 def test_write_report_caption_no_better_than_the_constant_is_marked(tmp_path, results):
     page = report(tmp_path, results, [])
 
@@ -405,9 +472,9 @@ def test_write_report_diversity_leaves_out_what_is_none(tmp_path, results):
 
 @pytest.mark.parametrize("absent", [{}, None, "missing"])
 def test_write_report_absent_parts_leave_no_trace(tmp_path, results, absent):
-    for part in ("style", "confidence", "diversity", "baseline_constant"):
+    for part in ("style", "confidence", "diversity", "baseline_constant", "baseline_neighbours"):
         if absent == "missing":
-            del results[part]
+            results.pop(part, None)
         else:
             results[part] = absent
 
@@ -415,7 +482,7 @@ def test_write_report_absent_parts_leave_no_trace(tmp_path, results, absent):
 
     assert len(page.tables) == 3  # by style, configuration, provenance
     assert page.attributes("svg") == []
-    assert not re.search("recognised|judge|interval|bootstrap|Diversity|onstant|None", page.text)
+    assert not re.search("recognised|judge|interval|bootstrap|Diversity|onstant|eighbour|None", page.text)
     assert page.table("Style")["Sweet"][:3] == ["10", "1.250", "0.610"]
     assert page.open == []
 
