@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -39,20 +40,25 @@ class CaptionWriter:
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
         """One caption per example, in order, in one batch."""
-        batch = self.collate(self._encode(examples))
-        module, device = self.captioner.module, self.captioner.device
-        number_format = next(module.parameters()).dtype
-        inputs = {
-            name: tensor.to(device, number_format if tensor.is_floating_point() else None)
-            for name, tensor in cast(Mapping[str, Tensor], batch).items()
-        }
+        module = self.captioner.module
         was_training = module.training
         module.eval()
-        token_ids = self.captioner.beams(self.captioner.encode(inputs), self.decoding)
+        encoded, neutral = self.captioner.encode(self._inputs(examples)), None
+        if self.decoding.guidance != 1.0:
+            plain = self.preprocessor.registry.neutral
+            neutral = self.captioner.encode(self._inputs([replace(item, style=plain) for item in examples]))
+        token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
         module.train(was_training)
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
         ]
+
+    def _inputs(self, examples: Sequence[CaptionExample]) -> dict[str, Tensor]:
+        number_format = next(self.captioner.module.parameters()).dtype
+        return {
+            name: tensor.to(self.captioner.device, number_format if tensor.is_floating_point() else None)
+            for name, tensor in cast(Mapping[str, Tensor], self.collate(self._encode(examples))).items()
+        }
 
     def _encode(self, examples: Sequence[CaptionExample]) -> list[EncodedExample]:
         features = self.features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -150,9 +151,10 @@ class ImageConfig(Group):
     mean_std: Literal["half", "imagenet"] | None = None
     """Normalisation: 0.5 for every channel, or ImageNet's statistics; None = the vision network's own, ``half`` for
     OFA's."""
+    feature_cache: ConfigPath = Path("work_dir/.features")
+    """Folder of features of pictures that cannot change (frozen vision network), kept for all runs."""
     feature_cache_mb: int = Field(default=4096, ge=0)
-    """Most disk space, MiB, for features of pictures that cannot change (frozen vision network), kept for all runs in
-    ``work_dir/.features``. 0 = off."""
+    """Most disk space of that folder, MiB; 0 = no features are kept."""
     feature_views: int = Field(default=1, ge=1, le=16)
     """Views of a training picture whose features are kept; each row draws one in each epoch. 1 = the picture, 2 = and
     its mirror image, more = and crops of both. For a frozen vision network, in place of ``random_crop``."""
@@ -249,6 +251,8 @@ class DecodeConfig(Group):
     """No n-gram of this length occurs twice; 0 = off."""
     length_penalty: float = 1.0
     """Exponent of the length that a beam's score is divided by."""
+    guidance: float = Field(default=1.0, ge=0)
+    """Weight of a style against the neutral one: neutral + guidance * (styled - neutral); 1 = off."""
 
     RELATIONS = (
         Relation(

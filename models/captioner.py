@@ -187,7 +187,15 @@ class Captioner(Protocol):
             no EOS.
         """
 
-    def beams(self, encoded: Encoded, decoding: Decoding, *, num_captions: int = 1, force_end: bool = True) -> Tensor:
+    def beams(
+        self,
+        encoded: Encoded,
+        decoding: Decoding,
+        *,
+        num_captions: int = 1,
+        force_end: bool = True,
+        neutral: Encoded | None = None,
+    ) -> Tensor:
         """The likeliest captions that a beam search finds.
 
         Args:
@@ -196,6 +204,7 @@ class Captioner(Protocol):
             num_captions: K per picture, best first; at most ``decoding.num_beams``.
             force_end: End a caption at the limit of its length with EOS, as captions for people are; otherwise it has
                 none there.
+            neutral: Of the same pictures with the neutral prompt, for ``decoding.guidance``; None guides nothing.
 
         Returns:
             int64 (B * K, T).

@@ -26,6 +26,8 @@ class Decoding:
         min_length: Fewest caption tokens before EOS.
         no_repeat_ngram_size: No n-gram of this length occurs twice; 0 is off.
         length_penalty: Exponent of the length that a beam's score is divided by.
+        guidance: Weight of a style against the neutral one: log-probabilities are those of the neutral prompt and so
+            many times what the styled one adds to them; 1 is off.
     """
 
     num_beams: int = 5
@@ -33,6 +35,7 @@ class Decoding:
     min_length: int = 1
     no_repeat_ngram_size: int = 3
     length_penalty: float = 1.0
+    guidance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class CaptionerSettings:
                 "no_repeat_ngram_size": self.decoding.no_repeat_ngram_size,
             },
             "length_penalty": self.decoding.length_penalty,
+            "guidance": self.decoding.guidance,
         }
 
     def differences(self, wanted: CaptionerSettings, model: str) -> list[str]:
@@ -133,5 +137,6 @@ def read_settings(folder: Path) -> CaptionerSettings | None:
             min_length=beam["min_len"],
             no_repeat_ngram_size=beam["no_repeat_ngram_size"],
             length_penalty=section["length_penalty"],
+            guidance=section.get("guidance", 1.0),
         ),
     )

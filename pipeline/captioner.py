@@ -123,7 +123,17 @@ def make_decoding(decode: DecodeConfig) -> Decoding:
 
 
 def make_writer(config: RunConfig, styled: StyledCaptioner) -> CaptionWriter:
-    """What captions in a run: the model's own picture size and prompt, the run's decoding and training draws."""
+    """What captions in a run: the model's own picture size and prompt, the run's decoding and training draws.
+
+    Raises:
+        ValueError: If captions are to be guided away from a neutral style that the model does not learn.
+    """
+    neutral, settings = styled.registry.neutral, styled.settings
+    if config.decode.guidance != 1.0 and settings is not None and neutral not in settings.trained_styles:
+        raise ValueError(
+            f"decode.guidance={config.decode.guidance:g}: compares with the neutral style {neutral!r}, which the model "
+            "is never trained on; set style.dropout above 0 in training, style.neutral to a trained style, or this to 1"
+        )
     crops = config.image.random_crop or config.image.feature_views > UNCROPPED_VIEWS
     preprocessor = styled.preprocessor(
         style_dropout=config.style.dropout,

@@ -16,8 +16,6 @@ from pipeline.objective import frozen_parts
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import FeatureCache, open_features
 
-FEATURES = Path("work_dir/.features")
-
 
 def keep_features(
     config: RunConfig,
@@ -70,7 +68,7 @@ def _open_features(
         return None
     (network,) = captioner.parts()["vision"]
     return open_features(
-        FEATURES,
+        image.feature_cache,
         network,
         writer.preprocessor.image_transform,
         images,

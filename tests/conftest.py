@@ -50,7 +50,7 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "model": {"preset": "nano", "bpe_size": 300, "overrides": TINY_SHAPE | shape},
         "data": {"format": "jsonl", "annotations": str(scenes), "images": str(scenes / "images")},
-        "image": {"size": 32},
+        "image": {"size": 32, "feature_cache": str(tmp_path / "features")},
         "train": {"epochs": 2, "batch_size": 8, "lr": 2e-3},
         "decode": {"num_beams": 2, "max_length": 12},
         "eval": {"batch_size": 8, "samples": 2, "report_images": 2, "metrics": ["Bleu_4", "CIDEr"]},

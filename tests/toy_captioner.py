@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.captioner import Limits
+from models.captioner import Limits, VisionInfo
 from preprocessors.ofa import OFAStylePreprocessor
-from preprocessors.pictures.images import ImageTransform
+from preprocessors.pictures.images import MEAN_STD, ImageTransform
 
 SPECIAL = ["<bos>", "<pad>", "<eos>", "<mask>"]
 WIDTH = 24
@@ -55,8 +55,6 @@ class ToyModule(nn.Module):
 
 
 class ToyCaptioner:
-    vision_is_fixed = True
-
     def __init__(self, module, tokenizer, called=None):
         self.module, self.tokenizer, self.called = module, tokenizer, called or module
 
@@ -127,7 +125,7 @@ class ToyCaptioner:
         return self._write(encoded, samples + with_greedy, length, choose)
 
     @torch.no_grad()
-    def beams(self, encoded, decoding, *, num_captions=1, force_end=True):
+    def beams(self, encoded, decoding, *, num_captions=1, force_end=True, neutral=None):
         """The likeliest first words, each with the likeliest that follow."""
         length = decoding.max_length + 1
 
@@ -161,6 +159,9 @@ class ToyCaptioner:
 
     def limits(self):
         return Limits(image_multiple=1, image_size=1000, text_length=64)
+
+    def vision(self):
+        return VisionInfo(480, MEAN_STD["half"], is_pretrained=False)
 
     def add_style_tokens(self, names):
         raise ValueError("the toy has no style tokens")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.captioner import Captioner, Limits, NewModel, VisionInfo
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
+from models.ofa.guidance import GuidedCache
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.new import new_ofa
 from models.ofa.sampling import sample_captions
@@ -125,18 +126,26 @@ class OFACaptioner:
 
     @torch.no_grad()
     def beams(
-        self, encoded: OFAEncoderOutput, decoding: Decoding, *, num_captions: int = 1, force_end: bool = True
+        self,
+        encoded: OFAEncoderOutput,
+        decoding: Decoding,
+        *,
+        num_captions: int = 1,
+        force_end: bool = True,
+        neutral: OFAEncoderOutput | None = None,
     ) -> Tensor:
         """The library's beam search under OFA's rules."""
         images = len(encoded.last_hidden_state)
         prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoded.last_hidden_state.device)
         # As an argument: None in a configuration object means the model's own setting.
-        without_end = {} if force_end else {"forced_eos_token_id": None}
+        others: dict[str, Any] = {} if force_end else {"forced_eos_token_id": None}
+        if neutral is not None:
+            others["past_key_values"] = GuidedCache(decoding.max_length + 3, neutral, decoding.guidance)
         found = self.module.generate(
             input_ids=prompts,
             encoder_outputs=encoded,
             num_return_sequences=num_captions,
-            **without_end,
+            **others,
             **generate_arguments(decoding),
         )
         found = found[:, 1:]  # without BOS
@@ -211,6 +220,7 @@ def generate_arguments(decoding: Decoding) -> dict[str, Any]:
     """Rules as arguments of ``generate``; lengths there count BOS, and the longest counts EOS too."""
     lengths = {"max_length": decoding.max_length + 2, "min_length": decoding.min_length + 1}
     arguments = asdict(decoding) | lengths
+    del arguments["guidance"]
     if decoding.num_beams == 1:
         del arguments["length_penalty"]
     return arguments

@@ -20,6 +20,7 @@ from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.decoder import OFADecoder
 from models.ofa.encoder import OFAEncoder, OFAEncoderOutput
 from models.ofa.generation import OFACache, OFAGenerationMixin
+from models.ofa.guidance import GuidedCache
 from models.ofa.position_bias import PositionBias
 from models.ofa.scoring import projected_log_probs
 from preprocessors.collator import IGNORE_INDEX
@@ -162,7 +163,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             labels: (N, T) targets, ``-100`` or padding where nothing counts. Without ``decoder_input_ids`` the labels
                 shifted to the right are the decoder's input.
             encoder_outputs: Of an earlier call, instead of prompts and pictures.
-            past_key_values: Decoder state to continue from.
+            past_key_values: Decoder state to continue from; a :class:`GuidedCache` guides the scores.
             use_cache: Return the decoder state.
             caption_logits: Only the first ``text_vocab_size`` logits, those a caption can be made of.
             image_features: Of the ResNet, (P, F, h, w), instead of pictures.
@@ -194,7 +195,11 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             past_key_values = OFACache(capacity=decoder_input_ids.shape[1])
         hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values)
         weight = self.decoder.output_projection.weight
-        logits = F.linear(hidden, weight[: self.config.text_vocab_size] if caption_logits else weight)
+        weight = weight[: self.config.text_vocab_size] if caption_logits else weight
+        logits = F.linear(hidden, weight)
+        if isinstance(past_key_values, GuidedCache):
+            neutral = self.decoder(decoder_input_ids, past_key_values.encoder_outputs, past_key_values.neutral)
+            logits = past_key_values.combine(logits, F.linear(neutral, weight))
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE_INDEX)

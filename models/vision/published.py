@@ -13,7 +13,7 @@ from torch import Tensor
 from models.vision.efficientnet_lite import SHAPES, EfficientNetLite
 from utils.io import hash_file
 
-INSTALL = "pip install -r requirements-vision.txt"
+INSTALL = "bash scripts/setup.sh --vision"
 
 
 class PublishedWeights(NamedTuple):

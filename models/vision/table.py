@@ -112,7 +112,7 @@ def _find_folder(name: str) -> Path:
         folder = resolve_model_folder(name)
     except (FileNotFoundError, ValueError) as error:
         known = ", ".join(PUBLISHED)
-        raise type(error)(f"model.vision={name}: {error}. Known by name: resnet, {known}") from error
+        raise type(error)(f"model.vision={name}: {error}. Known by name: {known}") from error
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"model.vision={name}: {folder} has no config.json; give a folder of transformers")
     return folder

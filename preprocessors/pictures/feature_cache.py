@@ -34,6 +34,7 @@ FORMAT = 1
 """Of the files; another number makes other folders."""
 UNCROPPED_VIEWS = 2
 """The picture and its mirror image; further views are crops."""
+MIB = 2**20
 BYTES = 2
 """Of a number, float16."""
 
@@ -205,11 +206,11 @@ def _read_index(folder: Path, identity: FeatureIdentity) -> dict[str, tuple[str,
 
 def _make_room(root: Path, own: Path, needed: int, limit_mb: int) -> bool:
     """Whether so many bytes more fit; deletes what other networks left, if that is enough."""
-    limit = limit_mb * 2**20
+    limit = limit_mb * MIB
     used = {folder: _size_of(folder) for folder in root.iterdir() if folder.is_dir()}
     if used[own] + needed > limit:
         message = "features need %d MiB and image.feature_cache_mb is %d: computing them every epoch"
-        logger.warning(message, -(-(used[own] + needed) // 2**20), limit_mb)
+        logger.warning(message, -(-(used[own] + needed) // MIB), limit_mb)
         return False
     for folder in sorted(used, key=lambda folder: folder.stat().st_mtime):
         if sum(used.values()) + needed <= limit:

@@ -24,8 +24,9 @@ def test_load_config_smallest_file_gives_the_documented_defaults(load):
         0.06,
         0.1,
     )
-    assert (config.image.size, config.decode.num_beams, config.decode.max_length, config.model.bpe_size) == (
-        480,
+    assert (config.model.vision, config.image.size, config.image.mean_std) == (None, None, None)
+    assert (config.image.feature_views, config.decode.num_beams, config.decode.max_length, config.model.bpe_size) == (
+        1,
         5,
         16,
         2000,
@@ -125,14 +126,13 @@ def test_nearest_keys_every_single_deletion_leads_back_to_its_key():
         (
             "train",
             {"freeze": ["resnet", "head"]},
-            "train.freeze=[\"resnet\",\"head\"]: item 2: must be 'resnet', 'embeddings' or 'batch_norm'",
+            "train.freeze=[\"resnet\",\"head\"]: item 2: must be 'vision', 'resnet', 'embeddings' or 'batch_norm'",
         ),
         ("train", {"freeze": "resnet"}, 'train.freeze="resnet": must be a valid array'),
         ("style", {"prompt": "write a reply"}, 'style.prompt="write a reply": must contain {} exactly once'),
         ("style", {"prompt": "{} {}"}, 'style.prompt="{} {}": must contain {} exactly once'),
         ("style", {"prompt": "{} {style}"}, 'style.prompt="{} {style}": must contain {} exactly once'),
         ("style", {"neutral": " "}, 'style.neutral=" ": must not be empty'),
-        ("image", {"size": 100}, "image.size=100: must be a multiple of 16"),
         ("image", {"size": 16}, "image.size=16: must be greater than or equal to 32"),
         ("image", {"size": 64, "max_size": 48}, "image.max_size=48: must be at least image.size"),
         ("image", {"random_crop": True}, "image.random_crop=true: needs image.max_size"),
@@ -185,7 +185,7 @@ def test_load_config_many_faults_are_reported_at_once_each_with_its_source(fault
         "tokenize_style": "yes",
         "model": {"name": "a", "preset": "nano", "bpe_size": 2},
         "data": {"format": "jsonl", "images": "${STYLECAP_UNSET}/x"},
-        "image": {"size": 100, "random_crop": True},
+        "image": {"size": 10, "random_crop": True},
         "train": {"epochs": "x"},
     }
     lines = faults(document, ["train.warmpu=1", "oops", "decode.num_beams=0"], {"lr": "abc"})

@@ -5,22 +5,32 @@ from dataclasses import replace
 import pytest
 
 from models.settings import CaptionerSettings, Decoding, read_settings
+from preprocessors.pictures.images import MEAN_STD, Normalisation
 from utils.io import write_json
 
 SETTINGS = CaptionerSettings(
     image_size=224,
     max_image_size=256,
-    mean_std="imagenet",
+    mean_std=MEAN_STD["imagenet"],
     prompt=" say it {} .",
     neutral_prompt=" say it plain .",
     trained_styles=("plain", "Sweet"),
-    decoding=Decoding(num_beams=3, max_length=20, min_length=2, no_repeat_ngram_size=4, length_penalty=0.5),
+    decoding=Decoding(
+        num_beams=3, max_length=20, min_length=2, no_repeat_ngram_size=4, length_penalty=0.5, guidance=1.5
+    ),
 )
 
 
 def test_settings_are_read_as_they_were_written(tmp_path):
     write_json(tmp_path / "configuration.json", {"task": "image-captioning", "model": SETTINGS.to_model_section()})
     assert read_settings(tmp_path) == SETTINGS
+
+
+def test_a_vision_network_s_own_normalisation_is_kept(tmp_path):
+    own = replace(SETTINGS, mean_std=Normalisation((0.4, 0.5, 0.6), (0.1, 0.2, 0.3)))
+    write_json(tmp_path / "configuration.json", {"model": own.to_model_section()})
+    assert read_settings(tmp_path) == own
+    assert own.to_model_section()["imagenet_default_mean_and_std"] is False
 
 
 def test_model_section_has_modelscope_s_names():
@@ -57,8 +67,8 @@ def test_settings_without_a_key_of_the_beam_search_are_refused_by_name(tmp_path)
 
 def test_differences_name_setting_and_both_values():
     assert SETTINGS.differences(SETTINGS, "m") == []
-    wanted = replace(SETTINGS, image_size=480, mean_std="half", decoding=Decoding())
+    wanted = replace(SETTINGS, image_size=480, mean_std=MEAN_STD["half"], decoding=Decoding())
     assert SETTINGS.differences(wanted, "run/output") == [
         "image.size: 480 is asked for, but run/output was trained with 224",
-        "image.mean_std=imagenet: False is asked for, but run/output was trained with True",
+        "image.mean_std: 'half' is asked for, but run/output was trained with 'imagenet'",
     ]

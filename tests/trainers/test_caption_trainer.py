@@ -188,7 +188,7 @@ def test_freeze_parts_unknown_part_is_refused(tiny_document, tmp_path):
     from models.ofa import PRESETS, OFAConfig, OFAForConditionalGeneration
 
     model = OFAForConditionalGeneration(OFAConfig(**PRESETS["nano"] | {"vocab_size": 50}))
-    with pytest.raises(ValueError, match="unknown part 'decoder'; known: resnet, batch_norm, embeddings"):
+    with pytest.raises(ValueError, match="unknown part 'decoder'; known: vision, batch_norm, embeddings"):
         freeze_parts(OFACaptioner(model, None), ["decoder"])
 
 

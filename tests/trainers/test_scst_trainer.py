@@ -254,14 +254,15 @@ def test_cached_features_give_the_losses_of_the_pictures(scst_document, tmp_path
     losses = []
     for limit in (0, 64):
         scst_document["train"] |= {"freeze": ["resnet"]}
-        scst_document["image"] = {"size": 32, "feature_cache_mb": limit}
+        scst_document["image"] |= {"feature_cache_mb": limit}
         scst_document["work_dir"] = str(tmp_path / f"run{limit}")
         config = load(scst_document)
         train(config, ["finetune.py"], tmp_path / "conf.json")
         rows = [row for _, row in read_jsonl(config.work_dir / "metrics.jsonl")]
         losses.append([row["train/loss"] for row in rows if "train/loss" in row])
-        assert not (config.work_dir / "features.f32").exists()
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=1e-5)
+    assert len(list((tmp_path / "features").glob("*/part-*.bin"))) == 1  # one run kept features, the other did not
+    # float16 rounds at 1/2048; where that changed a draw, the losses would differ by far more.
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3, abs=2e-4)
 
 
 @pytest.mark.parametrize("saves", [True, False])

@@ -1,22 +1,31 @@
 from __future__ import annotations
 
+import fcntl
 import logging
+import multiprocessing
+import os
 import pickle
+import random
 
 import pytest
 import torch
+from PIL import ImageOps
 
 from configuration.loading import load_config
 from models.ofa.resnet import ResNet
+from models.vision.network import hash_weights
 from pipeline.prepare import prepare
 from preprocessors.dataset import CaptionDataset
 from preprocessors.pictures import feature_cache
-from preprocessors.pictures.feature_cache import FeatureCache, feature_shape, features_fit, write_features
-from preprocessors.pictures.images import ImageTransform, load_image
-from utils.io import write_json
+from preprocessors.pictures.feature_cache import open_features
+from preprocessors.pictures.images import MEAN_STD, ImageTransform, load_image
+from utils.io import read_json, write_json
 
 TRANSFORM = ImageTransform((32, 48))
-SHAPE = (64, 2, 3)
+ROW_BYTES = 64 * 2 * 3 * 2
+"""Features of 32 x 48 pixels at stride 16, 64 channels of float16."""
+ROUNDED = {"rtol": 2**-10, "atol": 1e-4}
+"""float16 has 11 significant bits."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +33,8 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(feature_cache, "BATCH", 5)  # 12 pictures: an uneven remainder
 
 
-@pytest.fixture
-def resnet() -> ResNet:
-    torch.manual_seed(1)
+def make_resnet(seed=1) -> ResNet:
+    torch.manual_seed(seed)
     network = ResNet([1, 1, 1], width=4)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -37,107 +45,239 @@ def resnet() -> ResNet:
 
 
 @pytest.fixture
+def resnet() -> ResNet:
+    return make_resnet()
+
+
+@pytest.fixture
 def images(scenes):
     found = sorted((scenes / "images").glob("*"))[:12]
     assert len(found) == 12
     return found[::-1]
 
 
-def _features(resnet: ResNet, image) -> torch.Tensor:
-    return resnet(TRANSFORM(load_image(image))[None])[0]
+def _open(root, network, images, *, transform=TRANSFORM, limit_mb=10, **others):
+    return open_features(root, network, transform, images, weights=hash_weights(network), limit_mb=limit_mb, **others)
+
+
+def _features(network, image, transform=TRANSFORM) -> torch.Tensor:
+    return network(transform(load_image(image))[None])[0]
+
+
+def _counting(network):
+    passed = []
+    network.register_forward_hook(lambda module, inputs, output: passed.append(len(output)))
+    return passed
 
 
 def test_kept_features_equal_those_of_each_picture_alone(resnet, images, tmp_path):
-    file = tmp_path / "features"
-    write_features(file, images, resnet, TRANSFORM)
-    cache = FeatureCache(file, images, feature_shape(resnet, TRANSFORM))
-    assert feature_shape(resnet, TRANSFORM) == SHAPE
-    assert list(cache) == images
-    assert file.stat().st_size == 12 * 64 * 2 * 3 * 4
+    cache = _open(tmp_path, resnet, images)
+    (folder,) = tmp_path.iterdir()
+    (data,) = folder.glob("*.bin")
+    assert data.stat().st_size == 12 * ROW_BYTES
     for image in images:
-        assert cache[image].dtype == torch.float32
-        torch.testing.assert_close(cache[image], _features(resnet, image), rtol=1e-4, atol=1e-5)
-    assert len({cache[image].sum().item() for image in images}) == 12
+        assert cache.get(image).dtype == torch.float32
+        torch.testing.assert_close(cache.get(image), _features(resnet, image), **ROUNDED)
+    assert len({cache.get(image).sum().item() for image in images}) == 12
+    assert images[0] in cache
+    assert tmp_path / "unknown.jpg" not in cache
+
+
+def test_a_second_run_computes_only_pictures_that_are_new(resnet, images, tmp_path):
+    first = _open(tmp_path, resnet, images[:7])
+    passed = _counting(resnet)
+    again = _open(tmp_path, resnet, images[:7])
+    assert passed == [1]  # the picture of zeros that tells the shape
+    both = _open(tmp_path, resnet, images)
+    assert passed == [1, 1, 5]  # and the five that are new
+    for image in images[:7]:
+        assert torch.equal(again.get(image), first.get(image))
+    for image in images:
+        torch.testing.assert_close(both.get(image), _features(resnet, image), **ROUNDED)
+
+
+def test_a_picture_that_changed_is_computed_again(resnet, images, tmp_path):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(images[0].read_bytes())
+    before = _open(tmp_path / "features", resnet, [picture]).get(picture)
+    picture.write_bytes(images[1].read_bytes())
+    os.utime(picture, ns=(0, 1))
+    after = _open(tmp_path / "features", resnet, [picture]).get(picture)
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(after, _features(resnet, images[1]), **ROUNDED)
+
+
+def test_weights_size_and_normalisation_have_features_of_their_own(resnet, images, tmp_path):
+    _open(tmp_path, resnet, images[:1])
+    _open(tmp_path, make_resnet(seed=2), images[:1])
+    _open(tmp_path, resnet, images[:1], transform=ImageTransform((48, 32)))
+    _open(tmp_path, resnet, images[:1], transform=ImageTransform((32, 48), MEAN_STD["imagenet"]))
+    _open(tmp_path, resnet, images[:1])
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_views_are_the_picture_its_mirror_image_and_crops_of_both(resnet, images, tmp_path):
+    transform = ImageTransform((32, 48), random_crop_from=64)
+    image = images[0]
+    cache = _open(tmp_path, resnet, images[:2], transform=transform, training_images=[image], views=4)
+    whole, crop = load_image(image), random.Random(f"{image.name}/2")
+    expected = [
+        transform(whole),
+        transform(ImageOps.mirror(whole)),
+        transform(whole, crop),
+        transform(ImageOps.mirror(whole), random.Random(f"{image.name}/3")),
+    ]
+    for number, pixels in enumerate(expected):
+        torch.testing.assert_close(cache.get(image, number), resnet(pixels[None])[0], **ROUNDED)
+    assert len({cache.get(image, number).sum().item() for number in range(4)}) == 4
+    with pytest.raises(KeyError):
+        cache.get(images[1], 1)  # not trained on
+
+
+def test_training_draws_views_by_seed_epoch_and_row(tiny_document, tmp_path):
+    write_json(tmp_path / "conf.json", tiny_document)
+    prepared = prepare(load_config(tmp_path / "conf.json"))
+    examples, preprocessor = prepared.data.train.examples, prepared.captioner.preprocessor()
+    network = prepared.captioner.captioner.module.encoder.embed_images.eval()
+    pictures = [example.image_path for example in examples]
+    transform = preprocessor.image_transform
+    cache = _open(tmp_path / "f", network, pictures, transform=transform, training_images=pictures, views=2)
+    training = CaptionDataset(examples, preprocessor, True, features=cache)
+    evaluation = CaptionDataset(examples, preprocessor, False, features=cache)
+    drawn = set()
+    for epoch in range(3):
+        training.set_epoch(epoch)
+        for row, encoded in enumerate(training.__getitems__(range(len(examples)))):
+            views = [cache.get(examples[row].image_path, view) for view in (0, 1)]
+            (view,) = [number for number, known in enumerate(views) if torch.equal(known, encoded["image_features"])]
+            drawn.add((epoch, row, view))
+            assert torch.equal(training[row]["image_features"], views[view])  # alone as in a batch
+    assert {view for _, _, view in drawn} == {0, 1}
+    assert len({view for _, row, view in drawn if row == 0} | {view for _, row, view in drawn if row == 1}) == 2
+    assert all(torch.equal(evaluation[row]["image_features"], cache.get(pictures[row])) for row in (0, 5))
 
 
 def test_training_examples_with_kept_features_are_those_of_their_pixels(tiny_document, tmp_path):
     """The cache sees the pixels that training would: same size, same normalisation, none cropped."""
     write_json(tmp_path / "conf.json", tiny_document)
-    config = load_config(tmp_path / "conf.json")
-    prepared = prepare(config)
+    prepared = prepare(load_config(tmp_path / "conf.json"))
     examples, preprocessor = prepared.data.train.examples, prepared.captioner.preprocessor()
     resnet = prepared.captioner.captioner.module.encoder.embed_images.eval()
-    pictures = list(dict.fromkeys(example.image_path for example in examples))
-    assert len(pictures) < len(examples)
-    write_features(tmp_path / "features", pictures, resnet, preprocessor.image_transform)
-    cache = FeatureCache(tmp_path / "features", pictures, feature_shape(resnet, preprocessor.image_transform))
+    pictures = [example.image_path for example in examples]
+    assert len({*pictures}) < len(pictures)
+    cache = _open(tmp_path / "features", resnet, pictures, transform=preprocessor.image_transform)
     plain, cached = (CaptionDataset(examples, preprocessor, True, features=kept) for kept in (None, cache))
     for row in (0, 7, len(examples) - 1):
         expected = plain[row]
         with torch.no_grad():
             features = resnet(expected.pop("patch_image")[None])[0]
         given = cached[row]
-        torch.testing.assert_close(given.pop("image_features"), features, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(given.pop("image_features"), features, **ROUNDED)
         assert given == expected
 
 
-def test_kept_features_in_bfloat16_are_what_autocast_gives(resnet, images, tmp_path):
-    write_features(tmp_path / "features", images[:5], resnet, TRANSFORM, autocast=torch.bfloat16)
-    cache = FeatureCache(tmp_path / "features", images[:5], SHAPE)
-    with torch.autocast("cpu", torch.bfloat16):
-        together = resnet(torch.stack([TRANSFORM(load_image(image)) for image in images[:5]]))
-    assert together.dtype == torch.bfloat16
-    assert torch.equal(torch.stack([cache[image] for image in images[:5]]), together.float())
-    assert not torch.equal(cache[images[0]], _features(resnet, images[0]))
-
-
 def test_a_features_tensor_belongs_to_the_reader(resnet, images, tmp_path):
-    write_features(tmp_path / "features", images, resnet, TRANSFORM)
-    cache = FeatureCache(tmp_path / "features", images, SHAPE)
-    before = cache[images[3]].clone()
-    cache[images[3]].zero_()
-    assert torch.equal(cache[images[3]], before)
+    cache = _open(tmp_path, resnet, images)
+    before = cache.get(images[3]).clone()
+    cache.get(images[3]).zero_()
+    assert torch.equal(cache.get(images[3]), before)
 
 
 def test_a_worker_maps_the_file_itself(resnet, images, tmp_path):
-    write_features(tmp_path / "features", images, resnet, TRANSFORM)
-    cache = FeatureCache(tmp_path / "features", images, SHAPE)
-    expected = cache[images[2]]  # the file is mapped from here on
+    cache = _open(tmp_path, resnet, images)
+    expected = cache.get(images[2])  # the file is mapped from here on
     pickled = pickle.dumps(cache)
-    assert len(pickled) < (tmp_path / "features").stat().st_size / 4
-    assert torch.equal(pickle.loads(pickled)[images[2]], expected)
+    assert len(pickled) < 12 * ROW_BYTES / 2
+    assert torch.equal(pickle.loads(pickled).get(images[2]), expected)
 
 
 def test_writing_leaves_the_network_as_it_was(resnet, images, tmp_path):
-    resnet.train()
+    resnet.requires_grad_(True).train()
     before = {name: buffer.clone() for name, buffer in resnet.named_buffers()}
-    write_features(tmp_path / "features", images, resnet, TRANSFORM)
+    _open(tmp_path, resnet, images)
     assert resnet.training
     assert all(torch.equal(buffer, before[name]) for name, buffer in resnet.named_buffers())
 
 
-def test_a_damaged_picture_in_the_middle_leaves_the_folder_as_it_was(resnet, images, tmp_path):
+def test_a_damaged_picture_in_the_middle_leaves_no_features(resnet, images, tmp_path):
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(images[7].read_bytes()[:200])
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "features").write_bytes(b"of an earlier start")
-    resnet.train()
+    root = tmp_path / "features"
     with pytest.raises(ValueError, match=r"damaged\.png: the picture cannot be read"):
-        write_features(folder / "features", [*images[:7], damaged, *images[8:]], resnet, TRANSFORM)
-    assert [path.name for path in folder.iterdir()] == ["features"]
-    assert (folder / "features").read_bytes() == b"of an earlier start"
-    assert resnet.training
+        _open(root, resnet, [*images[:7], damaged, *images[8:]])
+    (folder,) = root.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["about.json", "lock"]
+    assert _open(root, resnet, images) is not None
 
 
-def test_features_fit_up_to_the_limit_and_say_so_beyond(caplog):
-    # 64 * 2 * 3 floats are 1,536 bytes a picture, of which 682.67 are one MiB.
+def test_a_file_that_was_cut_short_is_computed_again_and_said(resnet, images, tmp_path, caplog):
+    _open(tmp_path, resnet, images)
+    (data,) = tmp_path.glob("*/*.bin")
+    data.write_bytes(data.read_bytes()[:-1])
     with caplog.at_level(logging.WARNING, feature_cache.__name__):
-        assert features_fit(SHAPE, 682, limit_mb=1)
-        assert not features_fit(SHAPE, 1, limit_mb=0)  # switched off: nothing to be said
+        cache = _open(tmp_path, resnet, images)
+    assert [record.getMessage() for record in caplog.records] == [f"{data}: damaged; its features are computed again"]
+    torch.testing.assert_close(cache.get(images[11]), _features(resnet, images[11]), **ROUNDED)
+
+
+def test_features_of_another_network_in_the_folder_are_refused(resnet, images, tmp_path):
+    _open(tmp_path, resnet, images[:1])
+    (about,) = tmp_path.glob("*/about.json")
+    write_json(about, read_json(about) | {"weights": "of another"})
+    with pytest.raises(ValueError, match="features of another vision network or picture size; delete the folder"):
+        _open(tmp_path, resnet, images[:1])
+
+
+def test_features_fit_up_to_the_limit_and_say_so_beyond(resnet, images, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    with caplog.at_level(logging.WARNING, feature_cache.__name__):
+        assert _open(tmp_path / "a", resnet, images, limit_mb=1) is not None
         assert not caplog.records
-        assert not features_fit(SHAPE, 683, limit_mb=1)
+        assert _open(tmp_path / "b", resnet, images, limit_mb=1, training_images=images[:1], views=2) is None
     (record,) = caplog.records
-    assert record.getMessage() == (
-        "features of 683 pictures need 2 MiB and image.feature_cache_mb is 1: computing them every epoch"
-    )
+    assert record.getMessage() == "features need 2 MiB and image.feature_cache_mb is 1: computing them every epoch"
+
+
+def test_features_that_nobody_reads_make_room_and_those_in_use_stay(resnet, images, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    networks = [resnet, make_resnet(2), make_resnet(3)]
+    first = _open(tmp_path, networks[0], images[:5], limit_mb=1)
+    _open(tmp_path, networks[1], images[:5], limit_mb=1)
+    assert _open(tmp_path, networks[2], images[:7], limit_mb=1) is not None  # 17 rows are too many
+    assert len(list(tmp_path.iterdir())) == 2
+    torch.testing.assert_close(first.get(images[4]), _features(networks[0], images[4]), **ROUNDED)
+    with caplog.at_level(logging.WARNING, feature_cache.__name__):
+        kept = _open(tmp_path, networks[2], images[:7], limit_mb=1)
+        assert _open(tmp_path, networks[1], images[:5], limit_mb=1) is None
+    assert "full of features that other runs read" in caplog.text
+    assert kept is not None
+
+
+def _open_in_process(root, images, queue):
+    network = make_resnet()
+    passed = _counting(network)
+    cache = _open(root, network, images)
+    queue.put((sum(passed) - 1, cache.get(images[0]).sum().item()))
+
+
+def test_two_processes_at_once_compute_every_picture_once(images, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [context.Process(target=_open_in_process, args=(tmp_path, images, queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    results = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(count for count, _ in results) == [0, 12]
+    assert len({value for _, value in results}) == 1
+
+
+def test_a_cache_holds_its_folder_until_it_is_gone(resnet, images, tmp_path):
+    cache = _open(tmp_path, resnet, images)
+    with (cache.folder / "in_use").open("wb") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder = cache.folder
+    del cache
+    with (folder / "in_use").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
