@@ -192,6 +192,8 @@ class TrainConfig(Group):
     """Rows per device and forward pass."""
     group_pictures: bool = False
     """Rows of one picture follow one another, so that those of a batch share its pass through the vision network."""
+    group_lengths: bool = False
+    """Captions of a batch are about as long, so that less of it is padding; the order stays random otherwise."""
     accumulation_steps: int = Field(default=1, ge=1)
     """Forward passes per optimizer step."""
     lr: float = Field(default=5e-5, gt=0)
@@ -229,6 +231,11 @@ class TrainConfig(Group):
             lambda group: group.lr_end <= group.lr,
             "the learning rate would rise from train.lr={lr:g} to train.lr_end={lr_end:g}; "
             "lower train.lr_end or raise train.lr",
+        ),
+        Relation(
+            ("group_lengths", "group_pictures"),
+            lambda group: not (group.group_lengths and group.group_pictures),
+            "rows of one picture are not as long as one another; set one of the two to false",
         ),
         Relation(
             ("vision_stages", "freeze"),

@@ -99,11 +99,13 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         features = writer.features = keep_features(
             config, writer, [*train_examples, *eval_examples], training=train_examples
         )
+    train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
     parts: dict[str, Any] = {
-        "train_dataset": CaptionDataset(train_examples, preprocessor, True, tasks.masking, features),
+        "train_dataset": train_dataset,
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
         "collator": writer.collate,
         "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,
+        "length_of": train_dataset.caption_length if train.group_lengths else None,
         "objective": make_objective(config, tasks.foreign),
         "warmup": train.warmup,
         "lr_end": train.lr_end,

@@ -53,6 +53,10 @@ class CaptionDataset(Dataset[EncodedExample]):
         """The epoch that examples are drawn for."""
         return int(self._epoch.item())
 
+    def caption_length(self, epoch: int, row: int) -> int:
+        """Tokens of the caption that a row trains on in an epoch, EOS counted."""
+        return len(self.preprocessor.target_ids(self.preprocessor.caption_of(self.examples[row], epoch=epoch, row=row)))
+
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.examples)

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from trainers.monitoring import StepMeter
-from trainers.schedule import EpochSampler, polynomial_decay
+from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
 
 
 class EpochData(Protocol):
@@ -49,6 +49,7 @@ class BaseTrainer(Trainer):
         eval_dataset: Rows to validate on.
         collator: Rows to batches of tensors.
         row_groups: Training rows that follow one another, see :class:`EpochSampler`.
+        length_of: Length of a training row in an epoch; rows of about one length make a batch then.
         warmup: Share of the steps in which the learning rate rises.
         lr_end: Learning rate at the last step.
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
@@ -67,6 +68,7 @@ class BaseTrainer(Trainer):
         eval_dataset: Any,
         collator: Callable[[Any], Any],
         row_groups: Sequence[Sequence[int]] | None = None,
+        length_of: Callable[[int, int], int] | None = None,
         warmup: float = 0.0,
         lr_end: float = 0.0,
         save_companions: Callable[[Path], None] | None = None,
@@ -79,7 +81,8 @@ class BaseTrainer(Trainer):
             self.add_callback(callback)
         self.warmup, self.lr_end, self.save_companions = warmup, lr_end, save_companions
         self.loss_is_scaled_for_ga = True
-        self._sampler = EpochSampler(train_dataset, args.seed, row_groups)
+        lengths = None if length_of is None else SimilarLengths(length_of, args.per_device_train_batch_size)
+        self._sampler = EpochSampler(train_dataset, args.seed, row_groups, lengths)
         self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
 

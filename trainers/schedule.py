@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -62,6 +63,39 @@ def give_own_rate(optimizer: Optimizer, parameters: Sequence[nn.Parameter], lr: 
             optimizer.add_param_group({**group, "params": own, "lr": lr})
 
 
+@dataclass(frozen=True)
+class SimilarLengths:
+    """Batches of rows that are about as long, so that little of a batch is padding.
+
+    Attributes:
+        length_of: Length of a row in an epoch, from 0.
+        batch_size: Rows of a batch.
+        batches: Rows are sorted within so many shuffled batches, then these batches are shuffled.
+    """
+
+    length_of: Callable[[int, int], int]
+    batch_size: int
+    batches: int = 50
+
+    def arrange(self, rows: Sequence[int], epoch: int, generator: torch.Generator) -> list[int]:
+        """The rows in batches; those that do not fill one are the last, and stay so.
+
+        Args:
+            rows: Shuffled.
+            epoch: From 0.
+            generator: Draws the order of the batches.
+        """
+        whole = len(rows) // self.batch_size * self.batch_size
+        window = self.batches * self.batch_size
+        ordered: list[int] = []
+        for start in range(0, whole, window):
+            part = rows[start : min(start + window, whole)]
+            ordered += sorted(part, key=lambda row: self.length_of(epoch, row))
+        order = torch.randperm(whole // self.batch_size, generator=generator).tolist()
+        places = (range(batch * self.batch_size, (batch + 1) * self.batch_size) for batch in order)
+        return [*(ordered[place] for batch in places for place in batch), *rows[whole:]]
+
+
 class EpochSampler(Sampler[int]):
     """Random order of the rows that depends on (seed, epoch) alone, so that a resumed run sees the same one.
 
@@ -70,10 +104,18 @@ class EpochSampler(Sampler[int]):
         seed: Of the run.
         row_groups: All rows, parted into groups that follow one another in random order, each as it stands; None
             shuffles row by row.
+        lengths: Puts rows of one length into a batch; None leaves the order as it was drawn.
     """
 
-    def __init__(self, data: Sized, seed: int, row_groups: Sequence[Sequence[int]] | None = None) -> None:
+    def __init__(
+        self,
+        data: Sized,
+        seed: int,
+        row_groups: Sequence[Sequence[int]] | None = None,
+        lengths: SimilarLengths | None = None,
+    ) -> None:
         self.data, self.seed, self.row_groups, self.epoch = data, seed, row_groups, 0
+        self.lengths = lengths
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the next iteration."""
@@ -87,4 +129,6 @@ class EpochSampler(Sampler[int]):
         """Row numbers, each once."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         groups = [[row] for row in range(len(self.data))] if self.row_groups is None else self.row_groups
-        return (row for place in torch.randperm(len(groups), generator=generator).tolist() for row in groups[place])
+        order = torch.randperm(len(groups), generator=generator).tolist()
+        rows = [row for place in order for row in groups[place]]
+        return iter(rows if self.lengths is None else self.lengths.arrange(rows, self.epoch, generator))

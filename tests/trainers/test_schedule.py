@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainers.schedule import EpochSampler, polynomial_decay, polynomial_factor
+from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay, polynomial_factor
 
 
 def test_polynomial_factor_by_hand():
@@ -56,4 +56,26 @@ def test_epoch_sampler_keeps_groups_together_and_shuffles_them():
     for group in groups:
         start = first.index(group[0])
         assert first[start : start + len(group)] == group
+    assert len({tuple(order(seed, epoch)) for seed in (7, 8) for epoch in (0, 3)}) == 4
+
+
+def test_similar_lengths_fill_batches_and_keep_every_row_once():
+    """103 rows of lengths 0 to 9: sorted within 6 batches of 8, a batch spans few lengths."""
+    lengths = SimilarLengths(lambda epoch, row: (row * 7 + epoch) % 10, batch_size=8, batches=6)
+
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(range(103), seed, lengths=lengths)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    first = order(7, 3)
+    assert order(7, 3) == first
+    assert sorted(first) == list(range(103))
+    batches = [[lengths.length_of(3, row) for row in first[start : start + 8]] for start in range(0, 96, 8)]
+    assert max(max(batch) - min(batch) for batch in batches) <= 3
+    means = [sum(batch) / 8 for batch in batches]
+    assert means not in (sorted(means), sorted(means, reverse=True))  # short batches do not come first
+    plain = EpochSampler(range(103), 7)
+    plain.set_epoch(3)
+    assert first[96:] == list(plain)[96:]  # those that fill no batch stay the last
     assert len({tuple(order(seed, epoch)) for seed in (7, 8) for epoch in (0, 3)}) == 4
