@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captioning.features import vision_features
+from captioning.features import FeatureSource, vision_features
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
@@ -73,11 +73,22 @@ def evaluate_split(
     train_examples: Sequence[CaptionExample],
     *,
     model: str,
+    features: FeatureSource | None = None,
 ) -> dict[str, Any]:
     """Caption a split, score it, write results, captions and report (rank 0), and return the results.
 
     The file also has the scores of every example, for ``metrics.compare``; what is returned, and printed, has not.
     The run's own model writes into ``eval/``, any other into a folder of its own below.
+
+    Args:
+        config: Of the run.
+        run: Results go into its folder.
+        writer: Captions with the model.
+        split: What is captioned.
+        train_examples: What the baselines and the style judge are made from.
+        model: Folder or hub id.
+        features: What the model's vision network makes of pictures, to find the nearest training pictures by; None
+            computes them.
     """
     hypotheses = writer.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:
@@ -91,12 +102,12 @@ def evaluate_split(
         dropped=len(split.dropped),
         seed=config.train.seed,
     )
-    source = vision_features(writer.captioner, writer.preprocessor.image_transform)
+    features = features or vision_features(writer.captioner, writer.preprocessor.image_transform)
     results = score_examples(
         split.examples,
         hypotheses,
         train_examples=train_examples,
-        neighbours=look_up(config.eval.neighbours, train_examples, split.examples, source),
+        neighbours=look_up(config.eval.neighbours, train_examples, split.examples, features),
         metrics=config.eval.metrics,
         provenance=provenance,
     )
