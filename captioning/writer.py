@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from models.captioner import Captioner
 from models.settings import Decoding
-from preprocessors.collator import IGNORE_INDEX, CaptionCollator
-from preprocessors.examples import CaptionExample
-from preprocessors.interface import CaptionPreprocessor
+from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together
+from preprocessors.examples import CaptionExample, rows_by_picture
+from preprocessors.interface import CaptionPreprocessor, EncodedExample
+from preprocessors.pictures.feature_cache import FeatureCache
 
 
 class CaptionWriter:
@@ -25,16 +26,20 @@ class CaptionWriter:
         captioner: Moved nowhere; captions are made where it is.
         preprocessor: Makes prompts and pixels.
         decoding: How to generate.
+
+    Attributes:
+        features: Of the vision network; pictures that are among them are not opened. None opens all.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
+        self.features: FeatureCache | None = None
         self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
         """One caption per example, in order, in one batch."""
-        batch = self.collate([self.preprocessor.encode(example) for example in examples])
+        batch = self.collate(self._encode(examples))
         module, device = self.captioner.module, self.captioner.device
         number_format = next(module.parameters()).dtype
         inputs = {
@@ -48,6 +53,14 @@ class CaptionWriter:
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
         ]
+
+    def _encode(self, examples: Sequence[CaptionExample]) -> list[EncodedExample]:
+        features = self.features
+        if features is None or not all(example.image_path in features for example in examples):
+            return encode_together(self.preprocessor, enumerate(examples))
+        known = {path: features.get(path) for path in {example.image_path for example in examples}}
+        shown = {row: known[example.image_path] for row, example in enumerate(examples)}
+        return encode_together(self.preprocessor, enumerate(examples), features=shown)
 
     def caption(self, examples: Sequence[CaptionExample], batch_size: int, *, progress: bool = False) -> dict[str, str]:
         """Caption all examples.
@@ -64,8 +77,7 @@ class CaptionWriter:
         """
         distributed = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-        # Prompts of one length go together: a batch without padding needs no mask of its own in any layer.
-        share = sorted(examples[rank::processes], key=lambda e: len(self.preprocessor.prompt_ids(e.style)))
+        share = self._in_order(examples, rank, processes)
         captions: dict[str, str] = {}
         bar = tqdm(total=len(share), desc="captions", unit="img", disable=not progress or rank > 0, leave=False)
         with bar:
@@ -78,6 +90,16 @@ class CaptionWriter:
             dist.all_gather_object(shares, captions)
             captions = {key: text for part in shares for key, text in part.items()}
         return {example.example_id: captions[example.example_id] for example in examples}
+
+    def _in_order(self, examples: Sequence[CaptionExample], rank: int, processes: int) -> list[CaptionExample]:
+        """A process's share: the styles of a picture together, which share its pass through the vision network.
+
+        Beyond that, prompts of one length go together: a batch without padding needs no mask of its own in any layer.
+        """
+        lengths = [len(self.preprocessor.prompt_ids(example.style)) for example in examples]
+        pictures = [sorted(rows, key=lengths.__getitem__) for rows in rows_by_picture(examples)[rank::processes]]
+        pictures.sort(key=lambda rows: [lengths[row] for row in rows])
+        return [examples[row] for rows in pictures for row in rows]
 
 
 def join_processes() -> PartialState:

@@ -19,7 +19,7 @@ from configuration.types import (
     one_of,
 )
 from metrics.table import METRICS
-from preprocessors.formats.table import FORMATS, HASH_SPLIT, formats_with, own_splits
+from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
@@ -44,7 +44,7 @@ def _only_with(name: str) -> Relation:
 def _divides(split: str, formats: list[str]) -> Relation:
     return Relation(
         ("split", "format"),
-        lambda group: group.split != split or FORMATS[group.format].own_split == split,
+        lambda group: group.split != split or group.format in formats,
         f"{split} divides data.format {' or '.join(formats)} only; use hash, which divides any single file by picture "
         "name",
     )
@@ -59,6 +59,11 @@ class ModelConfig(Group):
     """Revision of the hub model; None = the newest."""
     preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None
     """Size of a new model with random weights; None = start from ``name``."""
+    vision: NameOrFolder | None = None
+    """Pretrained vision network of a new model: ``efficientnet_lite0`` .. ``2``, or a folder or hub id of transformers
+    (ResNet, ConvNeXt, DINOv2, Swin, the towers of CLIP and SigLIP); None = OFA's own ResNet."""
+    vision_weights: Literal["kept", "named"] = "kept"
+    """Whether model folders hold the pretrained network's weights, or name them with their hash."""
     overrides: dict[str, Any] = {}
     """OFAConfig fields that differ from the preset's."""
     bpe_size: int = Field(default=2000, ge=300)
@@ -69,6 +74,16 @@ class ModelConfig(Group):
             ("overrides", "preset"),
             lambda group: not group.overrides or group.preset is not None,
             "only a new model can be changed; remove it or use model.preset",
+        ),
+        Relation(
+            ("vision", "preset"),
+            lambda group: group.vision is None or group.preset is not None,
+            "only a new model can be given a vision network; remove it or use model.preset",
+        ),
+        Relation(
+            ("vision_weights", "vision"),
+            lambda group: group.vision_weights == "kept" or group.vision is not None,
+            "only a pretrained network can be named; set model.vision, or remove this",
         ),
     )
 
@@ -90,8 +105,9 @@ class DataConfig(Group):
     """Name of the validation file inside ``annotations``."""
     test: Name | None = None
     """Name of the test file inside ``annotations``."""
-    split: Annotated[str, one_of([*own_splits(), HASH_SPLIT], "split")] | None = None
-    """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere."""
+    split: Annotated[str, one_of([*own_splits(), HASH_SPLIT, HELD_OUT_SPLIT], "split")] | None = None
+    """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere. ``held_out``
+    holds a tenth of its training pictures out as val, to choose on, and makes test what it keeps from training."""
     styles: Names | None = None
     """Train on these styles only; None = all."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -104,6 +120,7 @@ class DataConfig(Group):
         _needed("images"),
         *(_only_with(name) for name in ("train", "val", "test")),
         *(_divides(split, formats) for split, formats in own_splits().items()),
+        _divides(HELD_OUT_SPLIT, [name for formats in own_splits().values() for name in formats]),
         _only_with("num_images"),
     )
 
@@ -124,28 +141,42 @@ class StyleConfig(Group):
 class ImageConfig(Group):
     """How a picture becomes pixels."""
 
-    size: int = Field(default=480, ge=32, multiple_of=16)
-    """Height and width that the model sees, pixels."""
+    size: int | None = Field(default=None, ge=32)
+    """Height and width that the model sees, pixels; None = what its vision network was made for, 480 for OFA's own."""
     max_size: int | None = Field(default=None, ge=32)
     """Height and width before the random crop, pixels."""
     random_crop: bool = False
     """Training only: resize to ``max_size``, crop ``size`` at a random place."""
-    mean_std: Literal["half", "imagenet"] = "half"
-    """Normalisation: 0.5 for every channel, or ImageNet's statistics."""
+    mean_std: Literal["half", "imagenet"] | None = None
+    """Normalisation: 0.5 for every channel, or ImageNet's statistics; None = the vision network's own, ``half`` for
+    OFA's."""
     feature_cache_mb: int = Field(default=4096, ge=0)
-    """Most disk space, MiB, for features of training pictures that cannot change (frozen resnet, no crop); they are in
-    the run folder while the run lasts. 0 = off."""
+    """Most disk space, MiB, for features of pictures that cannot change (frozen vision network), kept for all runs in
+    ``work_dir/.features``. 0 = off."""
+    feature_views: int = Field(default=1, ge=1, le=16)
+    """Views of a training picture whose features are kept; each row draws one in each epoch. 1 = the picture, 2 = and
+    its mirror image, more = and crops of both. For a frozen vision network, in place of ``random_crop``."""
 
     RELATIONS = (
         Relation(
             ("max_size", "size"),
-            lambda group: group.max_size is None or group.max_size >= group.size,
+            lambda group: group.max_size is None or group.max_size >= (group.size or 0),
             "must be at least image.size",
         ),
         Relation(
             ("random_crop", "max_size"),
             lambda group: not group.random_crop or group.max_size is not None,
             "needs image.max_size, the size that is cropped from",
+        ),
+        Relation(
+            ("feature_views", "max_size"),
+            lambda group: group.feature_views <= 2 or group.max_size is not None,
+            "more than 2 views are crops and need image.max_size, the size that is cropped from",
+        ),
+        Relation(
+            ("feature_views", "random_crop"),
+            lambda group: group.feature_views == 1 or not group.random_crop,
+            "crops are drawn anew for every row with image.random_crop; set it to false, or image.feature_views to 1",
         ),
     )
 
@@ -157,6 +188,8 @@ class TrainConfig(Group):
     """Passes over the training rows."""
     batch_size: int = Field(default=16, ge=1)
     """Rows per device and forward pass."""
+    group_pictures: bool = False
+    """Rows of one picture follow one another, so that those of a batch share its pass through the vision network."""
     accumulation_steps: int = Field(default=1, ge=1)
     """Forward passes per optimizer step."""
     lr: float = Field(default=5e-5, gt=0)
@@ -175,8 +208,12 @@ class TrainConfig(Group):
     """Share of the tokens with the highest loss that are left out."""
     rdrop: float = Field(default=0.0, ge=0)
     """Weight of R-Drop's KL term, per token."""
-    freeze: list[Literal["resnet", "embeddings", "batch_norm"]] = []
-    """Parts that are not trained."""
+    freeze: list[Literal["vision", "resnet", "embeddings", "batch_norm"]] = []
+    """Parts that are not trained; ``resnet`` is another word for ``vision``."""
+    vision_stages: int | None = Field(default=None, ge=1)
+    """Train the last so many stages of the vision network; None = all of OFA's own, none of a pretrained network."""
+    vision_lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the vision network; None = ``lr``."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the forward pass; auto = bf16 where the device has it, else fp32."""
     seed: int = Field(default=7, ge=0, lt=2**32)
@@ -190,6 +227,11 @@ class TrainConfig(Group):
             lambda group: group.lr_end <= group.lr,
             "the learning rate would rise from train.lr={lr:g} to train.lr_end={lr_end:g}; "
             "lower train.lr_end or raise train.lr",
+        ),
+        Relation(
+            ("vision_stages", "freeze"),
+            lambda group: group.vision_stages is None or not {"vision", "resnet"} & {*group.freeze},
+            "train.freeze names the vision network, of which these stages are a part; remove one of the two",
         ),
     )
 
@@ -303,6 +345,11 @@ class RunConfig(Group):
         _not_with_scst("train", "drop_worst"),
         # The references of a row are in its own style: a caption drawn for the neutral one has none.
         _not_with_scst("style", "dropout"),
+        Relation(
+            ("train.group_pictures", "image.random_crop"),
+            lambda config: not (config.train.group_pictures and config.image.random_crop),
+            "every row has a crop of its own, so rows of a picture have nothing to share; set one of the two to false",
+        ),
         _needs_cross_entropy("repetition"),
         _needs_cross_entropy("leakage"),
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.interface import CaptionPreprocessor
+from preprocessors.pictures.images import Normalisation
 from preprocessors.text.masking import MaskTokenizer
 from preprocessors.text.styles import StyleRegistry
 
@@ -33,6 +34,17 @@ class Limits(NamedTuple):
     """Largest height and width, pixels."""
     text_length: int
     """Most tokens of a prompt or caption, without BOS and EOS."""
+
+
+class VisionInfo(NamedTuple):
+    """What a vision network was made for."""
+
+    image_size: int
+    """Height and width of a picture, pixels."""
+    mean_std: Normalisation
+    """Of its channels."""
+    is_pretrained: bool
+    """Whether it came trained by itself, and stays as it is unless more is asked for."""
 
 
 class NewModel(NamedTuple):
@@ -52,6 +64,10 @@ class NewModel(NamedTuple):
     """``<code_k>`` entries behind them."""
     seed: int
     """Of the weights."""
+    vision: str | None = None
+    """A pretrained vision network by name, folder or hub id; None for the captioner's own."""
+    vision_is_named: bool = False
+    """Folders name the weights of that network and do not hold them."""
 
 
 class CaptionTokenizer(MaskTokenizer, Protocol):
@@ -79,10 +95,6 @@ class Captioner(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-
-    @property
-    def vision_is_fixed(self) -> bool:
-        """Whether a frozen vision network makes the same of a picture in training as in evaluation."""
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -122,8 +134,9 @@ class Captioner(Protocol):
 
         Args:
             batch: Of :class:`preprocessors.collator.CaptionCollator`: ``input_ids`` (B, S), and either
-                ``patch_images`` (B, 3, H, W) or ``image_features`` of part ``vision`` with ``patch_masks`` bool (B,),
-                True where there is a picture; neither for text alone. Other entries are passed over.
+                ``patch_images`` (P, 3, H, W) or ``image_features`` of part ``vision`` with ``patch_masks`` bool (B,),
+                True where there is a picture; neither for text alone. With ``picture_rows`` int64 (B,) rows show the
+                pictures that it names, otherwise P = B. Other entries are passed over.
         """
 
     def logits(self, encoded: Encoded, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
@@ -192,7 +205,8 @@ class Captioner(Protocol):
         """Modules by name, for freezing and for adapters of weights.
 
         ``vision`` (one module: pixels (B, 3, H, W) to features), ``embeddings`` (tokens, and what is tied to them) and
-        ``decoder`` are always there; ``unused`` are those that captioning never uses and that get no gradient.
+        ``decoder`` are always there; ``unused`` are those that captioning never uses and that get no gradient, and
+        ``vision_stages`` those of the vision network that can be trained without the ones before.
         """
 
     def freeze_statistics(self) -> None:
@@ -200,6 +214,9 @@ class Captioner(Protocol):
 
     def limits(self) -> Limits:
         """What its tables cover."""
+
+    def vision(self) -> VisionInfo:
+        """What its vision network was made for."""
 
     def add_style_tokens(self, names: Mapping[str, str]) -> None:
         """Give vocabulary entries to styles, in place; those that are there already keep their ids and weights.

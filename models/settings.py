@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocessors.pictures.images import MeanStd
+from preprocessors.pictures.images import MEAN_STD, Normalisation
 from utils.io import read_json
 
 FILE_NAME = "configuration.json"
@@ -53,7 +53,7 @@ class CaptionerSettings:
 
     image_size: int
     max_image_size: int
-    mean_std: MeanStd
+    mean_std: Normalisation
     prompt: str
     neutral_prompt: str
     trained_styles: tuple[str, ...]
@@ -61,10 +61,12 @@ class CaptionerSettings:
 
     def to_model_section(self) -> dict[str, Any]:
         """The settings under the names that stand in the file."""
+        is_imagenet, is_known = self.mean_std == MEAN_STD["imagenet"], self.mean_std in MEAN_STD.values()
         return {
             "patch_image_size": self.image_size,
             "max_image_size": self.max_image_size,
-            "imagenet_default_mean_and_std": self.mean_std == "imagenet",
+            "imagenet_default_mean_and_std": is_imagenet,
+            **({} if is_known else {"mean_std": [list(part) for part in self.mean_std]}),
             "prompt": self.neutral_prompt,
             "style_prompt": self.prompt,
             "trained_styles": list(self.trained_styles),
@@ -82,13 +84,24 @@ class CaptionerSettings:
         compared = [
             ("image.size", wanted.image_size, self.image_size),
             ("style.prompt", wanted.prompt, self.prompt),
-            ("image.mean_std=imagenet", wanted.mean_std == "imagenet", self.mean_std == "imagenet"),
+            ("image.mean_std", _name_of(wanted.mean_std), _name_of(self.mean_std)),
         ]
         return [
             f"{name}: {asked!r} is asked for, but {model} was trained with {trained!r}"
             for name, asked, trained in compared
             if asked != trained
         ]
+
+
+def _name_of(mean_std: Normalisation) -> str:
+    return next((name for name, known in MEAN_STD.items() if known == mean_std), str(tuple(mean_std)))
+
+
+def _read_mean_std(section: dict[str, Any]) -> Normalisation:
+    if "mean_std" not in section:
+        return MEAN_STD["imagenet" if section["imagenet_default_mean_and_std"] else "half"]
+    mean, std = section["mean_std"]
+    return Normalisation(tuple(mean), tuple(std))
 
 
 def read_settings(folder: Path) -> CaptionerSettings | None:
@@ -110,7 +123,7 @@ def read_settings(folder: Path) -> CaptionerSettings | None:
     return CaptionerSettings(
         image_size=section["patch_image_size"],
         max_image_size=section["max_image_size"],
-        mean_std="imagenet" if section["imagenet_default_mean_and_std"] else "half",
+        mean_std=_read_mean_std(section),
         prompt=section["style_prompt"],
         neutral_prompt=section["prompt"],
         trained_styles=tuple(section["trained_styles"]),

@@ -9,10 +9,12 @@ from captioning.styled import StyledCaptioner, join_styles, open_styled
 from captioning.writer import CaptionWriter
 from configuration.groups import DecodeConfig, ImageConfig, RunConfig, StyleConfig
 from models import new_captioner
-from models.captioner import NewModel
+from models.captioner import NewModel, VisionInfo
 from models.settings import CaptionerSettings, Decoding
 from pipeline.data import styles_of
 from preprocessors.examples import CaptionExample
+from preprocessors.pictures.feature_cache import UNCROPPED_VIEWS
+from preprocessors.pictures.images import MEAN_STD
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import masked_prompt
 from preprocessors.text.prompts import STYLE_SLOT
@@ -65,6 +67,8 @@ def _new_captioner(
             bpe_size=config.model.bpe_size,
             num_codes=len(registry) if registry.inject == "code" else 0,
             seed=config.train.seed,
+            vision=config.model.vision,
+            vision_is_named=config.model.vision_weights == "named",
         )
     )
     join_styles(captioner, registry)
@@ -80,6 +84,7 @@ def make_settings(
     decode: DecodeConfig,
     registry: StyleRegistry,
     styles: Sequence[str],
+    vision: VisionInfo,
     before: CaptionerSettings | None = None,
 ) -> CaptionerSettings:
     """What the captioner of a run must be used with.
@@ -90,15 +95,21 @@ def make_settings(
         decode: How it captions.
         registry: Of the model.
         styles: What the run trains on.
+        vision: What its vision network was made for; holds where neither the configuration nor the model it starts from
+            says otherwise.
         before: Of the model that the run starts from, whose trained styles stay known.
     """
     trained = {registry.resolve(name) for name in (*styles, *(() if before is None else before.trained_styles))}
     if style.dropout:
         trained.add(registry.neutral)
+    size, mean_std = vision.image_size, vision.mean_std
+    if before is not None:
+        size, mean_std = before.image_size, before.mean_std
+    size = image.size or size
     return CaptionerSettings(
-        image_size=image.size,
-        max_image_size=image.max_size or image.size,
-        mean_std=image.mean_std,
+        image_size=size,
+        max_image_size=image.max_size or size,
+        mean_std=mean_std if image.mean_std is None else MEAN_STD[image.mean_std],
         prompt=style.prompt,
         neutral_prompt=style.prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
         trained_styles=tuple(name for name in registry.names if name in trained),
@@ -113,9 +124,10 @@ def make_decoding(decode: DecodeConfig) -> Decoding:
 
 def make_writer(config: RunConfig, styled: StyledCaptioner) -> CaptionWriter:
     """What captions in a run: the model's own picture size and prompt, the run's decoding and training draws."""
+    crops = config.image.random_crop or config.image.feature_views > UNCROPPED_VIEWS
     preprocessor = styled.preprocessor(
         style_dropout=config.style.dropout,
-        random_crop_from=config.image.max_size if config.image.random_crop else None,
+        random_crop_from=config.image.max_size if crops else None,
         seed=config.train.seed,
     )
     return CaptionWriter(styled.captioner, preprocessor, make_decoding(config.decode))

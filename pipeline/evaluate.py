@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from captioning.features import FeatureSource, vision_features
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from metrics.baselines import neighbours_verdict
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
 from pipeline.data import hash_examples, prepare_data, read_split, styles_of
+from pipeline.features import feature_source, keep_features
 from pipeline.neighbours import look_up
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
@@ -51,7 +51,9 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
     styles = styles_of(train_split.examples)
-    wanted = make_settings(config.image, config.style, config.decode, styled.registry, styles)
+    wanted = make_settings(
+        config.image, config.style, config.decode, styled.registry, styles, styled.captioner.vision(), styled.settings
+    )
     if styled.settings is None:
         styled = styled.with_settings(wanted)
     elif differences := styled.settings.differences(wanted, name):
@@ -73,23 +75,13 @@ def evaluate_split(
     train_examples: Sequence[CaptionExample],
     *,
     model: str,
-    features: FeatureSource | None = None,
 ) -> dict[str, Any]:
     """Caption a split, score it, write results, captions and report (rank 0), and return the results.
 
     The file also has the scores of every example, for ``metrics.compare``; what is returned, and printed, has not.
     The run's own model writes into ``eval/``, any other into a folder of its own below.
-
-    Args:
-        config: Of the run.
-        run: Results go into its folder.
-        writer: Captions with the model.
-        split: What is captioned.
-        train_examples: What the baselines and the style judge are made from.
-        model: Folder or hub id.
-        features: What the model's vision network makes of pictures, to find the nearest training pictures by; None
-            computes them.
     """
+    writer.features = keep_features(config, writer, split.examples)
     hypotheses = writer.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:
         return {}
@@ -102,12 +94,12 @@ def evaluate_split(
         dropped=len(split.dropped),
         seed=config.train.seed,
     )
-    features = features or vision_features(writer.captioner, writer.preprocessor.image_transform)
+    source = feature_source(config, writer)
     results = score_examples(
         split.examples,
         hypotheses,
         train_examples=train_examples,
-        neighbours=look_up(config.eval.neighbours, train_examples, split.examples, features),
+        neighbours=look_up(config.eval.neighbours, train_examples, split.examples, source),
         metrics=config.eval.metrics,
         provenance=provenance,
     )

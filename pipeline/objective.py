@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from configuration.groups import RunConfig, TrainConfig
 from configuration.objectives import ScstConfig
+from models.captioner import VisionInfo
 from models.settings import Decoding
 from trainers.losses.table import LOSS_TERMS
 from trainers.objective import ForeignTokens, Objective
@@ -60,13 +61,18 @@ def make_self_critical(scst: ScstConfig, decoding: Decoding, frozen: Collection[
         kl_weight=scst.kl_weight,
         cross_entropy_weight=scst.cross_entropy_weight,
         dropout=scst.dropout,
-        train_batch_norm=not {"batch_norm", "resnet"} & {*frozen},
+        train_batch_norm=not {"batch_norm", "vision"} & {*frozen},
     )
 
 
-def frozen_parts(train: TrainConfig, scst: ScstConfig) -> list[str]:
-    """Parts of the captioner that a run does not train."""
-    parts: list[str] = [*train.freeze]
+def frozen_parts(train: TrainConfig, scst: ScstConfig, vision: VisionInfo) -> list[str]:
+    """Parts of the captioner that a run does not train.
+
+    A pretrained vision network keeps its batch statistics always, and its weights unless stages of it are trained.
+    """
+    parts: list[str] = ["vision" if part == "resnet" else part for part in train.freeze]
+    if vision.is_pretrained:
+        parts.append("vision" if train.vision_stages is None else "batch_norm")
     if scst.enabled:
         parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
     return parts

@@ -64,9 +64,11 @@ def prepare(config: RunConfig) -> Prepared:
     train = read_split(config.data, "train")
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
-    came_with, registry = styled.settings, styled.registry
+    came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
     styles = styles_of([*train.examples, *corpus])
-    styled = styled.with_settings(make_settings(config.image, config.style, config.decode, registry, styles, came_with))
+    styled = styled.with_settings(
+        make_settings(config.image, config.style, config.decode, registry, styles, vision, came_with)
+    )
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)
     train = with_model_styles(train, registry)

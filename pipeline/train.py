@@ -88,7 +88,6 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
     if rank() == 0:
         prepared.captioner.save(run.output)
-        run.features.unlink(missing_ok=True)
         logger.info("model: %s", run.output)
     return None
 
@@ -98,7 +97,6 @@ def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
     logger.info("%s is trained already; evaluating it", run.output)
     trained = open_styled(run.output)
     trained.captioner.module.to(args.device)
-    run.features.unlink(missing_ok=True)
     return make_writer(prepared.config, trained)
 
 
@@ -110,9 +108,8 @@ def _warn_of_other_use(prepared: Prepared) -> None:
 
 
 def report_pause(run: Run, epoch: float, global_step: int, max_steps: int) -> dict[str, Any]:
-    """Leave a run that will go on later: what it says, and no features, which are large and quickly made again."""
+    """What is said of a run that will go on later."""
     if rank() != 0:
         return {}
-    run.features.unlink(missing_ok=True)
     logger.info("paused after %.2f epochs, step %d/%d", epoch, global_step, max_steps)
     return {"paused": {"epoch": epoch, "global_step": global_step}}

@@ -14,11 +14,11 @@ from transformers import TrainerCallback, TrainingArguments
 from configuration.groups import RunConfig
 from metrics.coco import score_captions
 from metrics.tokenizers.ptb import tokenize_many
+from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
 from pipeline.prepare import Prepared
 from preprocessors.dataset import CaptionDataset
-from preprocessors.examples import CaptionExample
-from preprocessors.pictures.feature_cache import FeatureCache, feature_shape, features_fit, write_features
+from preprocessors.examples import CaptionExample, rows_by_picture
 from runs.folder import Run
 from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
 from trainers.caption_trainer import StyleCaptionTrainer
@@ -80,9 +80,9 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
     """The trainer of a run, with its validation and its observers; ``pause_after`` counts epochs."""
     config, run, writer, tasks = prepared.config, prepared.run, prepared.writer, prepared.tasks
     train, captioner, preprocessor = config.train, writer.captioner, writer.preprocessor
-    frozen = frozen_parts(train, config.scst)
+    frozen = frozen_parts(train, config.scst, captioner.vision())
     train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
-    freeze_parts(captioner, frozen)
+    freeze_parts(captioner, frozen, train.vision_stages)
     captioner.module.to(args.device)
     rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
     steps_per_epoch = -(-len(train_examples) // rows_per_step)
@@ -95,14 +95,19 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         config.eval.batch_size,
         score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
     )
-    features = compute_features(args, prepared)
+    with args.main_process_first(desc="features"):
+        features = writer.features = keep_features(
+            config, writer, [*train_examples, *eval_examples], training=train_examples
+        )
     parts: dict[str, Any] = {
         "train_dataset": CaptionDataset(train_examples, preprocessor, True, tasks.masking, features),
-        "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False),
+        "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
         "collator": writer.collate,
+        "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,
         "objective": make_objective(config, tasks.foreign),
         "warmup": train.warmup,
         "lr_end": train.lr_end,
+        "vision_lr": train.vision_lr,
         "validation": validation,
         "save_companions": prepared.captioner.save_companions,
         "callbacks": make_callbacks(run, pause_after),
@@ -121,25 +126,6 @@ def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]
     if sys.stderr.isatty():
         callbacks.append(ProgressBar())
     return callbacks
-
-
-def compute_features(args: TrainingArguments, prepared: Prepared) -> FeatureCache | None:
-    """Features of the training pictures, if they cannot change during the run and fit; one process computes them."""
-    config, run, writer = prepared.config, prepared.run, prepared.writer
-    changing = config.image.random_crop or not writer.captioner.vision_is_fixed
-    if "resnet" not in config.train.freeze or changing or not config.image.feature_cache_mb:
-        return None
-    (vision,), transform = writer.captioner.parts()["vision"], writer.preprocessor.image_transform
-    images = list(dict.fromkeys(example.image_path for example in prepared.data.train.examples))
-    shape = feature_shape(vision, transform)
-    if not features_fit(shape, len(images), config.image.feature_cache_mb):
-        return None
-    with args.main_process_first(desc="features"):
-        if args.process_index == 0:
-            run.root.mkdir(parents=True, exist_ok=True)
-            autocast = torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
-            write_features(run.features, images, vision, transform, autocast=autocast)
-    return FeatureCache(run.features, images, shape)
 
 
 def make_cider_score(examples: Sequence[CaptionExample]) -> Callable[[dict[str, str]], float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
-from preprocessors.interface import EncodedExample
+from preprocessors.examples import CaptionExample
+from preprocessors.interface import CaptionPreprocessor, EncodedExample
 
 IGNORE_INDEX = -100
 
@@ -17,15 +19,18 @@ class CaptionBatch(TypedDict):
     """What a trainer takes.
 
     ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) are padded on the right; ``patch_images``
-    float32 (B, 3, H, W) is in channels_last; ``patch_masks`` bool (B,) is True where there is a picture; ``labels``
-    int64 (B, T) holds ``IGNORE_INDEX`` after EOS. ``masked_input_ids`` (B, S') and ``masked_labels`` (B, T') are the
-    same of the masked-LM task, which has no pictures; they are there if the examples have them.
+    float32 (P, 3, H, W) is in channels_last, or ``image_features`` (P, F, h, w) stand instead; ``patch_masks`` bool
+    (B,) is True where there is a picture; ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS.
+    ``picture_rows`` int64 (B,) says which of the P distinct pictures each row shows; it is there if rows share one, and
+    P = B otherwise. Batch norms in training count a picture once. ``masked_input_ids`` (B, S') and ``masked_labels``
+    (B, T') are the same of the masked-LM task, which has no pictures; they are there if the examples have them.
     """
 
     rows: Tensor
     input_ids: Tensor
     patch_images: NotRequired[Tensor]
     image_features: NotRequired[Tensor]
+    picture_rows: NotRequired[Tensor]
     patch_masks: Tensor
     labels: Tensor
     masked_input_ids: NotRequired[Tensor]
@@ -52,14 +57,59 @@ class CaptionCollator:
             labels=_pad_right(labels, IGNORE_INDEX),
         )
         if "image_features" in encoded[0]:
-            batch["image_features"] = torch.stack([item["image_features"] for item in encoded])
+            pictures, places = _distinct([item["image_features"] for item in encoded])
+            batch["image_features"] = torch.stack(pictures)
         else:
-            batch["patch_images"] = _stack_channels_last([item["patch_image"] for item in encoded])
+            pictures, places = _distinct([item["patch_image"] for item in encoded])
+            batch["patch_images"] = _stack_channels_last(pictures)
+        if len(pictures) < len(encoded):
+            batch["picture_rows"] = torch.tensor(places, dtype=torch.int64)
         if "masked_ids" in encoded[0]:
             masked_labels = [item["masked_labels"] for item in encoded]
             batch["masked_input_ids"] = _pad_right([item["masked_ids"] for item in encoded], self.pad_token_id)
             batch["masked_labels"] = _pad_right(masked_labels, IGNORE_INDEX)
         return batch
+
+
+def encode_together(
+    preprocessor: CaptionPreprocessor,
+    examples: Iterable[tuple[int, CaptionExample]],
+    *,
+    epoch: int = 0,
+    training: bool = False,
+    features: Mapping[int, Tensor] | None = None,
+) -> list[EncodedExample]:
+    """Encode the examples of a batch: a picture is opened once, and all its examples hold the same tensor.
+
+    Where crops are drawn, every example has pixels of its own.
+
+    Args:
+        preprocessor: Makes the model inputs.
+        examples: With their rows in the data set.
+        epoch: From 0.
+        training: Whether to draw.
+        features: Of the vision network by row, (F, h, w), in place of pixels; those of a picture are one tensor.
+    """
+    cropped = training and preprocessor.image_transform.random_crop_from is not None
+    known: dict[Path, Tensor] = {}
+    encoded = []
+    for row, example in examples:
+        path = example.image_path
+        if features is not None:
+            item = preprocessor.encode(example, epoch=epoch, row=row, training=training, image_features=features[row])
+        else:
+            given = None if cropped else known.get(path)
+            item = preprocessor.encode(example, epoch=epoch, row=row, training=training, patch_image=given)
+            known[path] = item["patch_image"]
+        encoded.append(item)
+    return encoded
+
+
+def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """The tensors that are not the same object as an earlier one, and for every tensor its place among them."""
+    distinct = {id(tensor): tensor for tensor in tensors}
+    places = {key: place for place, key in enumerate(distinct)}
+    return [*distinct.values()], [places[id(tensor)] for tensor in tensors]
 
 
 def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

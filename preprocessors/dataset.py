@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from preprocessors.collator import encode_together
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
+from preprocessors.pictures.feature_cache import FeatureCache, View
 from preprocessors.text.masking import MaskedSource
 
 
@@ -23,7 +24,8 @@ class CaptionDataset(Dataset[EncodedExample]):
         preprocessor: Makes the model inputs.
         training: Whether captions take turns, and crops, style dropout and masks are drawn.
         masking: In training, gives each example a text of the masked-LM task as well; None gives none.
-        features: Of the vision network by picture, (F, h, w), to be used in place of pixels; None opens the pictures.
+        features: Of the vision network, to be used in place of pixels, in training one of a picture's views; None opens
+            the pictures.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class CaptionDataset(Dataset[EncodedExample]):
         preprocessor: CaptionPreprocessor,
         training: bool,
         masking: MaskedSource | None = None,
-        features: Mapping[Path, Tensor] | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         self.examples = list(examples)
         self.preprocessor = preprocessor
@@ -62,14 +64,37 @@ class CaptionDataset(Dataset[EncodedExample]):
             FileNotFoundError: If its picture is missing.
             ValueError: If its picture cannot be read; names the file and the annotation row.
         """
-        example, epoch = self.examples[row], self.epoch
-        features = None if self.features is None else self.features[example.image_path]
-        encoded = self.preprocessor.encode(
-            example, epoch=epoch, row=row, training=self.training, image_features=features
+        (encoded,) = self.__getitems__([row])
+        return encoded
+
+    def __getitems__(self, rows: Sequence[int]) -> list[EncodedExample]:
+        """Encode the examples of a batch, as torch's loader asks for them; see :func:`encode_together`."""
+        epoch = self.epoch
+        numbered = [(row, self.examples[row]) for row in rows]
+        batch = encode_together(
+            self.preprocessor, numbered, epoch=epoch, training=self.training, features=self._features_of(rows)
         )
         if self.training and self.masking is not None:
-            self._add_masked(encoded, self.masking, epoch)
-        return encoded
+            for encoded in batch:
+                self._add_masked(encoded, self.masking, epoch)
+        return batch
+
+    def _features_of(self, rows: Sequence[int]) -> dict[int, Tensor] | None:
+        """Features by row; rows that show the same view of a picture have the same tensor."""
+        if self.features is None:
+            return None
+        known: dict[View, Tensor] = {}
+        found = {}
+        for row in rows:
+            view = View(self.examples[row].image_path, self._view_of(row, self.features.views))
+            found[row] = known[view] if view in known else self.features.get(*view)
+            known[view] = found[row]
+        return found
+
+    def _view_of(self, row: int, views: int) -> int:
+        if not self.training:
+            return 0
+        return random.Random(f"{self.preprocessor.seed}/view/{self.epoch}/{row}").randrange(views)
 
     def _add_masked(self, encoded: EncodedExample, masking: MaskedSource, epoch: int) -> None:
         row, example = encoded["row"], self.examples[encoded["row"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -73,3 +73,11 @@ def merge_examples(examples: Iterable[CaptionExample]) -> list[CaptionExample]:
         captions = example.captions if first is None else first.captions + example.captions
         merged[example.example_id] = replace(first or example, captions=captions)
     return list(merged.values())
+
+
+def rows_by_picture(examples: Sequence[CaptionExample]) -> list[list[int]]:
+    """Places of the examples, those of one picture together, in the order of first appearance."""
+    rows: dict[Path, list[int]] = {}
+    for row, example in enumerate(examples):
+        rows.setdefault(example.image_path, []).append(row)
+    return list(rows.values())

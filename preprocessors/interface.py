@@ -17,7 +17,8 @@ class EncodedExample(TypedDict):
     """One example as the model takes it.
 
     ``row`` is its place in its data set, ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W), or
-    ``image_features`` (F, h, w) stand instead of it, computed beforehand.
+    ``image_features`` (F, h, w) stand instead of it, computed beforehand. Examples of a batch that hold the same tensor
+    share its pass through the vision network.
     ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if the data set masks.
     """
 
@@ -66,8 +67,9 @@ class CaptionPreprocessor(Protocol):
         row: int = 0,
         training: bool = False,
         image_features: Tensor | None = None,
+        patch_image: Tensor | None = None,
     ) -> EncodedExample:
-        """One example as the collator takes it; with ``image_features`` its picture is not opened."""
+        """One example as the collator takes it; with ``image_features`` or ``patch_image`` no picture is opened."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of a caption."""

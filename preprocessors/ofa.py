@@ -94,6 +94,7 @@ class OFAStylePreprocessor:
         row: int = 0,
         training: bool = False,
         image_features: Tensor | None = None,
+        patch_image: Tensor | None = None,
     ) -> EncodedExample:
         """Make the model inputs of one example.
 
@@ -106,6 +107,7 @@ class OFAStylePreprocessor:
             row: Place of the example in its data set.
             training: Whether to draw.
             image_features: Of the picture, (F, h, w), if they are known; then the file is not opened.
+            patch_image: Its pixels, (3, H, W), likewise.
 
         Raises:
             FileNotFoundError: If the picture is missing.
@@ -125,7 +127,7 @@ class OFAStylePreprocessor:
             labels=self.target_ids(caption),
         )
         if image_features is None:
-            encoded["patch_image"] = self.pixels(example, generator)
+            encoded["patch_image"] = self.pixels(example, generator) if patch_image is None else patch_image
         else:
             encoded["image_features"] = image_features
         return encoded

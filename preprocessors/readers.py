@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
 from preprocessors.formats.rows import AnnotationRow, Place, Source
-from preprocessors.formats.table import FORMATS, HASH_SPLIT
+from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
 from preprocessors.text.styles import fold_name
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,22 @@ def hash_split(image: str) -> SplitName:
     return "val" if number < 90 else "test"
 
 
+def held_out_split(image: str, own: SplitName) -> SplitName:
+    """Split of a picture where a tenth of the training pictures is held out, to choose on.
+
+    Args:
+        image: File name of the picture, without its folder.
+        own: The split that its row carries.
+
+    Returns:
+        ``val`` for training pictures that :func:`hash_split` gives there, ``train`` for the others; ``test`` for all
+        that the file keeps from training.
+    """
+    if own != "train":
+        return "test"
+    return "val" if hash_split(image) == "val" else "train"
+
+
 def read_examples(
     format: str,
     *,
@@ -75,7 +91,8 @@ def read_examples(
         image_suffix: Put after picture names that come without one.
         files: File name by split name inside ``annotations``; the format's own name where it is None.
         split: How a file that holds every split is divided: by the split that its rows carry (the format's
-            ``own_split``, which is then the default), or ``hash`` by :func:`hash_split`.
+            ``own_split``, which is then the default), ``hash`` by :func:`hash_split`, or ``held_out`` by
+            :func:`held_out_split`.
         styles: Keep these only, compared without case; None keeps all.
         on_bad_image: Whether a missing picture is an ``error``, its row is left out (``skip``) and counted, or nobody
             looks (``ignore``: the captions alone are wanted).
@@ -106,13 +123,19 @@ def read_examples(
 def _find_source(name: str, place: Place, image_suffix: str) -> Source:
     form = FORMATS[name]
     split = place.split or form.own_split
-    if split not in (None, HASH_SPLIT, form.own_split):
+    known = [None, HASH_SPLIT] + [HELD_OUT_SPLIT, form.own_split] * (form.own_split is not None)
+    if split not in known:
         raise ValueError(
-            f"data.split={split}: data.format={name} has no {split.capitalize()} split. "
+            f"data.split={split}: data.format={name} has no {str(split).capitalize()} split. "
             f"Use data.split={HASH_SPLIT} or none."
         )
     path = form.find(place._replace(split=split))
-    division = {None: path.name, HASH_SPLIT: "hash-sha256-80-10-10"}.get(split, split)
+    divisions = {
+        None: path.name,
+        HASH_SPLIT: "hash-sha256-80-10-10",
+        HELD_OUT_SPLIT: f"{form.own_split}-train-held-out-sha256-10",
+    }
+    division = divisions.get(split, split)
     return Source(path, split, f"{form.data_set}/{division}", image_suffix)
 
 
@@ -140,7 +163,8 @@ def _split_of(row: AnnotationRow, split: str) -> str:
         raise ValueError(
             f"{row.where}: {row.image} is in no {split.capitalize()} split. Correct the row, or set data.split=hash."
         )
-    return row.split
+    own = cast(SplitName, row.split)
+    return own if split != HELD_OUT_SPLIT else held_out_split(Path(row.image).name, own)
 
 
 def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path: Path) -> list[AnnotationRow]:

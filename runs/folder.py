@@ -48,11 +48,6 @@ class Run:
         return self.root / "metrics.jsonl"
 
     @property
-    def features(self) -> Path:
-        """Features of the training pictures while a run with a frozen vision network lasts."""
-        return self.root / "features.f32"
-
-    @property
     def document_frequency(self) -> Path:
         """Document frequencies that the rewards weigh with."""
         return self.root / "document_frequency.npz"

@@ -43,10 +43,11 @@ class ToyModule(nn.Module):
         self.words = nn.Embedding(vocabulary, WIDTH)
         self.decoder = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, vocabulary))
 
-    def forward(self, ids, images=None, features=None, context=None):
+    def forward(self, ids, images=None, features=None, picture_rows=None, context=None):
         """Contexts (B, C) of prompts, or, given contexts, logits (N, T, V) of what follows each of the ids (N, T)."""
         if context is None:
             features = features if images is None else self.vision(images)
+            features = features if picture_rows is None else features[picture_rows]
             prompt = self.words(ids).sum(1)
             return prompt if features is None else prompt + features
         context = context.repeat_interleave(len(ids) // len(context), 0)[:, None].expand(-1, ids.shape[1], -1)
@@ -95,7 +96,8 @@ class ToyCaptioner:
         return type(self)(copy.deepcopy(self.module).requires_grad_(False).eval(), self.tokenizer)
 
     def encode(self, batch):
-        return self.called(batch["input_ids"], batch.get("patch_images"), batch.get("image_features"))
+        given = (batch.get(name) for name in ("patch_images", "image_features", "picture_rows"))
+        return self.called(batch["input_ids"], *given)
 
     def logits(self, encoded, token_ids, *, drawable=False):
         start = token_ids.new_full((len(token_ids), 1), self.tokenizer.bos_token_id)

@@ -48,6 +48,7 @@ class BaseTrainer(Trainer):
         train_dataset: Rows to train on.
         eval_dataset: Rows to validate on.
         collator: Rows to batches of tensors.
+        row_groups: Training rows that follow one another, see :class:`EpochSampler`.
         warmup: Share of the steps in which the learning rate rises.
         lr_end: Learning rate at the last step.
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
@@ -65,6 +66,7 @@ class BaseTrainer(Trainer):
         train_dataset: EpochData,
         eval_dataset: Any,
         collator: Callable[[Any], Any],
+        row_groups: Sequence[Sequence[int]] | None = None,
         warmup: float = 0.0,
         lr_end: float = 0.0,
         save_companions: Callable[[Path], None] | None = None,
@@ -77,7 +79,7 @@ class BaseTrainer(Trainer):
             self.add_callback(callback)
         self.warmup, self.lr_end, self.save_companions = warmup, lr_end, save_companions
         self.loss_is_scaled_for_ga = True
-        self._sampler = EpochSampler(train_dataset, args.seed)
+        self._sampler = EpochSampler(train_dataset, args.seed, row_groups)
         self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
 

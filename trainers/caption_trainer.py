@@ -14,7 +14,8 @@ from preprocessors.collator import IGNORE_INDEX
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
-from trainers.objective import Objective, StepTokens, split_tasks
+from trainers.objective import Objective, StepTokens, split_tasks, two_views
+from trainers.schedule import give_own_rate
 from trainers.validation import Validation
 
 
@@ -26,6 +27,7 @@ class StyleCaptionTrainer(BaseTrainer):
         args: Trainer's arguments; ``learning_rate`` is the peak.
         objective: The loss.
         validation: Captions at validation; None validates the loss only.
+        vision_lr: Peak learning rate of the vision network; None = that of all.
         **others: As for :class:`trainers.base.BaseTrainer`.
     """
 
@@ -36,10 +38,21 @@ class StyleCaptionTrainer(BaseTrainer):
         *,
         objective: Objective,
         validation: Validation | None = None,
+        vision_lr: float | None = None,
         **others: Any,
     ) -> None:
         super().__init__(captioner.module, args, **others)
         self.captioner, self.objective, self.validation = captioner, objective, validation
+        self.vision_lr = vision_lr
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """Trainer's, with a learning rate of its own for the vision network."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if is_new and self.vision_lr is not None:
+            vision = [p for module in self.captioner.parts()["vision"] for p in module.parameters() if p.requires_grad]
+            give_own_rate(optimizer, vision, self.vision_lr)
+        return optimizer
 
     def count_tokens(self, batches: Sequence[Mapping[str, Tensor]]) -> Sequence[int]:
         """Tokens of captions that are kept, and of masked captions."""
@@ -67,7 +80,7 @@ class StyleCaptionTrainer(BaseTrainer):
         """Share of a micro-batch in the loss of people's captions."""
         views = 2 if self.objective.rdrop else 1
         if views == 2:
-            batch = {name: torch.cat([tensor, tensor]) for name, tensor in batch.items()}
+            batch = two_views(batch)
         labels = batch["labels"]
         captioner = self.captioner.through(model)
         logits = captioner.logits(captioner.encode(batch), labels)

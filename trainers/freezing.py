@@ -6,19 +6,20 @@ from collections.abc import Iterable
 
 from models.captioner import Captioner
 
-FREEZABLE = ("resnet", "batch_norm", "embeddings")
+FREEZABLE = ("vision", "batch_norm", "embeddings")
 
 
-def freeze_parts(captioner: Captioner, parts: Iterable[str]) -> None:
+def freeze_parts(captioner: Captioner, parts: Iterable[str], vision_stages: int | None = None) -> None:
     """Take parameters out of training, in place.
 
     Args:
         captioner: What captioning never uses is frozen always.
-        parts: Any of ``resnet`` (the vision network's weights and batch-norm statistics), ``batch_norm`` (its
+        parts: Any of ``vision`` (the vision network's weights and batch-norm statistics), ``batch_norm`` (its
             statistics only) and ``embeddings`` (tokens, and with them a tied output projection).
+        vision_stages: Of the vision network only the last so many stages are trained; None leaves that to ``parts``.
 
     Raises:
-        ValueError: For an unknown part.
+        ValueError: For an unknown part, or more stages than there are.
     """
     modules = captioner.parts()
     for module in modules.get("unused", ()):
@@ -29,5 +30,17 @@ def freeze_parts(captioner: Captioner, parts: Iterable[str]) -> None:
         if part != "embeddings":
             captioner.freeze_statistics()
         if part != "batch_norm":
-            for module in modules["vision" if part == "resnet" else part]:
+            for module in modules[part]:
                 module.requires_grad_(False)
+    if vision_stages is not None:
+        _train_last_stages(captioner, vision_stages)
+
+
+def _train_last_stages(captioner: Captioner, count: int) -> None:
+    stages = captioner.parts().get("vision_stages", ())
+    if count > len(stages):
+        raise ValueError(f"train.vision_stages={count}: the vision network has {len(stages)}")
+    for module in captioner.parts()["vision"]:
+        module.requires_grad_(False)
+    for stage in stages[-count:]:
+        stage.requires_grad_(True)

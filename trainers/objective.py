@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 MASKED = "masked_"
@@ -62,3 +63,12 @@ def split_tasks(batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, 
     captions = {name: tensor for name, tensor in batch.items() if not name.startswith(MASKED)}
     masked = {name.removeprefix(MASKED): tensor for name, tensor in batch.items() if name.startswith(MASKED)}
     return captions, masked
+
+
+def two_views(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every row twice, the second time behind all the others; a picture passes the vision network once for both."""
+    rows = batch["rows"]
+    shown = batch.get("picture_rows", torch.arange(len(rows), device=rows.device))
+    pictures = {name: batch[name] for name in ("patch_images", "image_features") if name in batch}
+    doubled = {name: torch.cat([tensor, tensor]) for name, tensor in (batch | {"picture_rows": shown}).items()}
+    return doubled | pictures

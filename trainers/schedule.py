@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
@@ -45,16 +46,34 @@ def polynomial_decay(optimizer: Optimizer, total_steps: int, warmup: float, lr: 
     return LambdaLR(optimizer, lambda step: polynomial_factor(step, total_steps, warmup_steps, lr_end / lr))
 
 
+def give_own_rate(optimizer: Optimizer, parameters: Sequence[nn.Parameter], lr: float) -> None:
+    """Move parameters into groups with another peak learning rate, in place; before the first step.
+
+    Args:
+        optimizer: Has all of them.
+        parameters: To move.
+        lr: Theirs; a scheduler made afterwards multiplies every group's own by its factor.
+    """
+    moved = {id(parameter) for parameter in parameters}
+    for group in list(optimizer.param_groups):
+        own = [parameter for parameter in group["params"] if id(parameter) in moved]
+        if own:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in moved]
+            optimizer.add_param_group({**group, "params": own, "lr": lr})
+
+
 class EpochSampler(Sampler[int]):
     """Random order of the rows that depends on (seed, epoch) alone, so that a resumed run sees the same one.
 
     Args:
         data: What is sampled from.
         seed: Of the run.
+        row_groups: All rows, parted into groups that follow one another in random order, each as it stands; None
+            shuffles row by row.
     """
 
-    def __init__(self, data: Sized, seed: int) -> None:
-        self.data, self.seed, self.epoch = data, seed, 0
+    def __init__(self, data: Sized, seed: int, row_groups: Sequence[Sequence[int]] | None = None) -> None:
+        self.data, self.seed, self.row_groups, self.epoch = data, seed, row_groups, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, of the next iteration."""
@@ -67,4 +86,5 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Row numbers, each once."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        return iter(torch.randperm(len(self.data), generator=generator).tolist())
+        groups = [[row] for row in range(len(self.data))] if self.row_groups is None else self.row_groups
+        return (row for place in torch.randperm(len(groups), generator=generator).tolist() for row in groups[place])

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from captioning.writer import CaptionWriter
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, rows_by_picture
 from utils.io import append_jsonl
 
 
@@ -54,10 +54,7 @@ class Validation:
 
 def choose_samples(examples: Sequence[CaptionExample], count: int) -> list[CaptionExample]:
     """The same ``count`` examples at every validation: pictures spread over the split, styles taking turns."""
-    by_image: dict[Path, list[CaptionExample]] = {}
-    for example in examples:
-        by_image.setdefault(example.image_path, []).append(example)
-    groups = list(by_image.values())
+    groups = rows_by_picture(examples)
     chosen = [groups[number * len(groups) // count] for number in range(count)]
-    picked = (group[number % len(group)] for number, group in enumerate(chosen))
+    picked = (examples[group[number % len(group)]] for number, group in enumerate(chosen))
     return list({example.example_id: example for example in picked}.values())

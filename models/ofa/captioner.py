@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from models.captioner import Captioner, Limits, NewModel
+from models.captioner import Captioner, Limits, NewModel, VisionInfo
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
@@ -21,12 +21,14 @@ from models.ofa.tokenization_ofa import OFATokenizer
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
-from preprocessors.pictures.images import ImageTransform
+from preprocessors.pictures.images import MEAN_STD, ImageTransform, Normalisation
 from preprocessors.text.styles import StyleRegistry
 
 MAX_TOKENS = 256
 """Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
-INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features")
+PUBLISHED_IMAGE_SIZE = 480
+"""Pixels, of the published captioning checkpoints."""
+INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features", "picture_rows")
 UNUSED_BY_CAPTIONING = ("embed_image_positions", "image_pos_ln", "image_rel_pos_table_list", "code_layernorm_embedding")
 """Decoder modules of image generation; they never get a gradient, for which DDP would wait in vain."""
 
@@ -57,7 +59,7 @@ class OFACaptioner:
         return cls(*new_ofa(wanted))
 
     def save(self, folder: Path, settings: CaptionerSettings | None) -> None:
-        """Write a folder that ModelScope's own code opens as well."""
+        """Write a folder that ModelScope's own code opens as well, if the vision network is OFA's own."""
         save_ofa(
             folder, self.module, self.tokenizer, configuration=None if settings is None else settings.to_model_section()
         )
@@ -65,17 +67,12 @@ class OFACaptioner:
     def save_companions(self, folder: Path, settings: CaptionerSettings | None) -> None:
         """Write vocabulary and settings."""
         self.tokenizer.save_folder(folder)
-        write_configuration(folder, _section(settings))
+        write_configuration(folder, self.module.config, _section(settings))
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.module.device
-
-    @property
-    def vision_is_fixed(self) -> bool:
-        """Stochastic depth drops blocks of a frozen ResNet too."""
-        return self.module.config.resnet_drop_path_rate == 0
 
     def through(self, module: nn.Module) -> Self:
         """This captioner, calling ``module``."""
@@ -146,26 +143,33 @@ class OFACaptioner:
         return found.masked_fill(found.eq(self.module.config.pad_token_id), IGNORE_INDEX)
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:
-        """The ResNet is the vision network."""
+        """The ResNet, or what stands in its place, is the vision network."""
         model = self.module
         unused = [getattr(model.decoder, name) for name in UNUSED_BY_CAPTIONING]
         return {
             "vision": [model.encoder.embed_images],
+            "vision_stages": model.encoder.embed_images.stages(),
             "embeddings": [model.get_input_embeddings(), model.get_output_embeddings()],
             "decoder": [model.decoder],
             "unused": [module for module in unused if module is not None],
         }
 
     def freeze_statistics(self) -> None:
-        """Of the ResNet."""
+        """Of the vision network."""
         self.module.encoder.embed_images.freeze_statistics()
 
     def limits(self) -> Limits:
-        """From the position tables."""
-        config = self.module.config
-        return Limits(
-            config.patch_size, config.image_bucket_size * config.patch_size, config.max_position_embeddings - 2
-        )
+        """From the position tables and the vision network's grid."""
+        config, network = self.module.config, self.module.encoder.embed_images
+        return Limits(network.multiple, config.image_bucket_size * network.stride, config.max_position_embeddings - 2)
+
+    def vision(self) -> VisionInfo:
+        """As published for the ResNet; a pretrained network's own."""
+        found = self.module.config.vision
+        if found is None:
+            return VisionInfo(PUBLISHED_IMAGE_SIZE, MEAN_STD["half"], is_pretrained=False)
+        mean_std = Normalisation(tuple(found["mean"]), tuple(found["std"]))
+        return VisionInfo(found["size"], mean_std, is_pretrained=True)
 
     def add_style_tokens(self, names: Mapping[str, str]) -> None:
         """Rows behind the vocabulary; new ones start as the mean of the name's sub-words."""

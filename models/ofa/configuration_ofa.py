@@ -32,7 +32,8 @@ class OFAConfig(PreTrainedConfig):
     """Shape and behaviour of an OFA model.
 
     The names are those of the published ``config.json`` files. Ours on top: ``resnet_width``, ``resnet_layers`` and
-    ``resnet_stem_stride`` (smaller vision networks; the defaults are the published shapes) and ``text_vocab_size``.
+    ``resnet_stem_stride`` (smaller vision networks; the defaults are the published shapes), ``vision`` and
+    ``text_vocab_size``.
 
     Attributes:
         vocab_size: Entries of the embedding: BPE, then ``<code_k>``, ``<bin_k>``, then style tokens of ours.
@@ -43,6 +44,8 @@ class OFAConfig(PreTrainedConfig):
         interpolate_position: Stretch the positions of an ``orig_patch_image_size`` image over a larger one.
         resnet_width: Channels after the stem; the network ends in ``16 * resnet_width`` channels.
         resnet_layers: Blocks per stage. None: what ``resnet_type`` stands for.
+        vision: A pretrained network in place of the ResNet, a :class:`models.vision.table.VisionDescription`; its name
+            then stands in ``resnet_type``, which makes ModelScope's code refuse the folder.
 
     Raises:
         ValueError: For an option of the reference that this implementation does not support, by name.
@@ -96,6 +99,7 @@ class OFAConfig(PreTrainedConfig):
     resnet_layers: list[int] | tuple[int, ...] | None = None
     resnet_stem_stride: int = 4
     resnet_drop_path_rate: float = 0.0
+    vision: dict[str, Any] | None = None
     use_image_feature: bool = True
     use_ofasys: bool = False
     entangle_position_embedding: bool = False
@@ -139,7 +143,7 @@ class OFAConfig(PreTrainedConfig):
         if self.activation_function not in ACT2FN:
             faults.append(f"activation_function={self.activation_function!r} (known: gelu, relu, silu, ...)")
         faults += self._find_out_of_range()
-        if self.resnet_layers is None:
+        if self.resnet_layers is None and self.vision is None:
             faults.append(f"resnet_type={self.resnet_type!r} (known: {', '.join(RESNET_LAYERS)})")
         if self.resnet_stem_stride not in (2, 4):
             faults.append(f"resnet_stem_stride={self.resnet_stem_stride} (2 or 4)")
@@ -165,7 +169,7 @@ class OFAConfig(PreTrainedConfig):
     @property
     def patch_size(self) -> int:
         """Pixels per image position along each side: 16 for every published checkpoint."""
-        return 4 * self.resnet_stem_stride
+        return 4 * self.resnet_stem_stride if self.vision is None else int(self.vision["stride"])
 
 
 def _size(d_model: int, heads: int, layers: int, resnet_type: str) -> dict[str, Any]:

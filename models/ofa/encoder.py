@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,16 @@ from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.layers import OFAEncoderLayer
 from models.ofa.position_bias import PositionBias
 from models.ofa.resnet import ResNet
+from models.vision.network import VisionNetwork
+from models.vision.table import VisionDescription, build_vision
+
+
+def _make_vision(config: OFAConfig) -> VisionNetwork:
+    if config.vision is not None:
+        return build_vision(cast(VisionDescription, config.vision))
+    return ResNet(
+        config.resnet_layers or (), config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
+    )
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,7 @@ class OFAEncoder(PositionBias):
         width = config.d_model
         self.embed_tokens = embed_tokens
         self.type_embedding = nn.Embedding(2, width) if config.add_type_embedding else None
-        self.embed_images = ResNet(
-            config.resnet_layers or (), config.resnet_width, config.resnet_stem_stride, config.resnet_drop_path_rate
-        )
+        self.embed_images = _make_vision(config)
         self.image_proj = nn.Linear(self.embed_images.out_channels, width)
         self.patch_layernorm_embedding = nn.LayerNorm(width) if config.patch_layernorm_embedding else None
         self.pos_q_linear = nn.Linear(width, width)
@@ -62,9 +70,11 @@ class OFAEncoder(PositionBias):
         """Token, type and norm of a prompt: (B, T) to (B, T, C)."""
         return self._finish_embedding(self.embed(input_ids), 0, self.layernorm_embedding)
 
-    def embed_patches(self, features: Tensor) -> Tensor:
-        """Project ResNet features (B, F, h, w) to image tokens (B, h * w, C), row by row."""
+    def embed_patches(self, features: Tensor, picture_rows: Tensor | None = None) -> Tensor:
+        """Project features of the vision network (P, F, h, w) to image tokens (B, h * w, C), row by row."""
         hidden = self.embed_scale * self.image_proj(features.flatten(2).transpose(1, 2))
+        if picture_rows is not None:
+            hidden = hidden[picture_rows]
         return self._finish_embedding(hidden, 1, self.patch_layernorm_embedding)
 
     def _finish_embedding(self, hidden: Tensor, kind: int, norm: nn.LayerNorm | None) -> Tensor:
@@ -102,15 +112,17 @@ class OFAEncoder(PositionBias):
         patch_images: Tensor | None = None,
         patch_masks: Tensor | None = None,
         image_features: Tensor | None = None,
+        picture_rows: Tensor | None = None,
         **_: Any,
     ) -> OFAEncoderOutput:
         """Encode prompts and pictures.
 
         Args:
             input_ids: (B, T) with ``pad_token_id`` at the end of shorter prompts.
-            patch_images: (B, 3, H, W), or None for text alone.
+            patch_images: (P, 3, H, W), or None for text alone.
             patch_masks: (B,), False for samples without a picture; None means that all have one.
-            image_features: (B, F, h, w) of ``embed_images``, instead of ``patch_images``.
+            image_features: (P, F, h, w) of ``embed_images``, instead of ``patch_images``.
+            picture_rows: (B,), the picture of each sample; None if P = B and they are in order.
 
         Returns:
             Hidden states over image tokens, then text tokens.
@@ -125,7 +137,7 @@ class OFAEncoder(PositionBias):
             image_features = self.embed_images(patch_images)
         if image_features is not None:
             image_ids, image_positions = self.image_positions(*image_features.shape[-2:])
-            hidden = torch.cat([self.embed_patches(image_features), hidden], dim=1)
+            hidden = torch.cat([self.embed_patches(image_features, picture_rows), hidden], dim=1)
             embedded_positions = torch.cat([self.image_pos_ln(image_positions), embedded_positions], dim=1)
             absent = torch.zeros_like(padding[:, :1]) if patch_masks is None else ~patch_masks.bool()[:, None]
             padding = torch.cat([absent.expand(-1, len(image_ids)), padding], dim=1)

@@ -16,6 +16,7 @@ from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import VOCABULARY_FILES, OFATokenizer
 from models.settings import WEIGHT_FILES
+from models.vision.table import load_named
 from utils.hub import resolve_model_folder
 from utils.io import read_json, write_json
 
@@ -87,7 +88,8 @@ def load_weights(folder: Path) -> OFAForConditionalGeneration:
         model, info = OFAForConditionalGeneration.from_pretrained(
             folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
         )
-    faults = [f"parameter {key} is missing" for key in sorted(info["missing_keys"])]
+    named = model.named_vision_weights()
+    faults = [f"parameter {key} is missing" for key in sorted(set(info["missing_keys"]) - named)]
     faults += [f"{key} is not a parameter of OFA" for key in sorted(info["unexpected_keys"])]
     faults += [
         f"{key} has shape {tuple(found)}, the configuration asks for {tuple(expected)}"
@@ -101,6 +103,8 @@ def load_weights(folder: Path) -> OFAForConditionalGeneration:
             f"{folder}: the checkpoint does not fit its config.json: {'; '.join(faults[:5])}{rest}. "
             "Use the config.json that came with the weights, or copy the weights again."
         )
+    if named:
+        model.encoder.embed_images.load_state_dict(load_named(config.vision, folder).state_dict())
     # One table for both, as in a new model: 25 MB at the published size.
     model.decoder.image_rp_bucket = model.encoder.image_rp_bucket
     return model.eval()
@@ -130,6 +134,8 @@ def save_ofa(
 ) -> Path:
     """Write a folder that ModelScope's own code opens, and so does :func:`load_ofa`.
 
+    With a pretrained vision network only the latter does.
+
     Args:
         folder: Created if needed. ``pytorch_model.bin`` is written last and renamed into place, so a folder with
             weights is complete.
@@ -147,20 +153,25 @@ def save_ofa(
     fields = json.loads(model.config.to_json_string(use_diff=False))
     fields.pop("dtype", None)  # older transformers, and so ModelScope, would take it for a type object
     write_json(folder / "config.json", fields | {"architectures": ["OFAModel"]})
-    write_configuration(folder, configuration or {})
+    write_configuration(folder, model.config, configuration or {})
     partial = folder / f"{MODELSCOPE_WEIGHTS}.partial"
-    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    absent = model.named_vision_weights()
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items() if name not in absent}
     torch.save(state, partial)
     os.replace(partial, folder / MODELSCOPE_WEIGHTS)
     return folder
 
 
-def write_configuration(folder: Path, settings: dict[str, Any]) -> None:
-    """Write ModelScope's ``configuration.json``; ``settings`` join its ``model`` section."""
+def write_configuration(folder: Path, config: OFAConfig, settings: dict[str, Any]) -> None:
+    """Write ModelScope's ``configuration.json``; ``settings`` join its ``model`` section.
+
+    A model with another vision network than OFA's gets a type that ModelScope refuses by its name.
+    """
+    kind = "ofa" if config.vision is None else f"stylecap-ofa-{config.vision['kind']}"
     description = {
         "framework": "pytorch",
         "task": "image-captioning",
         "pipeline": {"type": "image-captioning"},
-        "model": {"type": "ofa", "language": "en", "gen_type": "generation", **settings},
+        "model": {"type": kind, "language": "en", "gen_type": "generation", **settings},
     }
     write_json(folder / "configuration.json", description)

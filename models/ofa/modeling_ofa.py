@@ -101,8 +101,17 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         buckets = positions.image_buckets(config.image_bucket_size)
         self.encoder = OFAEncoder(config, shared, buckets)
         self.decoder = OFADecoder(config, shared, buckets)
+        if named := self.named_vision_weights():
+            self._keys_to_ignore_on_save += sorted(named)
+            self._keys_to_ignore_on_load_missing = [*self._keys_to_ignore_on_load_missing, r"^encoder\.embed_images\."]
         self.post_init()
         self.generation_config = self._default_generation_config()
+
+    def named_vision_weights(self) -> set[str]:
+        """Parameters and buffers that a folder names and does not hold; those of a frozen vision network or none."""
+        if self.config.vision is None or not self.config.vision["named"]:
+            return set()
+        return {f"encoder.embed_images.{name}" for name in self.encoder.embed_images.state_dict()}
 
     @property
     def projection_is_tied(self) -> bool:
@@ -137,6 +146,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         use_cache: bool = False,
         caption_logits: bool = False,
         image_features: Tensor | None = None,
+        picture_rows: Tensor | None = None,
         encode_only: bool = False,
         scored_ids: Tensor | None = None,
         temperature: float = 1.0,
@@ -146,7 +156,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
 
         Args:
             input_ids: Prompts (B, T_prompt).
-            patch_images: Pictures (B, 3, H, W), H and W multiples of the patch size.
+            patch_images: Pictures (P, 3, H, W), H and W multiples of the patch size.
             patch_masks: (B,), False for samples without a picture.
             decoder_input_ids: Caption tokens after BOS, (N, T); N = B * K, the K rows of an image next to each other.
             labels: (N, T) targets, ``-100`` or padding where nothing counts. Without ``decoder_input_ids`` the labels
@@ -155,7 +165,8 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             past_key_values: Decoder state to continue from.
             use_cache: Return the decoder state.
             caption_logits: Only the first ``text_vocab_size`` logits, those a caption can be made of.
-            image_features: Of the ResNet, (B, F, h, w), instead of pictures.
+            image_features: Of the ResNet, (P, F, h, w), instead of pictures.
+            picture_rows: (B,), the picture of each prompt; None if P = B and they are in order.
             encode_only: Stop after the encoder; only ``encoder_outputs`` are returned.
             scored_ids: (N, T), ``-100`` where nothing counts: return their log-probabilities among the tokens that a
                 caption can be made of, instead of logits. The tokens are the decoder's input, shifted to the right.
@@ -168,7 +179,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         """
         self.encoder.sparse_rows = self.decoder.sparse_rows = self.projection_is_tied
         if encoder_outputs is None:
-            encoder_outputs = self.encoder(input_ids, patch_images, patch_masks, image_features)
+            encoder_outputs = self.encoder(input_ids, patch_images, patch_masks, image_features, picture_rows)
         if encode_only:
             return OFAOutput(encoder_outputs=encoder_outputs)
         if scored_ids is not None:

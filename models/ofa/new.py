@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from models.captioner import NewModel
 from models.ofa.configuration_ofa import PRESETS, OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
+from models.vision.table import VisionDescription, open_vision
 from preprocessors.text.bpe import train_bpe
 
 
@@ -24,14 +26,21 @@ def new_ofa(wanted: NewModel) -> tuple[OFAForConditionalGeneration, OFATokenizer
     with tempfile.TemporaryDirectory() as scratch:
         train_bpe(wanted.captions, Path(scratch), wanted.bpe_size, extra_texts=wanted.prompts)
         tokenizer = OFATokenizer.from_pretrained(scratch, num_codes=wanted.num_codes, num_bins=0)
+    vision = None if wanted.vision is None else open_vision(wanted.vision, named=wanted.vision_is_named)
+    config = _make_config(wanted, tokenizer, vision and vision.description)
     torch.manual_seed(wanted.seed)
-    return OFAForConditionalGeneration(_make_config(wanted, tokenizer)).eval(), tokenizer
+    model = OFAForConditionalGeneration(config)
+    if vision is not None:
+        model.encoder.embed_images.load_state_dict(vision.network.state_dict())
+    return model.eval(), tokenizer
 
 
-def _make_config(wanted: NewModel, tokenizer: OFATokenizer) -> OFAConfig:
+def _make_config(wanted: NewModel, tokenizer: OFATokenizer, vision: VisionDescription | None) -> OFAConfig:
     # What follows from the captions' BPE is not for the user to set.
     derived = {name for name in OFAConfig.__dataclass_fields__ if name.endswith(("_token_id", "vocab_size"))}
-    known = set(OFAConfig.__dataclass_fields__) - derived
+    known = set(OFAConfig.__dataclass_fields__) - derived - {"vision"}
+    if vision is not None:
+        known = {name for name in known if not name.startswith("resnet_")}
     for name, value in wanted.overrides.items():
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
@@ -39,7 +48,9 @@ def _make_config(wanted: NewModel, tokenizer: OFATokenizer) -> OFAConfig:
         kind = type(getattr(OFAConfig, name, None))
         if kind in (bool, int, float, str) and not (type(value) is kind or (kind is float and type(value) is int)):
             raise ValueError(f"model.overrides.{name}={value!r}: must be of type {kind.__name__}")
-    sizes = {"vocab_size": len(tokenizer), "text_vocab_size": tokenizer.text_vocab_size}
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "text_vocab_size": tokenizer.text_vocab_size}
+    if vision is not None:
+        sizes |= {"vision": vision, "resnet_type": vision["kind"], "resnet_layers": None}
     try:
         return OFAConfig(**{**PRESETS[wanted.preset], **wanted.overrides, **sizes})
     except TypeError as error:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.vision.network import VisionNetwork
+
 
 def drop_path(hidden: Tensor, rate: float, training: bool) -> Tensor:
     """Stochastic depth: zero a residual branch for whole samples and scale the others up.
@@ -83,7 +85,7 @@ class Bottleneck(nn.Module):
         return F.relu(branch.add_(identity), inplace=True)
 
 
-class ResNet(nn.Module):
+class ResNet(VisionNetwork):
     """Stem and three stages of bottlenecks.
 
     Args:
@@ -112,7 +114,7 @@ class ResNet(nn.Module):
         self.layer2 = self._stage(4 * width, 2 * width, layers[1], 2, drop_path_rate)
         self.layer3 = self._stage(8 * width, 4 * width, layers[2], 2, drop_path_rate)
         self.out_channels = 16 * width
-        self.frozen_statistics = False
+        self.stride = self.multiple = 4 * stem_stride
 
     @staticmethod
     def _stage(channels: int, width: int, blocks: int, stride: int, drop_path_rate: float) -> nn.Sequential:
@@ -120,19 +122,9 @@ class ResNet(nn.Module):
         rest = [Bottleneck(width * Bottleneck.expansion, width, drop_path_rate=rate) for rate in rates[1:]]
         return nn.Sequential(Bottleneck(channels, width, stride), *rest)
 
-    def freeze_statistics(self) -> None:
-        """Keep the batch norms at their running statistics, in training too."""
-        self.frozen_statistics = True
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> ResNet:
-        """Switch to training or evaluation; frozen batch norms stay in evaluation."""
-        super().train(mode)
-        if self.frozen_statistics:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
+    def stages(self) -> Sequence[nn.Module]:
+        """The three stages; the stem is part of the first."""
+        return [nn.ModuleList([self.conv1, self.bn1, self.layer1]), self.layer2, self.layer3]
 
     def forward(self, patch_images: Tensor) -> Tensor:
         """Map pixels to features.

@@ -18,6 +18,10 @@ FORMATS: Mapping[str, Format] = {
 HASH_SPLIT = "hash"
 """How any single file can be divided, see :func:`preprocessors.readers.hash_split`."""
 
+HELD_OUT_SPLIT = "held_out"
+"""How a file whose rows carry a split without a test set is divided to choose on, see
+:func:`preprocessors.readers.held_out_split`."""
+
 
 def formats_with(setting: str) -> list[str]:
     """Names of the formats that use a setting which others do not."""

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +19,21 @@ from tqdm import tqdm
 
 from preprocessors.examples import CaptionExample, DroppedRow
 
-MeanStd = Literal["half", "imagenet"]
+Channels = tuple[float, float, float]
 
-MEAN_STD: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+
+class Normalisation(NamedTuple):
+    """What is subtracted from the channels of a picture in [0, 1], and what they are divided by then."""
+
+    mean: Channels
+    std: Channels
+
+
+MEAN_STD = {
+    "half": Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
+"""By the name in ``image.mean_std``: ``half`` is what the published captioning checkpoints were trained with."""
 BAD_PICTURE = "unreadable picture"
 # What Pillow's decoders raise on files that are damaged, cut short, no pictures at all, or absurdly large.
 DECODE_ERRORS = (
@@ -68,26 +77,26 @@ class ImageTransform:
 
     Args:
         size: Side of the square in pixels, or (height, width).
-        mean_std: ``half`` (0.5 each, what the published captioning checkpoints were trained with) or ``imagenet``.
+        mean_std: Mean and deviation of the channels.
         random_crop_from: For training, resize to this many pixels a side and crop ``size`` at random; None is off.
 
     Raises:
-        ValueError: If ``mean_std`` is unknown or the crop would be larger than the picture it is cut from.
+        ValueError: If the crop would be larger than the picture it is cut from.
     """
 
     def __init__(
-        self, size: int | tuple[int, int], mean_std: MeanStd = "half", random_crop_from: int | None = None
+        self,
+        size: int | tuple[int, int],
+        mean_std: Normalisation = MEAN_STD["half"],
+        random_crop_from: int | None = None,
     ) -> None:
-        if mean_std not in MEAN_STD:
-            raise ValueError(f"image.mean_std={mean_std!r}: must be one of {', '.join(MEAN_STD)}.")
         self.height, self.width = (size, size) if isinstance(size, int) else size
         if random_crop_from is not None and random_crop_from < max(self.height, self.width):
             raise ValueError(
                 f"image.max_size={random_crop_from}: must be at least image.size={max(self.height, self.width)}."
             )
         self.mean_std = mean_std
-        mean, std = MEAN_STD[mean_std]
-        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        self.mean, self.std = torch.tensor(mean_std.mean), torch.tensor(mean_std.std)
         self.random_crop_from = random_crop_from
 
     def __call__(self, image: Image.Image, generator: random.Random | None = None) -> Tensor:

@@ -66,3 +66,15 @@ def test_caption_of_an_unknown_style_is_refused(writer_and_examples):
     writer, examples = writer_and_examples
     with pytest.raises(ValueError, match="unknown style 'pyrate'; nearest: pirate"):
         writer.caption([replace(examples[0], style="pyrate")], batch_size=1)
+
+
+def test_styles_of_a_picture_are_captioned_together_and_pass_the_vision_network_once(writer_and_examples):
+    writer, examples = writer_and_examples
+    passed = []
+    vision = writer.captioner.module.encoder.embed_images
+    vision.register_forward_hook(lambda module, given, out: passed.append(len(out)))
+    by_style = sorted(examples, key=lambda example: example.style)
+    together = writer.caption(by_style, batch_size=8)
+    assert passed == [2, 1]  # three pictures of four styles
+    assert list(together) == [example.example_id for example in by_style]
+    assert together == writer.caption(by_style, batch_size=1)

@@ -219,6 +219,14 @@ def test_load_config_unlikelihood_needs_captions_to_score(faults, load, name):
     assert getattr(mixed.unlikelihood, name) == getattr(load(TRAINED | weights).unlikelihood, name) == 0.5
 
 
+def test_load_config_grouped_pictures_and_random_crops_exclude_each_other(faults, load):
+    crop = {"image": {"size": 64, "max_size": 80, "random_crop": True}}
+    (line,) = faults(SMALLEST | crop | {"train": {"group_pictures": True}})
+    assert line.startswith("conf.json: train.group_pictures=true: every row has a crop of its own")
+    assert load(SMALLEST | crop).image.random_crop
+    assert load(SMALLEST, train={"group_pictures": True}).train.group_pictures
+
+
 def test_load_config_faults_within_and_between_groups_are_reported_at_once(faults):
     document = SMALLEST | {
         "train": {"rdrop": 0.5, "drop_worst": "x"},

@@ -5,13 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from configuration.loading import load_config
-from pipeline.evaluate import evaluate_split
 from pipeline.neighbours import OFF, draw_pictures, look_up
-from pipeline.prepare import prepare
 from pipeline.results import captions_by_style
 from preprocessors.examples import CaptionExample, make_example_id
-from utils.io import write_json
 
 # Right, up, down and left; x lies to the right and somewhat above, y below and somewhat to the left.
 FEATURES = {"r": (1, 0), "u": (0, 1), "d": (0, -1), "l": (-1, 0), "x": (3, 1), "y": (-0.2, -0.9)}
@@ -97,24 +93,6 @@ def test_draw_pictures_by_their_names_whatever_their_order_and_folder():
     moved = [CaptionExample(make_example_id(name, "s"), Path("b") / name, "s", ("?",)) for name in names[::-1]]
     assert draw_pictures(moved, 3) == [Path("b/d"), Path("b/u"), Path("b/r")]
     assert len(draw_pictures(moved, 4)) == 4
-
-
-def test_evaluate_split_takes_features_from_where_it_is_told(tiny_document, tmp_path):
-    write_json(tmp_path / "conf.json", tiny_document)
-    config = load_config(tmp_path / "conf.json")
-    prepared = prepare(config)
-    asked, data = [], prepared.data
-
-    def told(pictures):
-        asked.extend(pictures)
-        yield torch.eye(len(pictures))[:, :, None, None]
-
-    results = evaluate_split(
-        config, prepared.run, prepared.writer, data.eval, data.train.examples, model="untrained", features=told
-    )
-
-    assert len(asked) == 12 + 3
-    assert results["baseline_neighbours"]["overall"]["CIDEr"] > 0
 
 
 def test_look_up_that_is_off_opens_nothing():

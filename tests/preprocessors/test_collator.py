@@ -59,3 +59,21 @@ def test_collator_rows_do_not_depend_on_batch_order():
     items = [encoded([0, 7, 2], [8, EOS], 0), encoded([0, 5, 6, 2], [9, 9, 9, EOS], 1)]
     forth, back = CaptionCollator(PAD)(items), CaptionCollator(PAD)(items[::-1])
     assert all(torch.equal(forth[name], back[name].flip(0)) for name in forth)
+
+
+def test_collator_rows_that_hold_one_tensor_share_a_picture_and_equal_pixels_alone_do_not():
+    first, second, alike = (encoded([0, 2], [EOS], fill) for fill in (0, 1, 0))
+    again = encoded([0, 5, 2], [EOS], 2) | {"patch_image": first["patch_image"]}
+    batch = CaptionCollator(PAD)([first, second, again, alike])
+    assert batch["picture_rows"].tolist() == [0, 1, 0, 2]
+    assert torch.equal(batch["patch_images"], torch.stack([i["patch_image"] for i in (first, second, alike)]))
+    assert batch["patch_images"].is_contiguous(memory_format=torch.channels_last)
+    assert len(batch["input_ids"]) == len(batch["patch_masks"]) == 4
+
+
+def test_collator_features_are_shared_like_pixels():
+    features = [torch.full((2, 3, 1), float(fill)) for fill in range(2)]
+    items = [encoded([0, 2], [EOS], 0) | {"image_features": features[number]} for number in (0, 1, 1)]
+    batch = CaptionCollator(PAD)(items)
+    assert torch.equal(batch["image_features"], torch.stack(features))
+    assert batch["picture_rows"].tolist() == [0, 1, 1]

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from preprocessors.collator import CaptionCollator
 from preprocessors.dataset import CaptionDataset
 from preprocessors.ofa import OFAStylePreprocessor
+from preprocessors.pictures import images
 from preprocessors.pictures.images import ImageTransform
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import CaptionMasker, MaskedSource
@@ -118,3 +119,52 @@ def test_dataset_masks_in_training_only_and_only_if_asked(example, word_tokenize
     for item in (validation[2], plain[0]):
         assert {"masked_ids", "masked_labels"}.isdisjoint(item)
     assert validation[2]["row"] == 2
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """Names of the pictures that are opened."""
+    names = []
+    load = images.load_image
+    monkeypatch.setattr("preprocessors.ofa.load_image", lambda path: names.append(path.name) or load(path))
+    return names
+
+
+def _three_rows(example):
+    """Two styles of one picture, and another picture between them."""
+    other = replace(example, image_path=example.image_path.with_name("b.png"))
+    return [example, other, replace(example, style="humorous")]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dataset_batch_opens_a_picture_once_and_its_rows_are_those_asked_for_alone(
+    word_tokenizer, registry, example, opened, training
+):
+    preprocessor = OFAStylePreprocessor(word_tokenizer, registry, image_transform=ImageTransform(4))
+    dataset = CaptionDataset(_three_rows(example), preprocessor, training)
+    together = dataset.__getitems__([2, 1, 0, 2])
+    assert opened == ["a.png", "b.png"]
+    assert together[0]["patch_image"] is together[2]["patch_image"] is together[3]["patch_image"]
+    for item, row in zip(together, (2, 1, 0, 2), strict=True):
+        alone = dataset[row]
+        assert torch.equal(item.pop("patch_image"), alone.pop("patch_image"))
+        assert item == alone
+    dataset.set_epoch(1)
+    (batch,) = DataLoader(dataset, batch_size=3, num_workers=1, collate_fn=CaptionCollator(1))
+    assert batch["picture_rows"].tolist() == [0, 1, 0]
+
+
+def test_dataset_random_crops_are_a_rows_own_and_never_shared(preprocessor, example, opened):
+    dataset = CaptionDataset(_three_rows(example), preprocessor, training=True)
+    drawn = []
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        together = dataset.__getitems__([0, 1, 2])
+        assert len({id(item["patch_image"]) for item in together}) == 3
+        assert all(torch.equal(item["patch_image"], dataset[row]["patch_image"]) for row, item in enumerate(together))
+        drawn.append(torch.equal(together[0]["patch_image"], together[2]["patch_image"]))
+    assert not all(drawn)
+    validation = CaptionDataset(_three_rows(example), preprocessor, training=False)
+    opened.clear()
+    assert "picture_rows" in CaptionCollator(1)(validation.__getitems__([0, 1, 2]))
+    assert opened == ["a.png", "b.png"]

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from preprocessors.examples import CaptionExample, make_example_id, merge_examples
+from preprocessors.examples import CaptionExample, make_example_id, merge_examples, rows_by_picture
 
 
 def test_make_example_id_same_image_two_styles_gives_two_keys():
@@ -30,3 +30,9 @@ def test_image_name_keeps_the_folder_that_tells_two_pictures_apart():
         CaptionExample(f"{name}#odd#calm", Path("photos") / name, "odd#calm", ("x",)) for name in ("a/1.jpg", "b/1.jpg")
     ]
     assert [example.image_name for example in examples] == ["a/1.jpg", "b/1.jpg"]
+
+
+def test_rows_by_picture_keeps_rows_in_order_and_tells_equal_names_in_two_folders_apart():
+    paths = [Path("a/1.jpg"), Path("b/1.jpg"), Path("a/1.jpg"), Path("a/2.jpg"), Path("b/1.jpg")]
+    examples = [CaptionExample(f"{row}", path, "s", ("c",)) for row, path in enumerate(paths)]
+    assert rows_by_picture(examples) == [[0, 2], [1, 4], [3]]

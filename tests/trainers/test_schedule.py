@@ -39,3 +39,21 @@ def test_epoch_sampler_order_depends_on_seed_and_epoch_alone():
     assert order(7, 3) == first
     assert sorted(first) == list(range(50))
     assert len({tuple(order(seed, epoch)) for seed in (7, 8) for epoch in (0, 3)}) == 4
+
+
+def test_epoch_sampler_keeps_groups_together_and_shuffles_them():
+    groups = [[3 * number, 3 * number + 1, 3 * number + 2] for number in range(20)] + [[61], [60, 62]]
+
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(range(63), seed, groups)
+        sampler.set_epoch(epoch)
+        assert len(sampler) == 63
+        return list(sampler)
+
+    first = order(7, 3)
+    assert order(7, 3) == first
+    assert sorted(first) == list(range(63))
+    for group in groups:
+        start = first.index(group[0])
+        assert first[start : start + len(group)] == group
+    assert len({tuple(order(seed, epoch)) for seed in (7, 8) for epoch in (0, 3)}) == 4

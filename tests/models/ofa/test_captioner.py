@@ -113,3 +113,37 @@ def test_parts_cover_what_is_frozen_by_name(captioner):
 
 def test_limits_are_those_of_the_position_tables(captioner):
     assert captioner.limits() == (16, 5 * 16, 32 - 2)
+
+
+SHOWN = torch.tensor([1, 0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("as_features", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_that_share_a_picture_are_encoded_as_if_each_had_its_own(captioner, as_features, masked):
+    """States and gradients, with the picture of one row masked out; the vision network sees two pictures for five."""
+    generator = torch.Generator().manual_seed(2)
+    given = {"input_ids": torch.randint(4, 67, (5, 6), generator=generator)}
+    pictures = torch.randn(2, 3, 64, 48, generator=generator)
+    if masked:
+        given["patch_masks"] = torch.tensor([True, True, False, True, True])
+    vision = captioner.module.encoder.embed_images
+    name = "image_features" if as_features else "patch_images"
+    pictures = vision(pictures).detach() if as_features else pictures
+    seen = []
+    vision.register_forward_hook(lambda module, passed, out: seen.append(len(out)))
+
+    def states_and_gradients(batch):
+        captioner.module.zero_grad()
+        states = captioner.encode(batch).last_hidden_state
+        (states * torch.arange(1.0, states.shape[-1] + 1) * SHOWN[:, None, None].add(1)).sum().backward()
+        parameters = captioner.module.encoder.named_parameters()
+        return states, {name: value.grad.clone() for name, value in parameters if value.grad is not None}
+
+    states, gradients = states_and_gradients(given | {name: pictures, "picture_rows": SHOWN})
+    expected, expected_gradients = states_and_gradients(given | {name: pictures[SHOWN]})
+    torch.testing.assert_close(states, expected, rtol=1e-5, atol=1e-5)
+    assert gradients.keys() == expected_gradients.keys()
+    for key, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected_gradients[key], rtol=1e-3, atol=1e-3, msg=key)
+    assert seen == ([] if as_features else [2, 5])

@@ -1,0 +1,157 @@
+"""Vision networks by name, by folder and by hub id: what they are, how they are built, and where their weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
+
+from models.vision.efficientnet_lite import DEVIATION, HEAD_CHANNELS, MEAN, SHAPES, EfficientNetLite
+from models.vision.network import VisionNetwork, hash_weights
+from models.vision.published import load_published
+from preprocessors.pictures.images import MEAN_STD
+from utils.hub import resolve_model_folder
+from utils.io import read_json
+
+TRANSFORMERS = "transformers"
+PUBLISHED = tuple(f"efficientnet_{size}" for size in SHAPES)
+"""Names of networks whose weights come in a package."""
+DEFAULT_SIZE = 224
+"""Pixels, where a folder says nothing of its pictures."""
+
+
+class VisionDescription(TypedDict):
+    """A vision network as it stands in a model's ``config.json``.
+
+    ``kind`` is a name of :data:`PUBLISHED` or ``transformers``, then with ``config``, its own configuration. ``source``
+    is where it came from and ``sha256`` that of its weights. ``size`` pixels, ``mean`` and ``std`` are what it was
+    trained with; ``channels`` and ``stride`` its features. ``named`` is True where a folder names the weights and does
+    not hold them.
+    """
+
+    kind: str
+    config: NotRequired[dict[str, Any]]
+    source: str
+    sha256: str
+    size: int
+    mean: list[float]
+    std: list[float]
+    channels: int
+    stride: int
+    named: bool
+
+
+class PretrainedVision(NamedTuple):
+    """A network with its weights, and what it is."""
+
+    description: VisionDescription
+    network: VisionNetwork
+
+
+def open_vision(name: str, *, named: bool = False) -> PretrainedVision:
+    """A pretrained network.
+
+    Args:
+        name: One of :data:`PUBLISHED`, a folder of transformers, or a hub id.
+        named: Folders are to name its weights, not to hold them.
+
+    Raises:
+        FileNotFoundError: If its package is not installed, or its folder is not there.
+        ValueError: If its weights are not the published ones, its folder cannot be opened, or no hub knows it.
+    """
+    description, load = _describe(name)
+    network = load()
+    found = description | {"sha256": hash_weights(network), "named": named}
+    return PretrainedVision(cast(VisionDescription, found), network)
+
+
+def build_vision(description: VisionDescription) -> VisionNetwork:
+    """The network with random weights."""
+    if description["kind"] in PUBLISHED:
+        return EfficientNetLite(SHAPES[description["kind"].removeprefix("efficientnet_")])
+    from models.vision import transformers_networks as networks  # seconds of imports, which most models can do without
+
+    config = networks.config_from(description["config"])
+    return networks.TransformersNetwork(config, description["channels"], description["stride"])
+
+
+def load_named(description: VisionDescription, where: Path) -> VisionNetwork:
+    """The network that a model folder names.
+
+    Args:
+        description: Of the folder.
+        where: The folder, for messages.
+
+    Raises:
+        FileNotFoundError: If the network is gone.
+        ValueError: If its weights are not those that the folder was trained with.
+    """
+    try:
+        found = open_vision(description["source"], named=True)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{where}: the weights of its vision network are not in it, and: {error}") from error
+    if found.description["sha256"] != description["sha256"]:
+        raise ValueError(
+            f"{where}: was trained with other weights of the vision network {description['source']} (sha256 "
+            f"{description['sha256'][:12]}..., found {found.description['sha256'][:12]}...); bring those back"
+        )
+    return found.network
+
+
+def _describe(name: str) -> tuple[dict[str, Any], Callable[[], VisionNetwork]]:
+    if name in PUBLISHED:
+        size = name.removeprefix("efficientnet_")
+        fields = {"kind": name, "source": name, "size": SHAPES[size].image_size, "channels": HEAD_CHANNELS}
+        return fields | {"mean": [MEAN] * 3, "std": [DEVIATION] * 3, "stride": 32}, partial(load_published, size)
+    return _describe_transformers(name, _find_folder(name))
+
+
+def _find_folder(name: str) -> Path:
+    try:
+        folder = resolve_model_folder(name)
+    except (FileNotFoundError, ValueError) as error:
+        known = ", ".join(PUBLISHED)
+        raise type(error)(f"model.vision={name}: {error}. Known by name: resnet, {known}") from error
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"model.vision={name}: {folder} has no config.json; give a folder of transformers")
+    return folder
+
+
+def _describe_transformers(name: str, folder: Path) -> tuple[dict[str, Any], Callable[[], VisionNetwork]]:
+    from models.vision import transformers_networks as networks
+
+    try:
+        config = networks.read_config(folder)
+        pictures = _read_pictures(folder, config)
+        channels, stride = networks.measure(config, pictures["size"])
+    except Exception as error:
+        # Configurations and models of transformers raise whatever they do; to the user all of it means "not usable".
+        raise ValueError(f"model.vision={name}: cannot be used: {str(error).splitlines()[0]}") from error
+
+    def load() -> VisionNetwork:
+        try:
+            return networks.load(folder, config, channels, stride)
+        except Exception as error:
+            raise ValueError(f"model.vision={name}: the weights cannot be opened: {error}") from error
+
+    fields = {"kind": TRANSFORMERS, "config": config.to_dict(), "source": str(folder), **pictures}
+    return fields | {"channels": channels, "stride": stride}, load
+
+
+def _read_pictures(folder: Path, config: Any) -> dict[str, Any]:
+    """Size, mean and deviation that a network was trained with, from its own preprocessor's file."""
+    path = folder / "preprocessor_config.json"
+    given = read_json(path) if path.is_file() else {}
+    sides = [given.get("crop_size"), given.get("size"), getattr(config, "image_size", None), DEFAULT_SIZE]
+    return {
+        "size": next(side for side in map(_side_of, sides) if side is not None),
+        "mean": list(given.get("image_mean", MEAN_STD["imagenet"][0])),
+        "std": list(given.get("image_std", MEAN_STD["imagenet"][1])),
+    }
+
+
+def _side_of(size: Any) -> int | None:
+    if isinstance(size, Mapping):
+        size = size.get("height", size.get("shortest_edge"))
+    return size if isinstance(size, int) else None

@@ -1,0 +1,130 @@
+"""Vision networks of transformers, and the vision towers of CLIP and SigLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedConfig, PreTrainedModel, SiglipVisionModel
+from transformers.models.auto import modeling_auto
+from transformers.utils import logging as library_logging
+
+from models.vision.network import VisionNetwork
+
+TOWERS: dict[str, type[PreTrainedModel]] = {
+    "clip_vision_model": CLIPVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+}
+"""By ``model_type`` the class of a tower; its positions are stretched over other sizes than its own."""
+_WHOLE_MODELS = {"clip": "vision_config", "siglip": "vision_config"}
+_NETWORKS = {
+    *modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES,
+    *modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    *TOWERS,
+}
+
+
+class TransformersNetwork(VisionNetwork):
+    """A network of transformers as it is; features are its last hidden states, with the norm they were trained with.
+
+    Args:
+        config: Of the network.
+        out_channels: F.
+        stride: Pixels per position.
+    """
+
+    def __init__(self, config: PreTrainedConfig, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.out_channels, self.stride, self.multiple = out_channels, stride, patch_side(config)
+        tower = TOWERS.get(config.model_type)
+        self.tower_size: int | None = config.image_size if tower else None
+        self.model = AutoModel.from_config(config) if tower is None else tower(config)
+
+    def stages(self) -> Sequence[nn.Module]:
+        """The layers or stages of its encoder."""
+        lists = (list(module) for module in self.model.modules() if isinstance(module, nn.ModuleList))
+        return next((found for found in lists if len(found) > 1), [self.model])  # the outermost comes first
+
+    def forward(self, patch_images: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, F, h, w)."""
+        stretched = self.tower_size not in (None, patch_images.shape[-1])
+        options = {"interpolate_pos_encoding": True} if stretched else {}
+        hidden: Tensor = self.model(patch_images, **options).last_hidden_state
+        if hidden.ndim == 4:
+            return hidden
+        height, width = (-(-side // self.stride) for side in patch_images.shape[-2:])
+        patches = hidden[:, hidden.shape[1] - height * width :]  # class and register tokens come first
+        return patches.transpose(1, 2).unflatten(2, (height, width))
+
+
+def patch_side(config: PreTrainedConfig) -> int:
+    """Pixels that a picture's sides are multiples of."""
+    side = getattr(config, "patch_size", 1)
+    return side if isinstance(side, int) else 1
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of the vision network in a folder, also if it is a part of CLIP or SigLIP.
+
+    Raises:
+        ValueError: If the folder holds another kind of model.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type in _WHOLE_MODELS:
+        config = getattr(config, _WHOLE_MODELS[config.model_type])
+    if config.model_type not in _NETWORKS:
+        known = "a network for pictures (ResNet, ConvNeXt, DINOv2, Swin, ...) or the vision tower of CLIP or SigLIP"
+        raise ValueError(f"config.json is of a {config.model_type!r} model; needed is {known}")
+    return config
+
+
+def config_from(fields: dict[str, Any]) -> PreTrainedConfig:
+    """A configuration from its JSON form."""
+    return AutoConfig.for_model(**fields)
+
+
+@torch.no_grad()
+def measure(config: PreTrainedConfig, size: int) -> tuple[int, int]:
+    """(out_channels, stride) of a network, found on a picture of zeros with random weights.
+
+    Args:
+        config: Of the network.
+        size: Height and width of a picture, pixels.
+    """
+    network = TransformersNetwork(config, 0, 1).eval()
+    hidden = network.model(torch.zeros(1, 3, size, size)).last_hidden_state
+    if hidden.ndim == 4:
+        return hidden.shape[1], round(size / hidden.shape[-1])
+    return hidden.shape[2], size // int(hidden.shape[1] ** 0.5)  # fewer extra tokens than another row and column
+
+
+def load(folder: Path, config: PreTrainedConfig, out_channels: int, stride: int) -> TransformersNetwork:
+    """The network with the weights of a folder, in evaluation mode.
+
+    Raises:
+        ValueError: If parameters are missing there.
+    """
+    network = TransformersNetwork(config, out_channels, stride)
+    with _quietly():
+        model, info = type(network.model).from_pretrained(
+            folder, config=config, output_loading_info=True, local_files_only=True, dtype=torch.float32
+        )
+    if missing := sorted(name for name in info["missing_keys"] if "pooler" not in name):
+        raise ValueError(f"{folder}: the weights lack {missing[0]} ({len(missing)} in all)")
+    network.model = model
+    return network.eval()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the library's table of parameters that belong to classifiers and text towers."""
+    before = library_logging.get_verbosity()
+    library_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        library_logging.set_verbosity(before)
