@@ -17,7 +17,8 @@ from metrics.scores.document_frequency import inverse_document_frequency
 from metrics.scores.ngrams import MAX_NGRAM, CaptionNgrams, FloatArray, IntArray
 
 NEAREST = 90
-"""Training pictures that are asked (k), as in Devlin et al."""
+"""Training pictures that are asked (k), as in Devlin et al.; of 10, 30, 60, 90 and 150 also the best for 1,000 of
+FlickrStyle10K's training photos among the others, by EfficientNet-Lite0's features."""
 NEAREST_PART = 0.1
 """Most of all training pictures that are asked, as far as one is left: few have few that look alike. With 200 photos of
 FlickrStyle10K, 20 agree on better captions (CIDEr 0.135 and 0.154) than 90 do (0.112 and 0.126)."""
