@@ -96,8 +96,9 @@ def encode_together(
     for row, example in examples:
         path = example.image_path
         if features is not None:
-            shown = known.setdefault(path, features[path])
-            item = preprocessor.encode(example, epoch=epoch, row=row, training=training, image_features=shown)
+            if path not in known:
+                known[path] = features[path]
+            item = preprocessor.encode(example, epoch=epoch, row=row, training=training, image_features=known[path])
         else:
             given = None if cropped else known.get(path)
             item = preprocessor.encode(example, epoch=epoch, row=row, training=training, patch_image=given)
