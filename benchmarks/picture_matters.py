@@ -2,8 +2,9 @@
 
     python benchmarks/picture_matters.py --conf work_dir/demo_scst/config.json
 
-Prints one JSON object: CIDEr with the right pictures, with every example given another example's picture, and the
-share of captions in the right style if the data are the drawn scenes.
+Prints one JSON object: CIDEr with the right pictures, and with every example given another example's picture. If the
+data are the drawn scenes: also the share of pictures whose colours, shapes and relation are right in all styles, and
+the share of captions in the right style.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pipeline.captioner import make_writer
 from pipeline.prepare import read_eval_split
 from pipeline.training import make_cider_score
 from preprocessors.examples import CaptionExample
-from preprocessors.pictures.drawn_scenes import marker_share
+from preprocessors.pictures.scene_captions import marker_share, right_share
 
 
 def main() -> None:
@@ -44,6 +45,7 @@ def measure(config: RunConfig) -> dict[str, float]:
     wrong = writer.caption(shuffle_pictures(examples, config.train.seed), config.eval.batch_size)
     result = {"n": len(examples), "CIDEr": score(right), "CIDEr_shuffled_pictures": score(wrong)}
     if config.data.format == "drawn_scenes":
+        result["right_picture_share"] = right_share(examples, right)
         by_style: dict[str, list[str]] = {}
         for example in examples:
             by_style.setdefault(example.style, []).append(right[example.example_id])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up, draws the demo's pictures, trains a nano OFA from scratch on them (cross-entropy and masked captions), goes on
-# with self-critical training, and evaluates both: minutes on two cores.
+# Sets up, draws the demo's pictures, trains a nano OFA from scratch on them by cross-entropy, goes on with self-critical
+# training, and evaluates both: minutes on two cores.
 #   bash scripts/demo.sh                           into work_dir/demo and work_dir/demo_scst
 #   bash scripts/demo.sh --set work_dir=work_dir/short --set train.epochs=1      arguments go to the first stage
 # Each stage prints finetune.py's results JSON on stdout; the last line is that of the final model.

@@ -22,11 +22,12 @@ def test_demo_reaches_its_scores_and_looks_at_the_pictures(tmp_path, monkeypatch
     scst = ["--conf", str(REPOSITORY / "conf/demo_scst.json"), "--checkpoint", "work_dir/demo/output"]
     assert finetune.main(scst) == 0
     after = json.loads(capsys.readouterr().out.splitlines()[-1])["overall"]["CIDEr"]
-    assert after > 1.1 * before
+    assert after > before
     spec = importlib.util.spec_from_file_location("picture_matters", REPOSITORY / "benchmarks/picture_matters.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     measured = benchmark.measure(load_config(Path("work_dir/demo_scst/config.json")))
-    assert measured["CIDEr"] > 3.0
+    assert measured["CIDEr"] > 6.0
+    assert measured["right_picture_share"] >= 0.9
     assert measured["right_style_share"] >= 0.95
     assert measured["CIDEr_shuffled_pictures"] < measured["CIDEr"] / 2

@@ -12,9 +12,8 @@ import itertools
 import logging
 import math
 import random
-import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +68,6 @@ STYLE_TEMPLATES: dict[str, tuple[str, ...]] = {
         "beep detected {first} {relation} {second}",
     ),
 }
-STYLE_MARKERS: dict[str, tuple[str, ...]] = {
-    "neutral": ("picture",),
-    "romantic": ("love", "darling", "kiss"),
-    "pirate": ("arr", "matey", "ahoy", "treasure"),
-    "robot": ("beep", "scan", "detected"),
-}
-"""A caption is in a style if it holds one of that style's markers and none of another style's."""
-
 SUPERSAMPLING = 3
 HELD_OUT_SHARE = 0.1
 
@@ -264,29 +255,3 @@ def _write_split(folder: Path, split: str, scenes: Sequence[Scene], count: int, 
         draw_scene(scene, size, random.Random(f"{seed}/{name}")).save(folder / "images" / name)
         rows += [{"image": name, "style": style, "captions": scene.captions(style)} for style in STYLE_TEMPLATES]
     write_text(folder / f"{split}.jsonl", "".join(encode_json(row).decode() + "\n" for row in rows))
-
-
-def marker_share(captions_by_style: Mapping[str, Sequence[str]]) -> float:
-    """Share of captions that are in the style they were asked for, judged by ``STYLE_MARKERS``.
-
-    Args:
-        captions_by_style: Captions under the style each was asked for.
-
-    Returns:
-        Number in [0, 1]; case and punctuation of the captions do not matter.
-
-    Raises:
-        ValueError: If a style is not one of the drawn scenes', or there is no caption.
-    """
-    unknown = sorted(set(captions_by_style) - set(STYLE_MARKERS))
-    if unknown:
-        raise ValueError(f"marker_share: unknown style {unknown[0]!r}; known: {', '.join(STYLE_MARKERS)}.")
-    verdicts = [_styles_of(caption) == {style} for style, captions in captions_by_style.items() for caption in captions]
-    if not verdicts:
-        raise ValueError("marker_share: no captions; give at least one.")
-    return sum(verdicts) / len(verdicts)
-
-
-def _styles_of(caption: str) -> set[str]:
-    words = set(re.findall(r"\w+", caption.lower()))
-    return {style for style, markers in STYLE_MARKERS.items() if not words.isdisjoint(markers)}

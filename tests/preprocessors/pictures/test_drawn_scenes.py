@@ -17,7 +17,6 @@ from preprocessors.pictures.drawn_scenes import (
     STYLE_TEMPLATES,
     Scene,
     draw_scene,
-    marker_share,
     split_scenes,
     write_drawn_scenes,
 )
@@ -149,27 +148,6 @@ def test_captions_name_every_content_word_in_fourteen_words():
             for caption in scene.captions(style):
                 assert words_of(scene) <= set(caption.split())
                 assert len(caption.split()) <= 14
-
-
-def test_marker_share_own_captions_are_all_in_style_and_others_are_not():
-    captions = {style: split_scenes(7)[1][0].captions(style) for style in STYLE_TEMPLATES}
-    assert marker_share(captions) == 1.0
-    assert marker_share({"pirate": captions["robot"], "robot": captions["pirate"]}) == 0.0
-
-
-def test_marker_share_counts_mixed_and_unmarked_captions_as_misses():
-    captions = ["Ahoy, a red star!", "ahoy my love a red star", "a red star", "arrow"]
-    assert marker_share({"pirate": captions}) == 0.25
-
-
-def test_marker_share_unknown_style_is_refused():
-    with pytest.raises(ValueError, match="unknown style 'Pirate'; known: neutral, romantic"):
-        marker_share({"Pirate": ["arr"]})
-
-
-def test_marker_share_without_captions_is_refused():
-    with pytest.raises(ValueError, match="no captions"):
-        marker_share({"pirate": []})
 
 
 def test_cider_of_perfect_captions_is_high_and_needs_the_picture():
