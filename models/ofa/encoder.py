@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.ofa import positions
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.layers import OFAEncoderLayer
-from models.ofa.position_bias import PositionBias
+from models.ofa.position_bias import LateGradient, PositionBias
 from models.ofa.resnet import ResNet
 
 
@@ -24,11 +24,13 @@ class OFAEncoderOutput:
         last_hidden_state: (B, S, C); image tokens first, then the prompt.
         padding_mask: (B, S), True at padding; None if nothing is padded.
         position_embedding: (1, S, C), normalised, the same for all samples.
+        embedding: (V, C), the token embedding, for an output projection that is tied to it.
     """
 
     last_hidden_state: Tensor
     padding_mask: Tensor | None
     position_embedding: Tensor
+    embedding: Tensor
 
 
 class OFAEncoder(PositionBias):
@@ -117,6 +119,7 @@ class OFAEncoder(PositionBias):
         """
         length = input_ids.shape[1]
         self.check_length(length, "prompt")
+        embedding = LateGradient.apply(self.embed_tokens.weight)  # before any look-up
         hidden = self.embed_text(input_ids)
         padding = input_ids.eq(self.config.pad_token_id)
         embedded_positions = self.pos_ln(self.embed_positions.weight[:length])[None]
@@ -133,7 +136,7 @@ class OFAEncoder(PositionBias):
         if mask is not None:
             hidden = hidden.masked_fill(mask[..., None], 0.0)
         hidden = self._run_layers(hidden, embedded_positions, image_ids, length, mask)
-        return OFAEncoderOutput(hidden, mask, embedded_positions)
+        return OFAEncoderOutput(hidden, mask, embedded_positions, embedding)
 
     def _run_layers(
         self, hidden: Tensor, embedded_positions: Tensor, image_ids: Tensor, length: int, mask: Tensor | None
