@@ -88,14 +88,13 @@ class OFAEncoder(PositionBias):
         stretched = F.interpolate(grid, size=(height, width), mode="bilinear")
         return ids, stretched.flatten(2).transpose(1, 2)
 
-    def relative_bias(self, table: int, image_ids: Tensor, length: int) -> Tensor:
-        """Bias (1, H, S, S): a block for the image, a block for the text, zero between them."""
+    def relative_bias(self, table: int, image_rows: Tensor, length: int) -> Tensor:
+        """Bias (1, H, S, S): a block for the image of rows (P, P) of the table, one for the text, zero between them."""
         text = self.token_relative_bias(table, length)
-        patches = len(image_ids)
+        patches = len(image_rows)
         if not patches:
             return text[None]
-        rows = self.image_rp_bucket[image_ids][:, image_ids]
-        image = self.image_rel_pos_table_list[table](rows).permute(2, 0, 1)
+        image = self.image_rel_pos_table_list[table](image_rows).permute(2, 0, 1)
         return (F.pad(image, (0, length, 0, length)) + F.pad(text, (patches, 0, patches, 0)))[None]
 
     def forward(
@@ -142,9 +141,10 @@ class OFAEncoder(PositionBias):
         self, hidden: Tensor, embedded_positions: Tensor, image_ids: Tensor, length: int, mask: Tensor | None
     ) -> Tensor:
         absolute = self.position_product(self.pos_q_linear, self.pos_k_linear, embedded_positions, embedded_positions)
+        image_rows = self.image_rp_bucket[image_ids][:, image_ids]
         bias = absolute
         for index, layer in enumerate(self.layers):
             if index < len(self.token_rel_pos_table_list):  # with share_attn_bias the first one serves all layers
-                bias = absolute + self.relative_bias(index, image_ids, length)
+                bias = absolute + self.relative_bias(index, image_rows, length)
             hidden = layer(hidden, bias, mask)
         return hidden if self.layer_norm is None else self.layer_norm(hidden)
