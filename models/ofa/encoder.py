@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.ofa import positions
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.layers import OFAEncoderLayer
-from models.ofa.position_bias import PositionBias
+from models.ofa.position_bias import LateGradient, PositionBias
 from models.ofa.resnet import ResNet
 from models.vision.network import VisionNetwork
 from models.vision.table import VisionDescription, build_vision
@@ -34,11 +34,13 @@ class OFAEncoderOutput:
         last_hidden_state: (B, S, C); image tokens first, then the prompt.
         padding_mask: (B, S), True at padding; None if nothing is padded.
         position_embedding: (1, S, C), normalised, the same for all samples.
+        embedding: (V, C), the token embedding, for an output projection that is tied to it.
     """
 
     last_hidden_state: Tensor
     padding_mask: Tensor | None
     position_embedding: Tensor
+    embedding: Tensor
 
 
 class OFAEncoder(PositionBias):
@@ -96,14 +98,13 @@ class OFAEncoder(PositionBias):
         stretched = F.interpolate(grid, size=(height, width), mode="bilinear")
         return ids, stretched.flatten(2).transpose(1, 2)
 
-    def relative_bias(self, table: int, image_ids: Tensor, length: int) -> Tensor:
-        """Bias (1, H, S, S): a block for the image, a block for the text, zero between them."""
+    def relative_bias(self, table: int, image_rows: Tensor, length: int) -> Tensor:
+        """Bias (1, H, S, S): a block for the image of rows (P, P) of the table, one for the text, zero between them."""
         text = self.token_relative_bias(table, length)
-        patches = len(image_ids)
+        patches = len(image_rows)
         if not patches:
             return text[None]
-        rows = self.image_rp_bucket[image_ids][:, image_ids]
-        image = self.image_rel_pos_table_list[table](rows).permute(2, 0, 1)
+        image = self.image_rel_pos_table_list[table](image_rows).permute(2, 0, 1)
         return (F.pad(image, (0, length, 0, length)) + F.pad(text, (patches, 0, patches, 0)))[None]
 
     def forward(
@@ -129,6 +130,7 @@ class OFAEncoder(PositionBias):
         """
         length = input_ids.shape[1]
         self.check_length(length, "prompt")
+        embedding = LateGradient.apply(self.embed_tokens.weight)  # before any look-up
         hidden = self.embed_text(input_ids)
         padding = input_ids.eq(self.config.pad_token_id)
         embedded_positions = self.pos_ln(self.embed_positions.weight[:length])[None]
@@ -145,15 +147,16 @@ class OFAEncoder(PositionBias):
         if mask is not None:
             hidden = hidden.masked_fill(mask[..., None], 0.0)
         hidden = self._run_layers(hidden, embedded_positions, image_ids, length, mask)
-        return OFAEncoderOutput(hidden, mask, embedded_positions)
+        return OFAEncoderOutput(hidden, mask, embedded_positions, embedding)
 
     def _run_layers(
         self, hidden: Tensor, embedded_positions: Tensor, image_ids: Tensor, length: int, mask: Tensor | None
     ) -> Tensor:
         absolute = self.position_product(self.pos_q_linear, self.pos_k_linear, embedded_positions, embedded_positions)
+        image_rows = self.image_rp_bucket[image_ids][:, image_ids]
         bias = absolute
         for index, layer in enumerate(self.layers):
             if index < len(self.token_rel_pos_table_list):  # with share_attn_bias the first one serves all layers
-                bias = absolute + self.relative_bias(index, image_ids, length)
+                bias = absolute + self.relative_bias(index, image_rows, length)
             hidden = layer(hidden, bias, mask)
         return hidden if self.layer_norm is None else self.layer_norm(hidden)

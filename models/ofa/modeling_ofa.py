@@ -194,7 +194,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         if use_cache and past_key_values is None:
             past_key_values = OFACache(capacity=decoder_input_ids.shape[1])
         hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values)
-        weight = self.decoder.output_projection.weight
+        weight = encoder_outputs.embedding if self.projection_is_tied else self.decoder.output_projection.weight
         weight = weight[: self.config.text_vocab_size] if caption_logits else weight
         logits = F.linear(hidden, weight)
         if isinstance(past_key_values, GuidedCache):
