@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessors.readers import ReadResult, count_reasons, hash_split, read_examples
+from preprocessors.readers import ReadResult, SplitName, count_reasons, hash_split, held_out_split, read_examples
 
 RELEASE_FILES = ("funny_train.txt", "romantic_train.txt", "train_fu.p")
 
@@ -88,6 +88,25 @@ def test_hash_split_by_hand(image: str, split: str):
     # First 8 digits of sha256sum, modulo 100:
     # ba7816bf 19, 2c624232 78, 19581e27 87, 535fa30d 89, c2356069 93, 670671cd 97.
     assert hash_split(image) == split
+
+
+def test_flickrstyle_held_out_split_chooses_on_training_photos_and_reports_on_dev(shared, joined_rows):
+    results = {name: read_flickrstyle(shared, split_name=name, split="held_out") for name in ("train", "val", "test")}
+    names = {name: [example.image_name for example in result.examples[::3]] for name, result in results.items()}
+    train = [row["image"] for row in joined_rows[:6000]]
+    assert names["val"] == [image for image in train if hash_split(image) == "val"]
+    assert sorted(names["train"] + names["val"]) == sorted(train)
+    assert names["test"] == [row["image"] for row in joined_rows[6000:]]
+    assert {name: len(images) for name, images in names.items()} == {"train": 5370, "val": 630, "test": 1000}
+    assert {result.split_id for result in results.values()} == {"flickrstyle/flickr8k-train-held-out-sha256-10"}
+
+
+@pytest.mark.parametrize(
+    ("image", "own", "split"),
+    [("abc", "train", "train"), ("9", "train", "val"), ("24", "train", "train"), ("9", "val", "test")],
+)
+def test_held_out_split_by_hand(image: str, own: SplitName, split: SplitName):
+    assert held_out_split(image, own) == split
 
 
 def test_flickrstyle_flickr8k_test_is_refused_with_counts(shared: Path):
