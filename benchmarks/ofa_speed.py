@@ -32,7 +32,6 @@ from models.ofa import PRESETS, OFAConfig, OFAForConditionalGeneration, OFAToken
 from models.ofa.captioner import OFACaptioner  # noqa: E402
 from trainers.freezing import freeze_parts  # noqa: E402
 from trainers.losses.cross_entropy import label_smoothed_cross_entropy  # noqa: E402
-from trainers.memory import keep_freed_memory  # noqa: E402
 
 import_seconds = time.perf_counter() - start
 SHARED = Path(os.environ.get("STYLECAP_SHARED", Path(__file__).resolve().parents[2] / "shared"))
@@ -69,8 +68,6 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     model = OFAForConditionalGeneration(OFAConfig(**PRESETS[options.size])).to(device)
     freeze_parts(OFACaptioner(model, None), ["resnet"] * options.freeze_resnet)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if device == "cpu":
-        keep_freed_memory()  # as the trainer does
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=True)
     inputs, labels = make_batch(options)
 

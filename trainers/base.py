@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
-from trainers.memory import keep_freed_memory
 from trainers.monitoring import StepMeter
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
 
@@ -75,8 +74,6 @@ class BaseTrainer(Trainer):
         save_companions: Callable[[Path], None] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        if args.device.type == "cpu":
-            keep_freed_memory()
         super().__init__(module, args, data_collator=collator, train_dataset=train_dataset, eval_dataset=eval_dataset)
         for spoken in (ProgressCallback, PrinterCallback):  # both write to stdout, which belongs to the results
             self.remove_callback(spoken)
