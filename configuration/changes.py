@@ -9,9 +9,11 @@ from configuration.groups import RunConfig
 
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
-    *("eval.report_images", "checkpoint.keep", "train.num_workers", "image.feature_cache_mb", "scst.reward_workers"),
+    *("eval.report_images", "checkpoint.keep", "train.num_workers", "image.feature_cache", "scst.reward_workers"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
+FORMER_DEFAULTS = {"image.size": 480, "image.mean_std": "half"}
+"""What older runs recorded where None now stands for the model's own."""
 
 
 def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
@@ -22,7 +24,9 @@ def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key) and not {key, key.partition(".")[0]} & may_change
+        if before.get(key) != after.get(key)
+        and not {key, key.partition(".")[0]} & may_change
+        and (before.get(key), after.get(key)) != (FORMER_DEFAULTS.get(key), None)
     ]
 
 

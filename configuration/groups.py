@@ -357,6 +357,11 @@ class RunConfig(Group):
         # The references of a row are in its own style: a caption drawn for the neutral one has none.
         _not_with_scst("style", "dropout"),
         Relation(
+            ("model.vision_weights", "train.vision_stages"),
+            lambda config: config.model.vision_weights == "kept" or config.train.vision_stages is None,
+            "weights that are trained must be kept; set it to kept, or remove train.vision_stages",
+        ),
+        Relation(
             ("train.group_pictures", "image.random_crop"),
             lambda config: not (config.train.group_pictures and config.image.random_crop),
             "every row has a crop of its own, so rows of a picture have nothing to share; set one of the two to false",

@@ -45,6 +45,8 @@ class VisionInfo(NamedTuple):
     """Of its channels."""
     is_pretrained: bool
     """Whether it came trained by itself, and stays as it is unless more is asked for."""
+    is_named: bool = False
+    """Whether folders name its weights and do not hold them, so that they cannot change."""
 
 
 class NewModel(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from models.vision.network import hash_weights
 from pipeline.objective import frozen_parts
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import FeatureCache, open_features
+
+logger = logging.getLogger(__name__)
 
 
 def keep_features(
@@ -33,16 +36,54 @@ def keep_features(
         training: Those whose pictures are trained on, in ``image.feature_views`` views.
 
     Raises:
-        ValueError: If several views are asked for and cannot be kept.
+        ValueError: If several views are asked for and do not fit.
     """
     images, trained = ([example.image_path for example in given] for given in (examples, training))
     features = _open_features(config, writer, images, trained)
     if features is None and training and config.image.feature_views > 1:
         raise ValueError(
-            f"image.feature_views={config.image.feature_views}: needs a frozen vision network and room for its "
-            "features; freeze it (train.freeze), raise image.feature_cache_mb, or set this to 1"
+            f"image.feature_views={config.image.feature_views}: the features find no room; raise "
+            "image.feature_cache_mb, or set this to 1"
         )
     return features
+
+
+def check_vision(config: RunConfig, writer: CaptionWriter) -> None:
+    """Refuse what a run asks of its vision network and cannot have; a picture passes a pretrained one to find out.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    train, image, captioner = config.train, config.image, writer.captioner
+    info, stages = captioner.vision(), captioner.parts().get("vision_stages", ())
+    is_frozen = "vision" in frozen_parts(train, config.scst, info)
+    if train.vision_stages is not None and info.is_named:
+        raise ValueError(
+            f"train.vision_stages={train.vision_stages}: the model names the weights of its vision network and does "
+            "not hold them, so they cannot be trained; start from one with model.vision_weights=kept"
+        )
+    if train.vision_stages is not None and train.vision_stages > len(stages):
+        raise ValueError(f"train.vision_stages={train.vision_stages}: the vision network has {len(stages)}")
+    if train.vision_lr is not None and is_frozen:
+        raise ValueError(f"train.vision_lr={train.vision_lr:g}: the vision network is frozen; set train.vision_stages")
+    if image.feature_views > 1 and not (is_frozen and image.feature_cache_mb):
+        raise ValueError(
+            f"image.feature_views={image.feature_views}: only features of a frozen vision network are kept; freeze it "
+            "(train.freeze) and leave image.feature_cache_mb above 0, or set this to 1"
+        )
+    if info.is_pretrained:
+        _pass_a_picture(writer)
+
+
+@torch.no_grad()
+def _pass_a_picture(writer: CaptionWriter) -> None:
+    transform, preprocessor = writer.preprocessor.image_transform, writer.preprocessor
+    prompt = torch.tensor([preprocessor.prompt_ids(None)])
+    try:
+        writer.captioner.encode({"input_ids": prompt, "patch_images": torch.zeros(1, 3, *transform.sides)})
+    except (RuntimeError, ValueError, TypeError) as error:  # whatever a library's network raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"image.size={transform.height}: the vision network cannot take it: {reason}") from error
 
 
 def feature_source(config: RunConfig, writer: CaptionWriter) -> FeatureSource:
@@ -67,13 +108,20 @@ def _open_features(
     if not is_frozen or image.random_crop or not image.feature_cache_mb:
         return None
     (network,) = captioner.parts()["vision"]
-    return open_features(
-        image.feature_cache,
-        network,
-        writer.preprocessor.image_transform,
-        images,
-        weights=hash_weights(network),
-        training_images=training,
-        views=image.feature_views,
-        limit_mb=image.feature_cache_mb,
-    )
+    described: bytes = getattr(network, "described", b"")
+    try:
+        return open_features(
+            image.feature_cache,
+            network,
+            writer.preprocessor.image_transform,
+            images,
+            weights=f"{hash_weights(network)} {described.decode()}".strip(),
+            training_images=training,
+            views=image.feature_views,
+            limit_mb=image.feature_cache_mb,
+        )
+    except FileNotFoundError:  # a picture
+        raise
+    except OSError as error:
+        logger.warning("%s: cannot be used (%s): features are computed every epoch", image.feature_cache, error)
+        return None

@@ -71,8 +71,10 @@ def frozen_parts(train: TrainConfig, scst: ScstConfig, vision: VisionInfo) -> li
     A pretrained vision network keeps its batch statistics always, and its weights unless stages of it are trained.
     """
     parts: list[str] = ["vision" if part == "resnet" else part for part in train.freeze]
-    if vision.is_pretrained:
-        parts.append("vision" if train.vision_stages is None else "batch_norm")
+    if train.vision_stages is not None:
+        parts.append("batch_norm")  # the stages before them do not change, nor do their statistics
+    elif vision.is_pretrained:
+        parts.append("vision")
     if scst.enabled:
         parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
     return parts

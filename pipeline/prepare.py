@@ -11,6 +11,7 @@ from configuration.groups import DataConfig, EvalConfig, RunConfig
 from models.settings import CaptionerSettings
 from pipeline.captioner import check_fits, make_settings, make_writer, set_up_captioner
 from pipeline.data import read_corpus, read_split, styles_of
+from pipeline.features import check_vision
 from pipeline.tasks import TrainingTasks, prepare_tasks
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
@@ -71,6 +72,7 @@ def prepare(config: RunConfig) -> Prepared:
     )
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)
+    check_vision(config, writer)
     train = with_model_styles(train, registry)
     val = with_model_styles(read_split(config.data, "val", config.eval.styles), registry)
     evaluated = val if config.eval.split == "val" else read_eval_split(config.data, config.eval, registry)

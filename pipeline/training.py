@@ -95,10 +95,9 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         config.eval.batch_size,
         score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
     )
-    with args.main_process_first(desc="features"):
-        features = writer.features = keep_features(
-            config, writer, [*train_examples, *eval_examples], training=train_examples
-        )
+    features = writer.features = keep_features(
+        config, writer, [*train_examples, *eval_examples], training=train_examples
+    )
     train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
     parts: dict[str, Any] = {
         "train_dataset": train_dataset,

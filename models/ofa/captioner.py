@@ -140,7 +140,7 @@ class OFACaptioner:
         # As an argument: None in a configuration object means the model's own setting.
         others: dict[str, Any] = {} if force_end else {"forced_eos_token_id": None}
         if neutral is not None:
-            others["past_key_values"] = GuidedCache(decoding.max_length + 3, neutral, decoding.guidance)
+            others["past_key_values"] = GuidedCache(decoding.max_length + 2, neutral, decoding.guidance)
         found = self.module.generate(
             input_ids=prompts,
             encoder_outputs=encoded,
@@ -178,7 +178,7 @@ class OFACaptioner:
         if found is None:
             return VisionInfo(PUBLISHED_IMAGE_SIZE, MEAN_STD["half"], is_pretrained=False)
         mean_std = Normalisation(tuple(found["mean"]), tuple(found["std"]))
-        return VisionInfo(found["size"], mean_std, is_pretrained=True)
+        return VisionInfo(found["size"], mean_std, is_pretrained=True, is_named=found["named"])
 
     def add_style_tokens(self, names: Mapping[str, str]) -> None:
         """Rows behind the vocabulary; new ones start as the mean of the name's sub-words."""

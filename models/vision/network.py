@@ -17,11 +17,13 @@ class VisionNetwork(nn.Module):
         out_channels: F.
         stride: Pixels of a picture per position of the grid, along each side.
         multiple: Height and width of a picture are multiples of this, pixels.
+        described: What features depend on beside weights and pictures, if anything.
     """
 
     out_channels: int
     stride: int
     multiple: int
+    described: bytes = b""
 
     def __init__(self) -> None:
         super().__init__()

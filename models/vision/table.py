@@ -127,31 +127,59 @@ def _describe_transformers(name: str, folder: Path) -> tuple[dict[str, Any], Cal
         channels, stride = networks.measure(config, pictures["size"])
     except Exception as error:
         # Configurations and models of transformers raise whatever they do; to the user all of it means "not usable".
-        raise ValueError(f"model.vision={name}: cannot be used: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"model.vision={name}: cannot be used: {_first_line(error)}") from error
 
     def load() -> VisionNetwork:
         try:
             return networks.load(folder, config, channels, stride)
         except Exception as error:
-            raise ValueError(f"model.vision={name}: the weights cannot be opened: {error}") from error
+            raise ValueError(f"model.vision={name}: the weights cannot be opened: {_first_line(error)}") from error
 
-    fields = {"kind": TRANSFORMERS, "config": config.to_dict(), "source": str(folder), **pictures}
+    # A folder by its whole path, so that it is found from anywhere; a hub id as it is, so that it is from any machine.
+    source = str(folder.resolve()) if Path(name).is_dir() else name
+    fields = {"kind": TRANSFORMERS, "config": config.to_dict(), "source": source, **pictures}
     return fields | {"channels": channels, "stride": stride}, load
 
 
 def _read_pictures(folder: Path, config: Any) -> dict[str, Any]:
     """Size, mean and deviation that a network was trained with, from its own preprocessor's file."""
-    path = folder / "preprocessor_config.json"
-    given = read_json(path) if path.is_file() else {}
+    given = _read_preprocessor(folder)
+    mean, std = given.get("image_mean", MEAN_STD["imagenet"][0]), given.get("image_std", MEAN_STD["imagenet"][1])
+    if given.get("do_normalize") is False:
+        mean, std = [0.0] * 3, [1.0] * 3
     sides = [given.get("crop_size"), given.get("size"), getattr(config, "image_size", None), DEFAULT_SIZE]
     return {
         "size": next(side for side in map(_side_of, sides) if side is not None),
-        "mean": list(given.get("image_mean", MEAN_STD["imagenet"][0])),
-        "std": list(given.get("image_std", MEAN_STD["imagenet"][1])),
+        "mean": list(mean),
+        "std": list(std),
     }
+
+
+def _read_preprocessor(folder: Path) -> dict[str, Any]:
+    """Of a file of its own, or of the processor's that newer folders have.
+
+    Raises:
+        ValueError: If pictures are to be made in a way that is not ours.
+    """
+    own, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
+    given = read_json(own) if own.is_file() else {}
+    if not own.is_file() and whole.is_file():
+        given = read_json(whole).get("image_processor", {})
+    if given.get("do_flip_channel_order"):
+        raise ValueError("it takes pictures with blue first (do_flip_channel_order), which is not supported")
+    factor = given.get("rescale_factor", 1 / 255)
+    if given.get("do_rescale") is False or abs(factor * 255 - 1) > 1e-3:
+        raise ValueError(f"it takes pixels scaled by {factor} (rescale_factor); only 1/255 is supported")
+    return cast(dict[str, Any], given)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _side_of(size: Any) -> int | None:
     if isinstance(size, Mapping):
         size = size.get("height", size.get("shortest_edge"))
+    if isinstance(size, list | tuple) and len(set(size)) == 1:
+        size = size[0]
     return size if isinstance(size, int) else None

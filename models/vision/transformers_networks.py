@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +15,15 @@ from transformers.models.auto import modeling_auto
 from transformers.utils import logging as library_logging
 
 from models.vision.network import VisionNetwork
+from utils.io import encode_json
 
 TOWERS: dict[str, type[PreTrainedModel]] = {
     "clip_vision_model": CLIPVisionModel,
     "siglip_vision_model": SiglipVisionModel,
 }
 """By ``model_type`` the class of a tower; its positions are stretched over other sizes than its own."""
+_NO_SHAPE = {"_name_or_path", "transformers_version", "architectures", "dtype", "id2label", "label2id"}
+"""Entries of a configuration that change no features."""
 _WHOLE_MODELS = {"clip": "vision_config", "siglip": "vision_config"}
 _NETWORKS = {
     *modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES,
@@ -29,7 +33,7 @@ _NETWORKS = {
 
 
 class TransformersNetwork(VisionNetwork):
-    """A network of transformers as it is; features are its last hidden states, with the norm they were trained with.
+    """A network of transformers as it is, in float32; features are its ``last_hidden_state``.
 
     Args:
         config: Of the network.
@@ -40,18 +44,22 @@ class TransformersNetwork(VisionNetwork):
     def __init__(self, config: PreTrainedConfig, out_channels: int, stride: int) -> None:
         super().__init__()
         self.out_channels, self.stride, self.multiple = out_channels, stride, patch_side(config)
+        self.described = encode_json({key: value for key, value in config.to_dict().items() if key not in _NO_SHAPE})
         tower = TOWERS.get(config.model_type)
-        self.tower_size: int | None = config.image_size if tower else None
-        self.model = AutoModel.from_config(config) if tower is None else tower(config)
+        self.model = AutoModel.from_config(config, dtype=torch.float32) if tower is None else tower(config)
+        # Learned positions are for one size; networks without them have no such option.
+        stretches = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
+        self.native_sides = sides_of(getattr(config, "image_size", None)) if stretches else None
 
     def stages(self) -> Sequence[nn.Module]:
         """The layers or stages of its encoder."""
-        lists = (list(module) for module in self.model.modules() if isinstance(module, nn.ModuleList))
-        return next((found for found in lists if len(found) > 1), [self.model])  # the outermost comes first
+        lists = [list(module) for module in self.model.modules() if isinstance(module, nn.ModuleList)]
+        # The list that holds most of the network; the outermost comes first among those that hold as much.
+        return max((found for found in lists if len(found) > 1), key=_count_parameters, default=[self.model])
 
     def forward(self, patch_images: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, F, h, w)."""
-        stretched = self.tower_size not in (None, patch_images.shape[-1])
+        stretched = self.native_sides not in (None, tuple(patch_images.shape[-2:]))
         options = {"interpolate_pos_encoding": True} if stretched else {}
         hidden: Tensor = self.model(patch_images, **options).last_hidden_state
         if hidden.ndim == 4:
@@ -61,10 +69,27 @@ class TransformersNetwork(VisionNetwork):
         return patches.transpose(1, 2).unflatten(2, (height, width))
 
 
+def _count_parameters(modules: Sequence[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def sides_of(size: Any) -> tuple[int, int] | None:
+    """Height and width of a configuration's size: a number or two; None if it has none."""
+    if isinstance(size, list | tuple) and len(size) == 2:
+        return int(size[0]), int(size[1])
+    return (size, size) if isinstance(size, int) else None
+
+
 def patch_side(config: PreTrainedConfig) -> int:
-    """Pixels that a picture's sides are multiples of."""
-    side = getattr(config, "patch_size", 1)
-    return side if isinstance(side, int) else 1
+    """Pixels that a picture's sides are multiples of.
+
+    Raises:
+        ValueError: If patches are no squares.
+    """
+    height, width = sides_of(getattr(config, "patch_size", None)) or (1, 1)
+    if height != width:
+        raise ValueError(f"patches of {height} x {width} pixels; only squares are supported")
+    return height
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
@@ -73,7 +98,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Raises:
         ValueError: If the folder holds another kind of model.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.model_type in _WHOLE_MODELS:
         config = getattr(config, _WHOLE_MODELS[config.model_type])
     if config.model_type not in _NETWORKS:
@@ -111,7 +136,12 @@ def load(folder: Path, config: PreTrainedConfig, out_channels: int, stride: int)
     network = TransformersNetwork(config, out_channels, stride)
     with _quietly():
         model, info = type(network.model).from_pretrained(
-            folder, config=config, output_loading_info=True, local_files_only=True, dtype=torch.float32
+            folder,
+            config=config,
+            output_loading_info=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            trust_remote_code=False,
         )
     if missing := sorted(name for name in info["missing_keys"] if "pooler" not in name):
         raise ValueError(f"{folder}: the weights lack {missing[0]} ({len(missing)} in all)")

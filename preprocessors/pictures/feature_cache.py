@@ -8,10 +8,11 @@ import logging
 import math
 import os
 import random
+import re
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -87,16 +88,21 @@ class FeatureCache:
         identity: What they depend on.
         places: Of every view the file and the row in it.
         views: Views of a training picture.
+        held: What keeps others from deleting the folder, until this object or its process is gone.
     """
 
     def __init__(
-        self, folder: Path, identity: FeatureIdentity, places: Mapping[View, tuple[str, int]], views: int = 1
+        self,
+        folder: Path,
+        identity: FeatureIdentity,
+        places: Mapping[View, tuple[str, int]],
+        views: int,
+        held: BinaryIO,
     ) -> None:
         self.folder, self.identity, self.views = folder, identity, views
         self._places = dict(places)
         self._arrays: dict[str, NDArray[np.float16]] = {}
-        self._in_use: BinaryIO | None = (folder / "in_use").open("wb")
-        fcntl.flock(self._in_use, fcntl.LOCK_SH)  # until this object or its process is gone
+        self._held: BinaryIO | None = held
 
     def get(self, image: Path, view: int = 0) -> Tensor:
         """Features of a picture, float32 (F, h, w)."""
@@ -112,7 +118,7 @@ class FeatureCache:
 
     def __getstate__(self) -> dict[str, object]:
         # A worker process maps the files itself; pickled, the arrays would be copied.
-        return self.__dict__ | {"_arrays": {}, "_in_use": None}
+        return self.__dict__ | {"_arrays": {}, "_held": None}
 
 
 def open_features(
@@ -149,21 +155,36 @@ def open_features(
     folder = root / identity.key
     wanted = [View(image, 0) for image in dict.fromkeys(images)]
     wanted += [View(image, number) for image in dict.fromkeys(training_images) for number in range(views)]
-    wanted = list(dict.fromkeys(wanted))
-    folder.mkdir(parents=True, exist_ok=True)
+    keys = {view: _key_of(view) for view in dict.fromkeys(wanted)}
+    root.mkdir(parents=True, exist_ok=True)
+    with _room_lock(root):
+        folder.mkdir(exist_ok=True)
+        held = _hold(folder)
     with FileLock(folder / "lock"):
         _check_identity(folder, identity)
-        keys = {view: _key_of(view) for view in wanted}
+        _remove_leftovers(folder)
         known = _read_index(folder, identity)
-        missing = [view for view in wanted if keys[view] not in known]
-        if missing and not _make_room(root, folder, len(missing) * identity.row_bytes, limit_mb):
-            return None
+        missing = [view for view in keys if keys[view] not in known]
         if missing:
-            _write_part(folder, missing, keys, network, transform)
+            part = _reserve(root, folder, held, {*keys.values()}, len(missing) * identity.row_bytes, limit_mb)
+            if part is None:
+                return None
+            _write_part(part, missing, keys, network, transform)
             known = _read_index(folder, identity)
-        cache = FeatureCache(folder, identity, {view: known[keys[view]] for view in wanted}, views)
     os.utime(folder)
-    return cache
+    return FeatureCache(folder, identity, {view: known[keys[view]] for view in keys}, views, held)
+
+
+def _room_lock(root: Path) -> FileLock:
+    """Held while folders appear, room is reserved and folders go."""
+    return FileLock(root / "lock")
+
+
+def _hold(folder: Path) -> BinaryIO:
+    """A handle that keeps others from deleting a folder as long as it is open."""
+    handle = (folder / "in_use").open("wb")
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
 
 
 @torch.no_grad()
@@ -186,8 +207,18 @@ def _check_identity(folder: Path, identity: FeatureIdentity) -> None:
 
 def _key_of(view: View) -> str:
     """A picture by its place, size and time of change: reading 100,000 files to hash them would take minutes."""
-    status = view.image.stat()
+    try:
+        status = view.image.stat()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{view.image}: picture not found. Check the path and data.images.") from error
     return f"{view.image.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{view.number}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What killed processes left behind; only with the folder's lock."""
+    for file in [*folder.glob(".part-*.new"), *folder.glob("part-*.bin")]:
+        if file.suffix == ".new" or not file.with_suffix(".json").is_file():
+            file.unlink()
 
 
 def _read_index(folder: Path, identity: FeatureIdentity) -> dict[str, tuple[str, int]]:
@@ -204,64 +235,108 @@ def _read_index(folder: Path, identity: FeatureIdentity) -> dict[str, tuple[str,
     return known
 
 
-def _make_room(root: Path, own: Path, needed: int, limit_mb: int) -> bool:
-    """Whether so many bytes more fit; deletes what other networks left, if that is enough."""
+def _reserve(root: Path, own: Path, held: BinaryIO, wanted: Set[str], needed: int, limit_mb: int) -> Path | None:
+    """A file of so many bytes, for features to come; None, and a word in the log, if they do not fit."""
     limit = limit_mb * MIB
-    used = {folder: _size_of(folder) for folder in root.iterdir() if folder.is_dir()}
-    if used[own] + needed > limit:
-        message = "features need %d MiB and image.feature_cache_mb is %d: computing them every epoch"
-        logger.warning(message, -(-(used[own] + needed) // MIB), limit_mb)
+    with _room_lock(root):
+        if _size_of(own) + needed > limit:
+            _drop_unwanted(own, held, wanted)
+        used = {folder: _size_of(folder) for folder in root.iterdir() if _is_ours(folder)}
+        if used[own] + needed > limit:
+            message = "features need %d MiB and image.feature_cache_mb is %d: computing them every epoch"
+            logger.warning(message, -(-(used[own] + needed) // MIB), limit_mb)
+            return None
+        excess = sum(used.values()) + needed - limit
+        if not _make_room({folder: size for folder, size in used.items() if folder != own and size}, excess):
+            logger.warning("%s: full of features that other runs read; computing them every epoch", root)
+            return None
+        part = own / f".part-{uuid.uuid4().hex}.new"
+        with part.open("wb") as stream:
+            stream.truncate(needed)
+        return part
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds features; whatever else lies there is nobody's to delete."""
+    return re.fullmatch("[0-9a-f]{24}", folder.name) is not None and (folder / "about.json").is_file()
+
+
+def _drop_unwanted(own: Path, held: BinaryIO, wanted: Set[str]) -> None:
+    """Delete files that hold no wanted view, such as those of pictures that changed, unless somebody reads them."""
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for index in own.glob("part-*.json"):
+            if not wanted & {*read_json(index)}:
+                index.unlink()
+                index.with_suffix(".bin").unlink(missing_ok=True)
+    except BlockingIOError:
+        logger.info("%s: others read it, so that nothing there can go", own)
+    finally:
+        fcntl.flock(held, fcntl.LOCK_SH)  # a conversion that fails loses the lock that was there
+
+
+def _make_room(others: Mapping[Path, int], excess: int) -> bool:
+    """Delete folders that nobody reads, the longest unused first, if that frees so many bytes; whether it did."""
+    if excess <= 0:
+        return True
+    unread = sorted((folder for folder in others if not _is_read(folder)), key=lambda folder: folder.stat().st_mtime)
+    if sum(others[folder] for folder in unread) < excess:
         return False
-    for folder in sorted(used, key=lambda folder: folder.stat().st_mtime):
-        if sum(used.values()) + needed <= limit:
+    for folder in unread:
+        if excess <= 0:
             break
-        if folder != own and not _is_read(folder):
-            logger.info("%s: deleted, to make room for other features", folder)
-            shutil.rmtree(folder)
-            del used[folder]
-    if sum(used.values()) + needed > limit:
-        logger.warning("%s: full of features that other runs read; computing them every epoch", root)
-        return False
+        logger.info("%s: deleted, to make room for other features", folder)
+        shutil.rmtree(folder)
+        excess -= others[folder]
     return True
 
 
 def _size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("part-*.bin"))
+    return sum(file.stat().st_size for pattern in ("part-*.bin", ".part-*.new") for file in folder.glob(pattern))
 
 
 def _is_read(folder: Path) -> bool:
     try:
         with (folder / "in_use").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):
         return True
     return False
 
 
 @torch.no_grad()
 def _write_part(
-    folder: Path, views: Sequence[View], keys: Mapping[View, str], network: nn.Module, transform: ImageTransform
+    aside: Path, views: Sequence[View], keys: Mapping[View, str], network: nn.Module, transform: ImageTransform
 ) -> None:
-    """Compute and write features aside, then put file and index in place; untouched if a picture cannot be read."""
-    device, name = next(network.parameters()).device, f"part-{uuid.uuid4().hex}"
-    data, aside = folder / f"{name}.bin", folder / f".{name}.new"
-    was_training = network.training
+    """Compute and write features aside, then put file and index in place; nothing is left if a picture is at fault."""
+    device, was_training = next(network.parameters()).device, network.training
     network.eval()
     bar = tqdm(total=len(views), desc="features", unit="img", disable=not sys.stderr.isatty(), leave=False)
     logger.info("computing features of %d views of pictures", len(views))
     try:
         # A plain file, because a full disk under a memory map ends the process without a word.
-        with aside.open("wb") as stream, bar:
+        with aside.open("r+b") as stream, bar:
             for start in range(0, len(views), BATCH):
                 part = views[start : start + BATCH]
                 pixels = torch.stack([*_pixels_of(part, transform)]).to(device)
-                stream.write(network(pixels).to(torch.float16).cpu().numpy().tobytes())
+                features = network(pixels).to(torch.float16).cpu()
+                _check_finite(features, part)
+                stream.write(features.numpy().tobytes())
                 bar.update(len(part))
+        data = aside.with_name(aside.name[1:]).with_suffix(".bin")
         aside.replace(data)
-        write_json(folder / f"{name}.json", [keys[view] for view in views], indent=False)
+        write_json(data.with_suffix(".json"), [keys[view] for view in views], indent=False)
     finally:
         aside.unlink(missing_ok=True)
         network.train(was_training)
+
+
+def _check_finite(features: Tensor, views: Sequence[View]) -> None:
+    for row, view in zip(features, views, strict=True):
+        if not row.isfinite().all():
+            raise ValueError(
+                f"{view.image}: its features are no numbers that float16 holds; set image.feature_cache_mb=0"
+            )
 
 
 def _pixels_of(views: Sequence[View], transform: ImageTransform) -> Iterator[Tensor]:
@@ -276,5 +351,5 @@ def transform_view(image: Image.Image, view: View, transform: ImageTransform) ->
     """Pixels (3, H, W) of a view of a picture; a crop is drawn from the picture's name and the view's number."""
     if view.number % 2:
         image = ImageOps.mirror(image)
-    crop = random.Random(f"{view.image.name}/{view.number}") if view.number >= UNCROPPED_VIEWS else None
+    crop = random.Random(f"{view.image.resolve().name}/{view.number}") if view.number >= UNCROPPED_VIEWS else None
     return transform(image, crop)

@@ -42,7 +42,7 @@ def test_more_stages_than_there_are_are_refused(captioner):
         ({}, False, set()),
         ({}, True, {"vision"}),
         ({"vision_stages": 2}, True, {"batch_norm"}),
-        ({"vision_stages": 2}, False, set()),
+        ({"vision_stages": 2}, False, {"batch_norm"}),
         ({"freeze": ["resnet", "embeddings"]}, False, {"vision", "embeddings"}),
     ],
 )

@@ -62,7 +62,7 @@ def test_the_encoder_sees_the_network_s_features_in_its_grid(network, inputs):
 
 def test_its_size_and_normalisation_are_the_network_s_own(network):
     info = make_captioner(network).vision()
-    assert info == (96, ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)), True)
+    assert info == (96, ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)), True, False)
 
 
 @pytest.mark.parametrize("named", [False, True])

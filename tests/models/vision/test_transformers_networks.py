@@ -135,3 +135,55 @@ def test_a_folder_without_a_preprocessor_s_file_has_its_network_s_size(tmp_path)
     assert description["size"] == 70
     assert description["mean"] == [0.485, 0.456, 0.406]
     assert read_json(tmp_path / "config.json")["image_size"] == 70
+
+
+@pytest.mark.parametrize("saved", ["resnet", "dinov2"], indirect=True)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_another_number_format_become_float32(saved, dtype):
+    kind, model, folder = saved
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    opened = open_vision(str(folder))
+    built = build_vision(opened.description)
+    assert {p.dtype for network in (opened.network, built) for p in network.parameters()} == {torch.float32}
+    built.load_state_dict(opened.network.state_dict())
+    assert built.eval()(torch.zeros(1, 3, SIDES[kind], SIDES[kind])).dtype == torch.float32
+
+
+def test_a_vit_stretches_its_positions_and_its_size_may_be_a_list(tmp_path):
+    config = AutoConfig.for_model("vit", **TOWER | {"image_size": [64, 64], "patch_size": 16})
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    opened = open_vision(str(tmp_path))
+    assert (opened.description["size"], opened.description["stride"], opened.network.multiple) == (64, 16, 16)
+    with torch.no_grad():
+        assert opened.network(torch.zeros(1, 3, 96, 96)).shape == (1, 24, 6, 6)
+
+
+def test_code_in_a_folder_is_not_executed(tmp_path):
+    write_json(tmp_path / "config.json", {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}})
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ValueError, match="cannot be used: "):
+        open_vision(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("saved", ["resnet"], indirect=True)
+def test_pictures_are_made_as_either_file_of_the_folder_says(saved):
+    _, _, folder = saved
+    own = folder / "preprocessor_config.json"
+    own.unlink()
+    write_json(folder / "processor_config.json", {"image_processor": {"image_mean": [0.1] * 3, "size": {"height": 64}}})
+    assert open_vision(str(folder)).description["mean"] == [0.1] * 3
+    write_json(own, {"do_normalize": False})
+    description = open_vision(str(folder)).description
+    assert (description["mean"], description["std"]) == ([0.0] * 3, [1.0] * 3)
+    for wrong in ({"do_flip_channel_order": True}, {"rescale_factor": 1.0}):
+        write_json(own, wrong)
+        with pytest.raises(ValueError, match="not supported|only 1/255"):
+            open_vision(str(folder))
+
+
+@pytest.mark.parametrize("saved", ["resnet"], indirect=True)
+def test_a_folder_is_named_by_its_whole_path(saved, monkeypatch):
+    _, _, folder = saved
+    monkeypatch.chdir(folder.parent)
+    assert open_vision("network").description["source"] == str(folder)

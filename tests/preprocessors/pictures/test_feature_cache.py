@@ -72,8 +72,7 @@ def _counting(network):
 
 def test_kept_features_equal_those_of_each_picture_alone(resnet, images, tmp_path):
     cache = _open(tmp_path, resnet, images)
-    (folder,) = tmp_path.iterdir()
-    (data,) = folder.glob("*.bin")
+    (data,) = tmp_path.glob("*/*.bin")
     assert data.stat().st_size == 12 * ROW_BYTES
     for image in images:
         assert cache.get(image).dtype == torch.float32
@@ -113,7 +112,7 @@ def test_weights_size_and_normalisation_have_features_of_their_own(resnet, image
     _open(tmp_path, resnet, images[:1], transform=ImageTransform((48, 32)))
     _open(tmp_path, resnet, images[:1], transform=ImageTransform((32, 48), MEAN_STD["imagenet"]))
     _open(tmp_path, resnet, images[:1])
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.glob("*/about.json"))) == 4
 
 
 def test_views_are_the_picture_its_mirror_image_and_crops_of_both(resnet, images, tmp_path):
@@ -205,8 +204,8 @@ def test_a_damaged_picture_in_the_middle_leaves_no_features(resnet, images, tmp_
     root = tmp_path / "features"
     with pytest.raises(ValueError, match=r"damaged\.png: the picture cannot be read"):
         _open(root, resnet, [*images[:7], damaged, *images[8:]])
-    (folder,) = root.iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["about.json", "lock"]
+    (folder,) = (path for path in root.iterdir() if path.is_dir())
+    assert sorted(path.name for path in folder.iterdir()) == ["about.json", "in_use", "lock"]
     assert _open(root, resnet, images) is not None
 
 
@@ -244,7 +243,7 @@ def test_features_that_nobody_reads_make_room_and_those_in_use_stay(resnet, imag
     first = _open(tmp_path, networks[0], images[:5], limit_mb=1)
     _open(tmp_path, networks[1], images[:5], limit_mb=1)
     assert _open(tmp_path, networks[2], images[:7], limit_mb=1) is not None  # 17 rows are too many
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*/about.json"))) == 2
     torch.testing.assert_close(first.get(images[4]), _features(networks[0], images[4]), **ROUNDED)
     with caplog.at_level(logging.WARNING, feature_cache.__name__):
         kept = _open(tmp_path, networks[2], images[:7], limit_mb=1)
@@ -281,3 +280,63 @@ def test_a_cache_holds_its_folder_until_it_is_gone(resnet, images, tmp_path):
     del cache
     with (folder / "in_use").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_nothing_but_features_is_ever_deleted(resnet, images, tmp_path, monkeypatch):
+    """A folder that holds trained runs, say, and is named as the cache."""
+    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    for name in ("run", "0" * 24):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part-1.bin").write_bytes(bytes(20 * ROW_BYTES))
+    _open(tmp_path, resnet, images[:7], limit_mb=1)
+    _open(tmp_path, make_resnet(2), images[:7], limit_mb=1)
+    assert len(list(tmp_path.glob("*/about.json"))) == 1
+    assert all((tmp_path / name / "part-1.bin").is_file() for name in ("run", "0" * 24))
+
+
+def test_nothing_is_deleted_where_that_would_not_be_enough(resnet, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    _open(tmp_path, resnet, images[:3], limit_mb=1)  # nobody reads these
+    kept = _open(tmp_path, make_resnet(2), images[:6], limit_mb=1)
+    assert _open(tmp_path, make_resnet(3), images[:7], limit_mb=1) is None
+    assert len(list(tmp_path.glob("*/*.bin"))) == 2
+    assert images[0] in kept
+
+
+def test_a_folder_that_is_being_written_is_not_deleted(resnet, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    other, seen = make_resnet(2), []
+
+    def meanwhile(module, inputs, output):
+        if len(output) > 1 and not seen:
+            seen.append(_open(tmp_path, other, images[:8], limit_mb=1))
+
+    resnet.register_forward_hook(meanwhile)
+    assert _open(tmp_path, resnet, images[:7], limit_mb=1) is not None
+    assert seen == [None]  # room was taken, though nothing was in place yet
+
+
+def test_features_of_pictures_that_changed_make_room_for_theirs(resnet, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    copies = [tmp_path / f"{number}.png" for number in range(12)]
+    for copy, image in zip(copies, images, strict=True):
+        copy.write_bytes(image.read_bytes())
+    _open(tmp_path / "f", resnet, copies, limit_mb=1)
+    for copy in copies:
+        os.utime(copy, ns=(0, 1))
+    assert _open(tmp_path / "f", resnet, copies, limit_mb=1) is not None
+    assert len(list(tmp_path.glob("f/*/*.bin"))) == 1
+
+
+def test_what_a_killed_process_left_goes(resnet, images, tmp_path):
+    folder = _open(tmp_path, resnet, images[:2]).folder
+    for name in (".part-1.new", "part-2.bin"):
+        (folder / name).write_bytes(b"left")
+    _open(tmp_path, resnet, images[:2])
+    assert len([path for path in folder.iterdir() if "part-" in path.name]) == 2  # the file and its index
+
+
+def test_features_that_float16_cannot_hold_are_refused_by_picture(resnet, images, tmp_path):
+    resnet.register_forward_hook(lambda module, inputs, output: output + 1e5)
+    with pytest.raises(ValueError, match=rf"{images[0].name}: its features are no numbers that float16 holds"):
+        _open(tmp_path, resnet, images)
