@@ -40,7 +40,7 @@ def main() -> None:
     common = [image for image in next(iter(stages.values())) if all(image in stage for stage in stages.values())]
     shown = common[arguments.first :: max(1, len(common) // arguments.count)][: arguments.count]
     cells = [draw_cell(arguments.images / image, lines_of(image, stages)) for image in shown]
-    lay_out(cells, arguments.columns).save(arguments.out, quality=82)
+    lay_out(cells, arguments.columns).save(arguments.out, quality=50)
 
 
 def by_image(file: Path) -> dict[str, dict[str, str]]:
