@@ -414,15 +414,17 @@ SHIPPED = [path for path in sorted((REPOSITORY / "conf").glob("*.json")) if "bas
 def test_shipped_configuration_loads_and_builds_its_model(conf):
     from models.ofa import PRESETS, OFAConfig
 
-    # Self-critical training starts from the model that the command line names.
-    starts_from = {"checkpoint": "work_dir/a/output"} if "model" not in json.loads(conf.read_bytes()) else {}
+    # Later stages start from the model that the command line names.
+    document = json.loads(conf.read_bytes())
+    starts_from = {"checkpoint": "work_dir/a/output"} if "model" not in document else {}
     config = load_config(conf, flags=starts_from)
-    assert config.scst.enabled == bool(starts_from)
+    assert config.scst.enabled == ("scst" in document)
     assert config.work_dir == Path("work_dir") / conf.stem
     if config.model.preset:
         ofa = OFAConfig(**PRESETS[config.model.preset] | config.model.overrides)
-        assert config.image.size % ofa.patch_size == 0
-        assert config.image.size // ofa.patch_size <= ofa.image_bucket_size
+        stride = ofa.patch_size if config.model.vision is None else 32  # EfficientNet-Lite's
+        assert config.image.size % stride == 0
+        assert config.image.size // stride <= ofa.image_bucket_size
 
 
 def test_caption_shrinks_large_photographs(trained, tmp_path, capsys):

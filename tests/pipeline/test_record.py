@@ -60,7 +60,7 @@ def test_open_run_same_settings_again_appends_the_command_and_refreshes_the_sour
 def test_open_run_decoding_evaluation_and_what_only_costs_time_may_change(load, tmp_path):
     open_run(tmp_path / "run", load(), COMMAND, {})
     changed = load(
-        image={"feature_cache_mb": 0},
+        image={"feature_cache": "elsewhere"},
         scst={"reward_workers": 1},
         decode={"num_beams": 1},
         eval={"split": "test"},
