@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from models.captioner import Captioner
+from preprocessors.pictures.feature_cache import in_evaluation
 from preprocessors.pictures.images import ImageTransform, load_image
 
 FeatureSource = Callable[[Sequence[Path]], Iterator[Tensor]]
@@ -34,10 +35,8 @@ def vision_features(captioner: Captioner, transform: ImageTransform) -> FeatureS
 
     @torch.no_grad()
     def compute(pixels: list[Tensor]) -> Tensor:
-        was_training = network.training
-        network.eval()
-        features: Tensor = network(torch.stack(pixels).to(captioner.device, next(network.parameters()).dtype))
-        network.train(was_training)
+        with in_evaluation(network):
+            features: Tensor = network(torch.stack(pixels).to(captioner.device, next(network.parameters()).dtype))
         return features
 
     def features(pictures: Sequence[Path]) -> Iterator[Tensor]:

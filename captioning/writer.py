@@ -17,7 +17,7 @@ from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
-from preprocessors.pictures.feature_cache import FeatureCache
+from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
 
 
 class CaptionWriter:
@@ -40,15 +40,12 @@ class CaptionWriter:
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
         """One caption per example, in order, in one batch."""
-        module = self.captioner.module
-        was_training = module.training
-        module.eval()
-        encoded, neutral = self.captioner.encode(self._inputs(examples)), None
-        if self.decoding.guidance != 1.0:
-            plain = self.preprocessor.registry.neutral
-            neutral = self.captioner.encode(self._inputs([replace(item, style=plain) for item in examples]))
-        token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
-        module.train(was_training)
+        with in_evaluation(self.captioner.module):
+            encoded, neutral = self.captioner.encode(self._inputs(examples)), None
+            if self.decoding.guidance != 1.0:
+                plain = self.preprocessor.registry.neutral
+                neutral = self.captioner.encode(self._inputs([replace(item, style=plain) for item in examples]))
+            token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
         ]
@@ -61,12 +58,11 @@ class CaptionWriter:
         }
 
     def _encode(self, examples: Sequence[CaptionExample]) -> list[EncodedExample]:
-        features = self.features
-        if features is None or not all(example.image_path in features for example in examples):
-            return encode_together(self.preprocessor, enumerate(examples))
-        known = {path: features.get(path) for path in {example.image_path for example in examples}}
-        shown = {row: known[example.image_path] for row, example in enumerate(examples)}
-        return encode_together(self.preprocessor, enumerate(examples), features=shown)
+        features, views = self.features, [View(example.image_path, 0) for example in examples]
+        shown = None
+        if features is not None and all(view.image in features for view in views):
+            shown = features.shared(views)
+        return encode_together(self.preprocessor, [*enumerate(examples)], features=shown)
 
     def caption(self, examples: Sequence[CaptionExample], batch_size: int, *, progress: bool = False) -> dict[str, str]:
         """Caption all examples.

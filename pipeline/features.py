@@ -16,6 +16,8 @@ from models.vision.network import hash_weights
 from pipeline.objective import frozen_parts
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import FeatureCache, open_features
+from trainers.freezing import last_stages
+from utils.errors import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -55,15 +57,15 @@ def check_vision(config: RunConfig, writer: CaptionWriter) -> None:
         ValueError: Naming the setting.
     """
     train, image, captioner = config.train, config.image, writer.captioner
-    info, stages = captioner.vision(), captioner.parts().get("vision_stages", ())
+    info = captioner.vision()
     is_frozen = "vision" in frozen_parts(train, config.scst, info)
-    if train.vision_stages is not None and info.is_named:
-        raise ValueError(
-            f"train.vision_stages={train.vision_stages}: the model names the weights of its vision network and does "
-            "not hold them, so they cannot be trained; start from one with model.vision_weights=kept"
-        )
-    if train.vision_stages is not None and train.vision_stages > len(stages):
-        raise ValueError(f"train.vision_stages={train.vision_stages}: the vision network has {len(stages)}")
+    if train.vision_stages is not None:
+        if info.is_named:
+            raise ValueError(
+                f"train.vision_stages={train.vision_stages}: the model names the weights of its vision network and "
+                "does not hold them, so they cannot be trained; start from one with model.vision_weights=kept"
+            )
+        last_stages(captioner, train.vision_stages)
     if train.vision_lr is not None and is_frozen:
         raise ValueError(f"train.vision_lr={train.vision_lr:g}: the vision network is frozen; set train.vision_stages")
     if image.feature_views > 1 and not (is_frozen and image.feature_cache_mb):
@@ -80,10 +82,12 @@ def _pass_a_picture(writer: CaptionWriter) -> None:
     transform, preprocessor = writer.preprocessor.image_transform, writer.preprocessor
     prompt = torch.tensor([preprocessor.prompt_ids(None)])
     try:
-        writer.captioner.encode({"input_ids": prompt, "patch_images": torch.zeros(1, 3, *transform.sides)})
+        writer.captioner.encode(
+            {"input_ids": prompt, "patch_images": torch.zeros(1, 3, transform.height, transform.width)}
+        )
     except (RuntimeError, ValueError, TypeError) as error:  # whatever a library's network raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"image.size={transform.height}: the vision network cannot take it: {reason}") from error
+        size = f"image.size={transform.height}"
+        raise ValueError(f"{size}: the vision network cannot take it: {first_line(error)}") from error
 
 
 def feature_source(config: RunConfig, writer: CaptionWriter) -> FeatureSource:

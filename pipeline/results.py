@@ -13,7 +13,7 @@ from metrics.baselines import LookedUp
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions, write_results
 from models.settings import Decoding
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.readers import ReadResult
 from reports.run.page import ReportRow, write_report
 from runs.folder import Run
@@ -125,11 +125,9 @@ def write_run_report(
         config: The resolved configuration, JSON-like.
         decoding: How the captions were generated.
     """
-    by_image: dict[Path, list[CaptionExample]] = {}
-    for example in examples:
-        by_image.setdefault(example.image_path, []).append(example)
-    stride = max(1, len(by_image) // max(1, report_images))
-    shown = list(by_image.values())[::stride][:report_images]
+    pictures = rows_by_picture(examples)
+    stride = max(1, len(pictures) // max(1, report_images))
+    shown = [[examples[row] for row in rows] for rows in pictures[::stride][:report_images]]
     rows = [
         ReportRow(example.example_id, example.image_path, example.style, hypotheses[example.example_id], references)
         for group in shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -73,11 +73,11 @@ class CaptionCollator:
 
 def encode_together(
     preprocessor: CaptionPreprocessor,
-    examples: Iterable[tuple[int, CaptionExample]],
+    examples: Sequence[tuple[int, CaptionExample]],
     *,
     epoch: int = 0,
     training: bool = False,
-    features: Mapping[int, Tensor] | None = None,
+    features: Sequence[Tensor] | None = None,
 ) -> list[EncodedExample]:
     """Encode the examples of a batch: a picture is opened once, and all its examples hold the same tensor.
 
@@ -88,16 +88,17 @@ def encode_together(
         examples: With their rows in the data set.
         epoch: From 0.
         training: Whether to draw.
-        features: Of the vision network by row, (F, h, w), in place of pixels; those of a picture are one tensor.
+        features: Of the vision network for each example, (F, h, w), in place of pixels; those of a view are one tensor.
     """
     cropped = training and preprocessor.image_transform.random_crop_from is not None
     known: dict[Path, Tensor] = {}
     encoded = []
-    for row, example in examples:
-        path = example.image_path
+    for place, (row, example) in enumerate(examples):
         if features is not None:
-            item = preprocessor.encode(example, epoch=epoch, row=row, training=training, image_features=features[row])
+            shown = features[place]
+            item = preprocessor.encode(example, epoch=epoch, row=row, training=training, image_features=shown)
         else:
+            path = example.image_path
             given = None if cropped else known.get(path)
             item = preprocessor.encode(example, epoch=epoch, row=row, training=training, patch_image=given)
             known[path] = item["patch_image"]

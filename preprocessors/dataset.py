@@ -83,17 +83,11 @@ class CaptionDataset(Dataset[EncodedExample]):
                 self._add_masked(encoded, self.masking, epoch)
         return batch
 
-    def _features_of(self, rows: Sequence[int]) -> dict[int, Tensor] | None:
-        """Features by row; rows that show the same view of a picture have the same tensor."""
+    def _features_of(self, rows: Sequence[int]) -> list[Tensor] | None:
         if self.features is None:
             return None
-        known: dict[View, Tensor] = {}
-        found = {}
-        for row in rows:
-            view = View(self.examples[row].image_path, self._view_of(row, self.features.views))
-            found[row] = known[view] if view in known else self.features.get(*view)
-            known[view] = found[row]
-        return found
+        views = self.features.views
+        return self.features.shared([View(self.examples[row].image_path, self._view_of(row, views)) for row in rows])
 
     def _view_of(self, row: int, views: int) -> int:
         if not self.training:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from torch import nn
 
 from models.captioner import Captioner
 
@@ -33,14 +35,19 @@ def freeze_parts(captioner: Captioner, parts: Iterable[str], vision_stages: int 
             for module in modules[part]:
                 module.requires_grad_(False)
     if vision_stages is not None:
-        _train_last_stages(captioner, vision_stages)
+        for module in modules["vision"]:
+            module.requires_grad_(False)
+        for stage in last_stages(captioner, vision_stages):
+            stage.requires_grad_(True)
 
 
-def _train_last_stages(captioner: Captioner, count: int) -> None:
+def last_stages(captioner: Captioner, count: int) -> Sequence[nn.Module]:
+    """The last so many stages of the vision network.
+
+    Raises:
+        ValueError: If it has fewer.
+    """
     stages = captioner.parts().get("vision_stages", ())
     if count > len(stages):
         raise ValueError(f"train.vision_stages={count}: the vision network has {len(stages)}")
-    for module in captioner.parts()["vision"]:
-        module.requires_grad_(False)
-    for stage in stages[-count:]:
-        stage.requires_grad_(True)
+    return stages[-count:]

@@ -168,8 +168,8 @@ class OFAConfig(PreTrainedConfig):
 
     @property
     def patch_size(self) -> int:
-        """Pixels per image position along each side: 16 for every published checkpoint."""
-        return 4 * self.resnet_stem_stride if self.vision is None else int(self.vision["stride"])
+        """Pixels per image position of the ResNet along each side: 16 for every published checkpoint."""
+        return 4 * self.resnet_stem_stride
 
 
 def _size(d_model: int, heads: int, layers: int, resnet_type: str) -> dict[str, Any]:

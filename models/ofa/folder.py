@@ -17,6 +17,7 @@ from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import VOCABULARY_FILES, OFATokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import load_named
+from utils.errors import first_line
 from utils.hub import resolve_model_folder
 from utils.io import read_json, write_json
 
@@ -118,10 +119,10 @@ def _opening(folder: Path, what: str) -> Iterator[None]:
     except Exception as error:
         # safetensors, tokenizers, pickle and the configuration classes share no base class; and torch's message about
         # objects in a checkpoint advises to execute them, which is never the remedy.
-        cause = "it holds objects other than tensors" if isinstance(error, pickle.UnpicklingError) else str(error)
-        first_line = (cause.strip() or type(error).__name__).splitlines()[0]
+        is_code = isinstance(error, pickle.UnpicklingError)
+        cause = "it holds objects other than tensors" if is_code else first_line(error)
         raise ValueError(
-            f"{folder}: the {what} cannot be opened: {first_line}. Copy the files again from where the model came from."
+            f"{folder}: the {what} cannot be opened: {cause}. Copy the files again from where the model came from."
         ) from error
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.vision.layers import conv_norm
 from models.vision.network import VisionNetwork
 
 
@@ -29,31 +30,6 @@ def drop_path(hidden: Tensor, rate: float, training: bool) -> Tensor:
         return hidden
     keep = torch.rand((hidden.shape[0],) + (1,) * (hidden.ndim - 1), device=hidden.device) >= rate
     return hidden * (keep.to(hidden.dtype) / (1.0 - rate))
-
-
-def conv_norm(hidden: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Convolution and batch norm; with fixed statistics the norm is folded into the kernel.
-
-    Folding saves a pass over the activations and their copy for the backward pass, and stays differentiable in the
-    norm's weight and bias.
-
-    Args:
-        hidden: (B, C, H, W).
-        conv: Convolution without bias.
-        norm: Its batch norm, in training mode (batch statistics) or evaluation mode (running statistics).
-
-    Returns:
-        (B, C', H', W').
-    """
-    if norm.training:
-        return norm(conv(hidden))
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None  # OFA's batch norms all track statistics
-    assert variance is not None
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    bias = norm.bias - mean * scale
-    kernel = conv.weight * scale[:, None, None, None]
-    return F.conv2d(hidden, kernel.to(hidden.dtype), bias.to(hidden.dtype), conv.stride, conv.padding)
 
 
 class Bottleneck(nn.Module):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.vision.layers import conv_norm
 from models.vision.network import VisionNetwork
 
 NORM_EPS = 1e-3
@@ -67,19 +68,11 @@ class SameConvNorm(nn.Module):
         """Map (B, C, H, W) to (B, C', ceil(H / stride), ceil(W / stride))."""
         (kernel, _), (stride, _) = self.conv.kernel_size, self.conv.stride
         height, width = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in hidden.shape[-2:])
-        padding: tuple[int, int] | int = (height // 2, width // 2)
+        padding = (height // 2, width // 2)
         if height % 2 or width % 2:  # the odd pixel goes to the right and to the bottom
             hidden = F.pad(hidden, (width // 2, width - width // 2, height // 2, height - height // 2))
-            padding = 0
-        if self.norm.training:
-            return self.norm(F.conv2d(hidden, self.conv.weight, None, stride, padding, 1, self.conv.groups))
-        mean, variance = self.norm.running_mean, self.norm.running_var
-        assert mean is not None  # they are tracked
-        assert variance is not None
-        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
-        kernels, bias = self.conv.weight * scale[:, None, None, None], self.norm.bias - mean * scale
-        kernels, bias = kernels.to(hidden.dtype), bias.to(hidden.dtype)
-        return F.conv2d(hidden, kernels, bias, stride, padding, 1, self.conv.groups)
+            padding = (0, 0)
+        return conv_norm(hidden, self.conv, self.norm, padding)
 
 
 class InvertedBottleneck(nn.Module):

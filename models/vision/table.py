@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
-from models.vision.efficientnet_lite import DEVIATION, HEAD_CHANNELS, MEAN, SHAPES, EfficientNetLite
+from models.vision.efficientnet_lite import DEVIATION, MEAN, SHAPES, EfficientNetLite
 from models.vision.network import VisionNetwork, hash_weights
 from models.vision.published import load_published
 from preprocessors.pictures.images import MEAN_STD
+from utils.errors import first_line
 from utils.hub import resolve_model_folder
 from utils.io import read_json
 
@@ -60,10 +61,9 @@ def open_vision(name: str, *, named: bool = False) -> PretrainedVision:
         FileNotFoundError: If its package is not installed, or its folder is not there.
         ValueError: If its weights are not the published ones, its folder cannot be opened, or no hub knows it.
     """
-    description, load = _describe(name)
-    network = load()
-    found = description | {"sha256": hash_weights(network), "named": named}
-    return PretrainedVision(cast(VisionDescription, found), network)
+    network, facts = _open_published(name) if name in PUBLISHED else _open_transformers(name, _find_folder(name))
+    seen = {"channels": network.out_channels, "stride": network.stride, "sha256": hash_weights(network), "named": named}
+    return PretrainedVision(cast(VisionDescription, facts | seen), network)
 
 
 def build_vision(description: VisionDescription) -> VisionNetwork:
@@ -99,12 +99,10 @@ def load_named(description: VisionDescription, where: Path) -> VisionNetwork:
     return found.network
 
 
-def _describe(name: str) -> tuple[dict[str, Any], Callable[[], VisionNetwork]]:
-    if name in PUBLISHED:
-        size = name.removeprefix("efficientnet_")
-        fields = {"kind": name, "source": name, "size": SHAPES[size].image_size, "channels": HEAD_CHANNELS}
-        return fields | {"mean": [MEAN] * 3, "std": [DEVIATION] * 3, "stride": 32}, partial(load_published, size)
-    return _describe_transformers(name, _find_folder(name))
+def _open_published(name: str) -> tuple[VisionNetwork, dict[str, Any]]:
+    size = name.removeprefix("efficientnet_")
+    facts = {"kind": name, "source": name, "size": SHAPES[size].image_size}
+    return load_published(size), facts | {"mean": [MEAN] * 3, "std": [DEVIATION] * 3}
 
 
 def _find_folder(name: str) -> Path:
@@ -118,27 +116,28 @@ def _find_folder(name: str) -> Path:
     return folder
 
 
-def _describe_transformers(name: str, folder: Path) -> tuple[dict[str, Any], Callable[[], VisionNetwork]]:
+def _open_transformers(name: str, folder: Path) -> tuple[VisionNetwork, dict[str, Any]]:
     from models.vision import transformers_networks as networks
 
-    try:
+    with _told_as(f"model.vision={name}: cannot be used"):
         config = networks.read_config(folder)
         pictures = _read_pictures(folder, config)
-        channels, stride = networks.measure(config, pictures["size"])
-    except Exception as error:
-        # Configurations and models of transformers raise whatever they do; to the user all of it means "not usable".
-        raise ValueError(f"model.vision={name}: cannot be used: {_first_line(error)}") from error
-
-    def load() -> VisionNetwork:
-        try:
-            return networks.load(folder, config, channels, stride)
-        except Exception as error:
-            raise ValueError(f"model.vision={name}: the weights cannot be opened: {_first_line(error)}") from error
-
+    with _told_as(f"model.vision={name}: the weights cannot be opened"):
+        model = networks.load(folder, config)
+    with _told_as(f"model.vision={name}: cannot be used"):
+        network = networks.network_of(model, config, pictures["size"])
     # A folder by its whole path, so that it is found from anywhere; a hub id as it is, so that it is from any machine.
     source = str(folder.resolve()) if Path(name).is_dir() else name
-    fields = {"kind": TRANSFORMERS, "config": config.to_dict(), "source": source, **pictures}
-    return fields | {"channels": channels, "stride": stride}, load
+    return network, {"kind": TRANSFORMERS, "config": config.to_dict(), "source": source, **pictures}
+
+
+@contextmanager
+def _told_as(fault: str) -> Iterator[None]:
+    """Configurations and models of transformers raise whatever they do; to the user all of it means one thing."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{fault}: {first_line(error)}") from error
 
 
 def _read_pictures(folder: Path, config: Any) -> dict[str, Any]:
@@ -171,10 +170,6 @@ def _read_preprocessor(folder: Path) -> dict[str, Any]:
     if given.get("do_rescale") is False or abs(factor * 255 - 1) > 1e-3:
         raise ValueError(f"it takes pixels scaled by {factor} (rescale_factor); only 1/255 is supported")
     return cast(dict[str, Any], given)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _side_of(size: Any) -> int | None:

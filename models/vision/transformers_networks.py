@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,14 +39,16 @@ class TransformersNetwork(VisionNetwork):
         config: Of the network.
         out_channels: F.
         stride: Pixels per position.
+        model: The library's; None makes one with random weights.
     """
 
-    def __init__(self, config: PreTrainedConfig, out_channels: int, stride: int) -> None:
+    def __init__(
+        self, config: PreTrainedConfig, out_channels: int, stride: int, model: PreTrainedModel | None = None
+    ) -> None:
         super().__init__()
         self.out_channels, self.stride, self.multiple = out_channels, stride, patch_side(config)
         self.described = encode_json({key: value for key, value in config.to_dict().items() if key not in _NO_SHAPE})
-        tower = TOWERS.get(config.model_type)
-        self.model = AutoModel.from_config(config, dtype=torch.float32) if tower is None else tower(config)
+        self.model = _new_model(config) if model is None else model
         # Learned positions are for one size; networks without them have no such option.
         stretches = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
         self.native_sides = sides_of(getattr(config, "image_size", None)) if stretches else None
@@ -67,6 +69,12 @@ class TransformersNetwork(VisionNetwork):
         height, width = (-(-side // self.stride) for side in patch_images.shape[-2:])
         patches = hidden[:, hidden.shape[1] - height * width :]  # class and register tokens come first
         return patches.transpose(1, 2).unflatten(2, (height, width))
+
+
+def _new_model(config: PreTrainedConfig) -> PreTrainedModel:
+    tower = TOWERS.get(config.model_type)
+    made = AutoModel.from_config(config, dtype=torch.float32) if tower is None else tower(config)
+    return cast(PreTrainedModel, made)
 
 
 def _count_parameters(modules: Sequence[nn.Module]) -> int:
@@ -112,30 +120,14 @@ def config_from(fields: dict[str, Any]) -> PreTrainedConfig:
     return AutoConfig.for_model(**fields)
 
 
-@torch.no_grad()
-def measure(config: PreTrainedConfig, size: int) -> tuple[int, int]:
-    """(out_channels, stride) of a network, found on a picture of zeros with random weights.
-
-    Args:
-        config: Of the network.
-        size: Height and width of a picture, pixels.
-    """
-    network = TransformersNetwork(config, 0, 1).eval()
-    hidden = network.model(torch.zeros(1, 3, size, size)).last_hidden_state
-    if hidden.ndim == 4:
-        return hidden.shape[1], round(size / hidden.shape[-1])
-    return hidden.shape[2], size // int(hidden.shape[1] ** 0.5)  # fewer extra tokens than another row and column
-
-
-def load(folder: Path, config: PreTrainedConfig, out_channels: int, stride: int) -> TransformersNetwork:
-    """The network with the weights of a folder, in evaluation mode.
+def load(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """The library's model with the weights of a folder, in evaluation mode.
 
     Raises:
         ValueError: If parameters are missing there.
     """
-    network = TransformersNetwork(config, out_channels, stride)
     with _quietly():
-        model, info = type(network.model).from_pretrained(
+        model, info = TOWERS.get(config.model_type, AutoModel).from_pretrained(
             folder,
             config=config,
             output_loading_info=True,
@@ -145,8 +137,24 @@ def load(folder: Path, config: PreTrainedConfig, out_channels: int, stride: int)
         )
     if missing := sorted(name for name in info["missing_keys"] if "pooler" not in name):
         raise ValueError(f"{folder}: the weights lack {missing[0]} ({len(missing)} in all)")
-    network.model = model
-    return network.eval()
+    return cast(PreTrainedModel, model.eval())
+
+
+@torch.no_grad()
+def network_of(model: PreTrainedModel, config: PreTrainedConfig, size: int) -> TransformersNetwork:
+    """The network around a model, in evaluation mode; a picture of zeros tells what its features look like.
+
+    Args:
+        model: In evaluation mode.
+        config: Of the model.
+        size: Height and width of a picture, pixels.
+    """
+    hidden = model(torch.zeros(1, 3, size, size)).last_hidden_state
+    if hidden.ndim == 4:
+        channels, stride = hidden.shape[1], round(size / hidden.shape[-1])
+    else:  # fewer extra tokens than another row and column
+        channels, stride = hidden.shape[2], size // int(hidden.shape[1] ** 0.5)
+    return TransformersNetwork(config, channels, stride, model).eval()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -112,6 +113,11 @@ class FeatureCache:
             self._arrays[file] = np.memmap(self.folder / file, np.float16, "r").reshape(shape)
         return torch.from_numpy(self._arrays[file][row].astype(np.float32))
 
+    def shared(self, views: Sequence[View]) -> list[Tensor]:
+        """Features of views, in order; a view that comes again is the same tensor, and is read once."""
+        known = {view: self.get(*view) for view in dict.fromkeys(views)}
+        return [known[view] for view in views]
+
     def __contains__(self, image: Path) -> bool:
         """Whether it has the whole picture."""
         return View(image, 0) in self._places
@@ -185,6 +191,17 @@ def _hold(folder: Path) -> BinaryIO:
     handle = (folder / "in_use").open("wb")
     fcntl.flock(handle, fcntl.LOCK_SH)
     return handle
+
+
+@contextmanager
+def in_evaluation(module: nn.Module) -> Iterator[None]:
+    """With a module in evaluation mode, and in its own again afterwards."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 @torch.no_grad()
@@ -309,13 +326,12 @@ def _write_part(
     aside: Path, views: Sequence[View], keys: Mapping[View, str], network: nn.Module, transform: ImageTransform
 ) -> None:
     """Compute and write features aside, then put file and index in place; nothing is left if a picture is at fault."""
-    device, was_training = next(network.parameters()).device, network.training
-    network.eval()
+    device = next(network.parameters()).device
     bar = tqdm(total=len(views), desc="features", unit="img", disable=not sys.stderr.isatty(), leave=False)
     logger.info("computing features of %d views of pictures", len(views))
     try:
         # A plain file, because a full disk under a memory map ends the process without a word.
-        with aside.open("r+b") as stream, bar:
+        with in_evaluation(network), aside.open("r+b") as stream, bar:
             for start in range(0, len(views), BATCH):
                 part = views[start : start + BATCH]
                 pixels = torch.stack([*_pixels_of(part, transform)]).to(device)
@@ -328,7 +344,6 @@ def _write_part(
         write_json(data.with_suffix(".json"), [keys[view] for view in views], indent=False)
     finally:
         aside.unlink(missing_ok=True)
-        network.train(was_training)
 
 
 def _check_finite(features: Tensor, views: Sequence[View]) -> None:

@@ -99,11 +99,6 @@ class ImageTransform:
         self.mean, self.std = torch.tensor(mean_std.mean), torch.tensor(mean_std.std)
         self.random_crop_from = random_crop_from
 
-    @property
-    def sides(self) -> tuple[int, int]:
-        """Height and width of what it makes, pixels."""
-        return self.height, self.width
-
     def __call__(self, image: Image.Image, generator: random.Random | None = None) -> Tensor:
         """Turn a picture into pixels.
 

@@ -133,11 +133,17 @@ def test_views_are_the_picture_its_mirror_image_and_crops_of_both(resnet, images
         cache.get(images[1], 1)  # not trained on
 
 
-def test_training_draws_views_by_seed_epoch_and_row(tiny_document, tmp_path):
+@pytest.fixture
+def prepared(tiny_document, tmp_path):
+    """Training examples, their preprocessor and the vision network of a tiny run."""
     write_json(tmp_path / "conf.json", tiny_document)
-    prepared = prepare(load_config(tmp_path / "conf.json"))
-    examples, preprocessor = prepared.data.train.examples, prepared.captioner.preprocessor()
-    network = prepared.captioner.captioner.module.encoder.embed_images.eval()
+    run = prepare(load_config(tmp_path / "conf.json"))
+    network = run.captioner.captioner.module.encoder.embed_images.eval()
+    return run.data.train.examples, run.captioner.preprocessor(), network
+
+
+def test_training_draws_views_by_seed_epoch_and_row(prepared, tmp_path):
+    examples, preprocessor, network = prepared
     pictures = [example.image_path for example in examples]
     transform = preprocessor.image_transform
     cache = _open(tmp_path / "f", network, pictures, transform=transform, training_images=pictures, views=2)
@@ -156,12 +162,9 @@ def test_training_draws_views_by_seed_epoch_and_row(tiny_document, tmp_path):
     assert all(torch.equal(evaluation[row]["image_features"], cache.get(pictures[row])) for row in (0, 5))
 
 
-def test_training_examples_with_kept_features_are_those_of_their_pixels(tiny_document, tmp_path):
+def test_training_examples_with_kept_features_are_those_of_their_pixels(prepared, tmp_path):
     """The cache sees the pixels that training would: same size, same normalisation, none cropped."""
-    write_json(tmp_path / "conf.json", tiny_document)
-    prepared = prepare(load_config(tmp_path / "conf.json"))
-    examples, preprocessor = prepared.data.train.examples, prepared.captioner.preprocessor()
-    resnet = prepared.captioner.captioner.module.encoder.embed_images.eval()
+    examples, preprocessor, resnet = prepared
     pictures = [example.image_path for example in examples]
     assert len({*pictures}) < len(pictures)
     cache = _open(tmp_path / "features", resnet, pictures, transform=preprocessor.image_transform)
