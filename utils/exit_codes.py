@@ -1,8 +1,4 @@
-"""What our programs tell whoever started them: sweeps, containers and schedulers rely on these numbers.
-
-Reserved for finetune.py, and not to be given another meaning: 75 stopped by a signal after a save (run it again), 77
-out of memory at batch size 1, 78 no numbers.
-"""
+"""What our programs tell whoever started them: sweeps, containers and schedulers rely on these numbers."""
 
 from __future__ import annotations
 
@@ -13,5 +9,11 @@ BAD_INPUT = 2
 """Input that cannot be used: it would be the same next time."""
 LOCKED = 69
 """Another process holds what is needed; EX_UNAVAILABLE of sysexits.h."""
+STOPPED = 75
+"""Stopped by a signal, after a save where there was something to save: run it again; EX_TEMPFAIL of sysexits.h."""
+OUT_OF_MEMORY = 77
+"""A single row does not fit into the memory."""
+NO_NUMBERS = 78
+"""Losses, gradients or weights are NaN or infinite."""
 INTERRUPTED = 130
 """128 and the number of SIGINT."""

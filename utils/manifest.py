@@ -1,0 +1,116 @@
+"""``MANIFEST.json``: size and SHA-256 of every file of a folder, so that damage is seen before it does harm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from utils.durable import sync_file, sync_folder
+from utils.io import hash_file, read_json, write_json
+
+MANIFEST_FILE = "MANIFEST.json"
+FORMAT_VERSION = 1
+THREADS = 4
+"""Files that are hashed side by side; hashing leaves the interpreter free."""
+
+
+class Manifest(NamedTuple):
+    """What a folder was sealed with."""
+
+    files: Mapping[str, tuple[int, str]]
+    """Size in bytes and SHA-256 by the path inside the folder, ``/`` between its parts."""
+    about: Mapping[str, Any]
+    """What its writer said besides."""
+
+
+def seal(folder: Path, about: Mapping[str, Any] | None = None) -> Manifest:
+    """Hash all files of a folder and write its manifest, last, and to the disk.
+
+    An older manifest is replaced. Files are read back from the disk where the system allows, not from its memory.
+
+    Args:
+        folder: Complete; nobody else writes into it.
+        about: JSON-like, kept with the hashes.
+    """
+    names = sorted(_files_below(folder))
+    with ThreadPoolExecutor(THREADS) as pool:
+        files = dict(zip(names, pool.map(lambda name: _describe(folder, name), names), strict=True))
+    listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}
+    content = {"format_version": FORMAT_VERSION, "about": dict(about or {}), "files": listed}
+    write_json(folder / MANIFEST_FILE, content)
+    sync_folder(folder)
+    return Manifest(files, dict(about or {}))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a folder; its files are not looked at.
+
+    Raises:
+        FileNotFoundError: If the folder has none.
+        ValueError: If it is damaged, or of a newer format.
+    """
+    path = folder / MANIFEST_FILE
+    content = read_json(path)
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise ValueError(f"{path}: is damaged; it does not say its format_version")
+    if version > FORMAT_VERSION:
+        raise ValueError(f"{path}: has format_version {version}, and this program knows {FORMAT_VERSION}; update it")
+    try:
+        listed = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in content["files"].items()}
+        about = dict(content["about"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: is damaged; an entry has no size or sha256") from error
+    for name in listed:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{path}: names {name}, which is outside of its folder")
+    return Manifest(listed, about)
+
+
+def find_faults(folder: Path, manifest: Manifest | None = None) -> list[str]:
+    """What is wrong with the files of a sealed folder, a reason for each; empty if nothing is.
+
+    Files that the manifest does not name are not looked at. Sizes come first, so that what a full disk cut short is
+    told without hashing.
+
+    Args:
+        folder: With a manifest.
+        manifest: Its manifest, if it has been read already.
+
+    Raises:
+        FileNotFoundError: If the folder has no manifest.
+        ValueError: If the manifest is damaged.
+    """
+    manifest = read_manifest(folder) if manifest is None else manifest
+    wrong_sizes = [_wrong_size(folder / name, name, size) for name, (size, _) in manifest.files.items()]
+    if any(wrong_sizes):
+        return [fault for fault in wrong_sizes if fault]
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda name: _wrong_content(folder / name, name, manifest.files[name][1]), manifest.files)
+        return [fault for fault in found if fault]
+
+
+def _wrong_size(path: Path, name: str, size: int) -> str | None:
+    if not path.is_file():
+        return f"{name} is missing"
+    found = path.stat().st_size
+    return None if found == size else f"{name} has {found:,} bytes and was saved with {size:,}"
+
+
+def _wrong_content(path: Path, name: str, digest: str) -> str | None:
+    try:
+        return None if hash_file(path) == digest else f"{name} has other content than was saved"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+
+
+def _files_below(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return [path.relative_to(folder).as_posix() for path in paths if path != folder / MANIFEST_FILE]
+
+
+def _describe(folder: Path, name: str) -> tuple[int, str]:
+    sync_file(folder / name)
+    return (folder / name).stat().st_size, hash_file(folder / name)
