@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from commands.table import COMMANDS, DEFAULT, open_command
 from utils import exit_codes
-from utils.errors import Ending
+from utils.errors import Ending, Stopped
 from utils.signals import stopping_as_on_ctrl_c
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}{notes}", file=sys.stderr)
         return exit_codes.BAD_INPUT
     except Ending as ending:
-        print(f"error: {ending}" if ending.exit_code != exit_codes.STOPPED else str(ending), file=sys.stderr)
+        print(str(ending) if isinstance(ending, Stopped) else f"failed: {ending}", file=sys.stderr)
         return ending.exit_code
     except KeyboardInterrupt:
         print(f"interrupted{command.INTERRUPTED}", file=sys.stderr)

@@ -59,6 +59,20 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
+def seal_checkpoint() -> Callable[..., None]:
+    """Writes the manifest that makes a folder ``checkpoint-<step>`` a whole checkpoint; settings of its own win."""
+    from utils.manifest import seal
+
+    def write(folder: Path, **about: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        step = int(folder.name.rpartition("-")[2])
+        usual = {"step": step, "max_steps": 200, "epoch": step / 100, "processes": 1, "rows_per_step": 8}
+        seal(folder, usual | {"settings": "", "score": None, "awaits_validation": False} | about)
+
+    return write
+
+
+@pytest.fixture
 def start_model(tiny_document: dict[str, Any], tmp_path: Path) -> Path:
     """Folder with an untrained model to start a self-critical run from."""
     from configuration.loading import load_config

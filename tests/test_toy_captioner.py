@@ -112,7 +112,7 @@ def test_toy_with_a_frozen_vision_network_gets_its_features_from_the_cache(docum
 
 
 def test_toy_resumed_equals_an_uninterrupted_run(document, tmp_path):
-    changes = {"train": document["train"] | {"epochs": 2}, "checkpoint": {"every_epochs": 0.5, "keep": 9}}
+    changes = {"train": document["train"] | {"epochs": 2}, "checkpoint": {"every_epochs": 0.5, "keep_last": 9}}
     run = _run(document, tmp_path, "run", **changes)
     full = open_captioner(run / "output").module.state_dict()
     for step in (6, 9, 12):  # as if it had been killed after step 3

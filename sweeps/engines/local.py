@@ -15,7 +15,7 @@ from sweeps.engines.table import EngineKind
 from sweeps.trials.jobs import TOLD, Job, Outcome, Watcher, finetune_command, last_error
 from sweeps.trials.slots import Slot, check_gpus, slot_environment
 from utils.environment import REPOSITORY
-from utils.exit_codes import BAD_INPUT, FAULT, FINISHED
+from utils.exit_codes import BAD_INPUT, FAULT, FINISHED, STOPPED
 
 POLL_SECONDS = 0.2
 END_SECONDS = 40.0
@@ -60,7 +60,7 @@ class LocalEngine:
                     outcome = outcome_of(start.job, start.process.returncode, start.number)
                     again = may_start_again(outcome, self.retries)
                     if again:
-                        waiting.append((start.job, start.number + 1))
+                        waiting.append((start.job, start.number + (outcome.code != STOPPED)))
                     else:
                         outcomes[start.job.name] = outcome
                     self.watcher.ended(start.job, outcome, again=again)
@@ -105,15 +105,17 @@ def outcome_of(job: Job, code: int, starts: int) -> Outcome:
     if code == FINISHED:
         return Outcome(FINISHED, starts, "")
     said = last_error(job.log)
-    if code == FAULT and said.startswith(TOLD):
-        code = BAD_INPUT  # torchrun hides the exit code of what it started
+    if code == FAULT:  # torchrun hides the exit code of what it started
+        code = next((meant for begin, meant in TOLD.items() if said.startswith(begin)), code)
     signalled = code - 128 if code > 128 else -code if code < 0 else 0
     how = f"ended by signal {signalled}" if signalled else f"exit code {code}"
     return Outcome(code, starts, f"{how}: {said}" if said else how)
 
 
 def may_start_again(outcome: Outcome, retries: int) -> bool:
-    """Whether a job is worth another start."""
+    """Whether a job is worth another start; one that was stopped by a signal has saved, and always is."""
+    if outcome.code == STOPPED:
+        return True
     return outcome.code not in (FINISHED, BAD_INPUT) and outcome.starts <= retries
 
 

@@ -37,7 +37,7 @@ from sweeps.engines.ray_cluster import check_ray, joined, resources_of
 from sweeps.engines.table import EngineKind
 from sweeps.trials.jobs import Job, Outcome, Watcher
 from sweeps.trials.slots import Slot, check_alike, slot_environment
-from utils.exit_codes import FINISHED, LOCKED
+from utils.exit_codes import FINISHED, LOCKED, STOPPED
 
 LOSSES = 20
 """Times that a trial may lose its worker in a stretch; beyond, the trial itself is taken for the reason."""
@@ -162,7 +162,7 @@ def run_task(tasks: Mapping[str, _Task], config: Mapping[str, Any]) -> None:
         is_held = code == LOCKED and waits < LOCK_WAITS
         outcome = outcome_of(task.job, code, crashes + 1)
         again = is_held or may_start_again(outcome, task.retries)
-        crashes += code != FINISHED and not is_held
+        crashes += outcome.code not in (FINISHED, STOPPED) and not is_held
         ended = {"code": outcome.code, "message": outcome.message, "again": again, "crashes": crashes}
         tune.report({"event": "ended", **ended})
 

@@ -14,12 +14,13 @@ from typing import NamedTuple, Protocol
 from sweeps.trials.folder import SweepFolder
 from sweeps.trials.plan import Plan, Trial, trial_overrides
 from sweeps.trials.slots import Slot
+from utils import exit_codes
 from utils.environment import REPOSITORY
 
 LAST_BYTES = 20_000
 LONGEST_MESSAGE = 1_000
-TOLD = "error:"
-"""What finetune.py tells of its input begins so."""
+TOLD = {"error:": exit_codes.BAD_INPUT, "failed:": exit_codes.FAULT, "stopped by": exit_codes.STOPPED}
+"""How what finetune.py tells begins, and the exit code that it ends with; torchrun hides the code."""
 EXCEPTION = re.compile(r"(\[rank\d+\]:\s*)?[\w.]*(Error|Exception)\b(?!:$)")
 """Last line of a traceback; torchrun's own has nothing after the colon."""
 OF_LAUNCHER = re.compile(r"Traceback|[WEI]\d{4} |\[")
@@ -111,7 +112,7 @@ def last_error(log: Path) -> str:
         return ""
     begin = max((i for i, line in enumerate(lines) if line.startswith(START_OF_LOG)), default=-1)
     said = [line for line in lines[begin + 1 :] if set(line) - set("=-")]  # torchrun rules off what it says
-    told = max((i for i, line in enumerate(said) if line.startswith(TOLD)), default=None)
+    told = max((i for i, line in enumerate(said) if line.startswith((*TOLD,))), default=None)
     if told is not None:
         message = [said[told]]
         if message[0].endswith(":"):  # several faults, a line for each

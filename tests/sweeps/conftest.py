@@ -61,7 +61,7 @@ def make_sweep(make_plan: Callable[..., Plan], tmp_path: Path) -> Callable[..., 
 
 
 @pytest.fixture
-def write_run() -> Callable[..., Run]:
+def write_run(seal_checkpoint: Callable[..., None]) -> Callable[..., Run]:
     """Writes what a trial leaves in its run folder; a second call on the same folder adds to it.
 
     Args:
@@ -92,8 +92,7 @@ def write_run() -> Callable[..., Run]:
             scored = {"val/CIDEr": cider[epoch]} if epoch in cider else {}
             append_jsonl(run.metrics, place | {"val/loss": value + 0.5, "val/nll": value} | scored)
             if saved:
-                folder = run.checkpoints / f"checkpoint-{place['global_step']}"
-                write_json(folder / "trainer_state.json", place | {"max_steps": 2 * STEPS_PER_EPOCH})
+                seal_checkpoint(run.checkpoint(int(place["global_step"])), max_steps=2 * STEPS_PER_EPOCH)
         if overall is not None:
             run.output.mkdir(parents=True, exist_ok=True)
             write_json(run.eval / f"{split}.json", {"overall": overall, "confidence": {"overall": confidence or {}}})

@@ -18,6 +18,10 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from utils.manifest import seal  # noqa: E402
+
 EPOCHS, HALF_STEPS = 2, 10
 
 
@@ -76,9 +80,9 @@ def write_half(run: Path, half: int, nll: float) -> None:
         file.write(json.dumps({"global_step": step, "epoch": epoch} | row) + "\n")
     checkpoint = run / f"checkpoints/checkpoint-{step}"
     checkpoint.mkdir(parents=True)
-    state = {"global_step": step, "max_steps": 2 * EPOCHS * HALF_STEPS, "epoch": epoch}
-    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
     (checkpoint / "model.safetensors").write_bytes(b"weights" * 10)
+    about = {"step": step, "max_steps": 2 * EPOCHS * HALF_STEPS, "epoch": epoch, "score": None, "settings": ""}
+    seal(checkpoint, about | {"processes": 1, "rows_per_step": 1, "awaits_validation": False})
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_another_grid_is_refused_in_the_same_folder(sweep, write_sweep, tmp_path
 def test_real_trials_are_paused_continued_and_evaluated(tiny_document, write_sweep, tmp_path):
     """Two real trainings of seconds; the better one goes on, its results are those of finetune.py."""
     folder = tmp_path / "sweep"
-    tiny_document["checkpoint"] = {"keep": 1}
+    tiny_document["checkpoint"] = {"keep_last": 2}
     file = write_sweep(base_document=tiny_document, axes={"train.lr": [1e-6, 3e-3]}, halving={"first": 1})
     arguments = ["run", "cpu,cpu", "--conf", str(file), "--work_dir", str(folder)]
     command = [sys.executable, "-m", "sweeps", *arguments]

@@ -188,7 +188,7 @@ def test_training_raises_the_reward(scst_document, tmp_path, load):
 
 
 def test_resumed_run_equals_an_uninterrupted_one(scst_document, tmp_path, load):
-    scst_document["checkpoint"] = {"every_epochs": 0.5, "keep": 9}
+    scst_document["checkpoint"] = {"every_epochs": 0.5, "keep_last": 9}
     scst_document["scst"] |= {"kl_weight": 0.1, "dropout": True}
     scst_document["masked_lm"] = {"weight": 0.5, "weight_end": 0.0}
     config = load(scst_document)

@@ -12,15 +12,10 @@ from sweeps.trials.halving import Stretch, choose, has_ended, plan_stretches, po
 from sweeps.trials.jobs import job_of
 from sweeps.trials.plan import Plan
 from sweeps.trials.sweep_file import Halving
-from utils.io import append_jsonl, write_json
+from utils.io import append_jsonl
 
 MakeSweep = Callable[..., tuple[SweepFolder, Plan]]
 WriteRun = Callable[..., Run]
-
-
-def state_at(step: int) -> dict[str, float]:
-    """What a save writes last, in a run of two epochs."""
-    return {"global_step": step, "max_steps": 200, "epoch": step / 100}
 
 
 @pytest.mark.parametrize(
@@ -133,34 +128,36 @@ def test_points_in_compares_the_best_so_far(four: tuple[SweepFolder, Plan], writ
     assert points_in(*four, 2) == [1]
 
 
-def test_has_ended_needs_the_checkpoint_after_the_validation(four: tuple[SweepFolder, Plan], write_run: WriteRun):
+def test_has_ended_needs_the_checkpoint_after_the_validation(
+    four: tuple[SweepFolder, Plan], write_run: WriteRun, seal_checkpoint: Callable[..., None]
+):
     folder, plan = four
     trial = plan.trials[0]
     run = write_run(folder.run(trial), {0.5: 4.0}, saved=False)
     assert not has_ended(folder, plan, trial, 0.5)
-    (run.checkpoints / "checkpoint-50").mkdir(parents=True)  # its state is what a save writes last
+    (run.checkpoints / "checkpoint-50").mkdir(parents=True)  # its manifest is what a save writes last
     assert not has_ended(folder, plan, trial, 0.5)
-    write_json(run.checkpoints / "checkpoint-40/trainer_state.json", state_at(40))
-    write_json(run.checkpoints / "tmp-checkpoint-50/trainer_state.json", state_at(50))
+    seal_checkpoint(run.checkpoint(40))
+    seal_checkpoint(run.checkpoints / ".tmp-checkpoint-50")
     assert not has_ended(folder, plan, trial, 0.5)
-    write_json(run.checkpoints / "checkpoint-50/trainer_state.json", state_at(50))
+    seal_checkpoint(run.checkpoint(50))
     assert has_ended(folder, plan, trial, 0.5)
     assert not has_ended(folder, plan, trial, 1.0)
     assert not has_ended(folder, plan, trial, None)
 
 
 def test_has_ended_checkpoint_without_a_validation_there_is_not_enough(
-    four: tuple[SweepFolder, Plan], write_run: WriteRun
+    four: tuple[SweepFolder, Plan], write_run: WriteRun, seal_checkpoint: Callable[..., None]
 ):
     folder, plan = four
     run = write_run(folder.run(plan.trials[0]), {0.5: 4.0})
     append_jsonl(run.metrics, {"global_step": 99, "epoch": 0.99, "train/loss": 3.0})
-    write_json(run.checkpoints / "checkpoint-99/trainer_state.json", state_at(99))
+    seal_checkpoint(run.checkpoint(99))
     assert not has_ended(folder, plan, plan.trials[0], 1.0)
 
 
 def test_has_ended_older_checkpoints_may_be_gone(four: tuple[SweepFolder, Plan], write_run: WriteRun):
-    """checkpoint.keep leaves the newest ones."""
+    """checkpoint.keep_last leaves the newest ones."""
     folder, plan = four
     write_run(folder.run(plan.trials[0]), {0.5: 4.0}, saved=False)
     write_run(folder.run(plan.trials[0]), {1.0: 3.0})
