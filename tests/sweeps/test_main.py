@@ -130,7 +130,9 @@ def test_run_that_is_stopped_leaves_no_process_and_goes_on_later(sweep, tmp_path
         deadline = time.monotonic() + 60
         family: list[psutil.Process] = []
         # Until a trial is done and two more run: two leashes, and on each a trial with a process of its own.
-        while (len(family) < 6 or not list(folder.glob("trials/*/checkpoints/*"))) and time.monotonic() < deadline:
+        while (
+            len(family) < 6 or not list(folder.glob("trials/*/checkpoints/*/MANIFEST.json"))
+        ) and time.monotonic() < deadline:
             time.sleep(0.02)
             family = [member for member in psutil.Process(process.pid).children(recursive=True) if _is_alive(member)]
         assert len(family) >= 6
