@@ -14,10 +14,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from commands.table import COMMANDS, DEFAULT, open_command
+from commands.table import COMMANDS, DEFAULT, Command, open_command
 from utils import exit_codes
-from utils.errors import Ending, Stopped
-from utils.signals import stopping_as_on_ctrl_c
+from utils.errors import Ending, Stopped, first_line
+from utils.signals import requested_by, stop_requested, stopping_as_on_ctrl_c
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(str(ending) if isinstance(ending, Stopped) else f"failed: {ending}", file=sys.stderr)
         return ending.exit_code
     except KeyboardInterrupt:
-        print(f"interrupted{command.INTERRUPTED}", file=sys.stderr)
-        return exit_codes.INTERRUPTED
+        return _interrupted(command)
+    except Exception as error:
+        if not stop_requested():
+            raise
+        # Processes that work together were all told to stop, and one was sooner gone than another had heard it.
+        return _interrupted(command, f" ({first_line(error)})")
+
+
+def _interrupted(command: Command, why: str = "") -> int:
+    print(f"interrupted by {requested_by()}{command.INTERRUPTED}{why}", file=sys.stderr)
+    return command.INTERRUPTED_CODE
 
 
 def make_parser(command: str) -> argparse.ArgumentParser:

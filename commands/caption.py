@@ -9,6 +9,7 @@ from commands.console import start_console
 from utils import exit_codes
 
 INTERRUPTED = ""
+INTERRUPTED_CODE = exit_codes.INTERRUPTED
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

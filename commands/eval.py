@@ -8,6 +8,7 @@ from commands.console import add_configuration_options, add_flags, print_results
 from utils import exit_codes
 
 INTERRUPTED = ""
+INTERRUPTED_CODE = exit_codes.STOPPED
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,8 @@ class Command(Protocol):
 
     INTERRUPTED: str
     """What to say behind "interrupted" when it is stopped."""
+    INTERRUPTED_CODE: int
+    """Exit code then: ``STOPPED`` if the same command goes on, else ``INTERRUPTED``."""
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Describe the options."""

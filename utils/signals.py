@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 SECOND_AFTER = 2.0
 """Seconds. A launcher and a scheduler tell the same process within moments: that is one request, not two."""
 
+PARENT_SECONDS = 0.5
+"""How long a forked process waits to see whether its parent was told as well."""
+
 
 class StopRequested(KeyboardInterrupt):
     """A signal came, and the work at hand was given up because it can be done again."""
@@ -28,8 +32,21 @@ class _Request:
         self.number: int | None = None
         self.since = 0.0
         self.waits = 0
+        self.process = os.getpid()
+        self.told = mmap.mmap(-1, 1)
+        """1 while the process that began it has been told; shared with processes that are forked from it."""
+
+    def begin(self) -> None:
+        self.number, self.process, self.told[0] = None, os.getpid(), 0
+
+    def end(self) -> None:
+        self.told[0] = 0
 
     def take(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:
+            self._take_in_child(number)
+            return
+        self.told[0] = 1
         if self.number is not None and time.monotonic() - self.since > SECOND_AFTER:
             _leave_at_once(number)
         if self.number is None:
@@ -39,6 +56,15 @@ class _Request:
                 sys.stderr.write(f"\n{name}: stopping at the end of this step; once more leaves at once\n")
         if not self.waits:
             raise KeyboardInterrupt
+
+    def _take_in_child(self, number: int) -> None:
+        # A scheduler tells every process. One that loads data is still needed for the step that is being ended, and is
+        # ended with it; one that its parent ends, which was told nothing, goes.
+        deadline = time.monotonic() + PARENT_SECONDS
+        while number == signal.SIGTERM and not self.told[0]:
+            if time.monotonic() > deadline:
+                os._exit(128 + number)
+            time.sleep(0.01)
 
 
 _request = _Request()
@@ -56,7 +82,7 @@ def stopping_as_on_ctrl_c() -> Iterator[None]:
     usual = (signal.SIG_DFL, signal.default_int_handler)
     former = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
     handled = {number: handler for number, handler in former.items() if handler in usual}
-    _request.number = None
+    _request.begin()
     for number in handled:
         signal.signal(number, _request.take)
     try:
@@ -64,6 +90,7 @@ def stopping_as_on_ctrl_c() -> Iterator[None]:
     finally:
         for number, handler in handled.items():
             signal.signal(number, handler)
+        _request.end()
 
 
 @contextmanager
