@@ -136,6 +136,10 @@ def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
         raise ValueError(
             "some trials would choose checkpoints by loss, others by CIDEr; put checkpoint.select into set"
         )
+    if (select := configs[0].checkpoint.select) not in ("loss", "nll", "CIDEr"):
+        raise ValueError(
+            f"checkpoint.select={select}: a sweep compares trials by loss or CIDEr; put one of them into set"
+        )
     group, _, name = file.metric.partition(".")
     if group not in RESULT_GROUPS or (
         group == "overall" and any(name not in config.eval.metrics for config in configs)
@@ -152,7 +156,7 @@ def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
             "compare them earlier, or set halving to null"
         )
     tokenizers = [key for key in TOKENIZER_KEYS if key in file.axes]
-    if tokenizers and configs[0].checkpoint.select == "loss":
+    if tokenizers and configs[0].checkpoint.select != "CIDEr":
         raise ValueError(
             f"axes.{tokenizers[0]}: likelihoods of models with different tokens cannot be compared; "
             "put checkpoint.select=CIDEr into set, or set halving to null"

@@ -219,6 +219,11 @@ def test_load_plan_metric_that_is_in_no_results_is_refused(make_plan: Make, metr
         make_plan(metric=metric)
 
 
+def test_load_plan_number_that_no_sweep_compares_by_is_refused(make_plan: Make):
+    with pytest.raises(ValueError, match=r"checkpoint\.select=Bleu_4: a sweep compares by loss or CIDEr"):
+        make_plan(set={"checkpoint.select": "Bleu_4"})
+
+
 def test_load_plan_halving_that_would_compare_after_the_end_is_refused(make_plan: Make):
     with pytest.raises(ValueError, match="halving.first=2: trials end after train.epochs=2; compare them earlier"):
         make_plan(halving={"first": 2})
