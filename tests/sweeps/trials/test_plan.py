@@ -220,7 +220,7 @@ def test_load_plan_metric_that_is_in_no_results_is_refused(make_plan: Make, metr
 
 
 def test_load_plan_number_that_no_sweep_compares_by_is_refused(make_plan: Make):
-    with pytest.raises(ValueError, match=r"checkpoint\.select=Bleu_4: a sweep compares by loss or CIDEr"):
+    with pytest.raises(ValueError, match=r"checkpoint\.select=Bleu_4: a sweep compares trials by loss or CIDEr"):
         make_plan(set={"checkpoint.select": "Bleu_4"})
 
 
