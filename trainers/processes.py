@@ -6,6 +6,9 @@ it. All processes call a function together, at the same place of the program; al
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -13,15 +16,40 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from utils import exit_codes
+from utils.errors import Ending, Fault, first_line
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=1)
 """How long the others wait for one that reads data or scores captions. A process that dies is noticed at once."""
 
 
+LOST = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
+"""In what a collective raises when a process that it waits for is gone."""
+
+
+class EndedByFirst(Ending):
+    """Rank 0 could not do what the others waited for.
+
+    Args:
+        message: What it said.
+        exit_code: What it ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(f"rank 0 ended this run: {message}")
+        self.exit_code = exit_code
+
+
 def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if _is_joined() else 1
+
+
+def is_first() -> bool:
+    """Whether this process keeps the books: writes checkpoints, records and messages."""
+    return not _is_joined() or dist.get_rank() == 0
 
 
 def agree(flag: bool) -> bool:
@@ -40,6 +68,56 @@ def broadcast(item: T) -> T:
     items = [item]
     dist.broadcast_object_list(items, src=0, group=_control())
     return items[0]
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Let rank 0 alone do something; the others wait for it, and end with it if it fails.
+
+    Args:
+        work: Returns what can be pickled.
+
+    Returns:
+        What it returned, in all processes.
+
+    Raises:
+        EndedByFirst: In the others, if it raised; rank 0 raises on.
+    """
+    if world_size() == 1:
+        return work()
+    result, failure = None, None
+    if is_first():
+        try:
+            result = work()
+        except BaseException as error:
+            broadcast((None, (first_line(error), _exit_code_of(error))))
+            raise
+    result, failure = broadcast((result, failure))
+    if failure is not None:
+        raise EndedByFirst(*failure)
+    return result  # type: ignore[return-value]
+
+
+def _exit_code_of(error: BaseException) -> int:
+    if isinstance(error, Ending):
+        return error.exit_code
+    return exit_codes.BAD_INPUT if isinstance(error, ValueError | OSError) else exit_codes.FAULT
+
+
+@contextmanager
+def ending_with_the_others() -> Iterator[None]:
+    """End with one message where another process has ended in the middle of something that all do together.
+
+    That process says why, on its own standard error; what a collective raises here says only that it is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if world_size() == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
+            raise
+        raise Fault(
+            f"rank {dist.get_rank()}: another process of this run has ended, and its own message says why; the same "
+            "command goes on from the last checkpoint"
+        ) from error
 
 
 def _is_joined() -> bool:
