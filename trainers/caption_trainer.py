@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from models.captioner import Captioner
@@ -126,8 +127,9 @@ class StyleCaptionTrainer(BaseTrainer):
 
     @torch.no_grad()
     def _validation_loss(self) -> dict[str, float]:
-        sums = torch.zeros(3, dtype=torch.float64, device=self.args.device)
-        for batch in self.get_eval_dataloader():
+        # A place for every row: what the processes have adds up to the same numbers in the same order as in one alone.
+        losses = torch.zeros(len(self.eval_dataset), 3, dtype=torch.float64, device=self.args.device)
+        for batch in self._validation_batches():
             inputs = self._prepare_inputs(batch)
             labels = inputs["labels"]
             with self.compute_loss_context_manager():
@@ -137,7 +139,19 @@ class StyleCaptionTrainer(BaseTrainer):
                 label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
                 for row in range(len(labels))
             ]
-            # Per row, because the last batch repeats rows to fill all processes and those must not count.
-            sums += self.accelerator.gather_for_metrics(torch.stack([torch.stack(row) for row in rows])).sum(0)
-        loss, nll, tokens = sums.tolist()
+            losses[inputs["rows"]] = torch.stack([torch.stack(row) for row in rows]).double()
+        loss, nll, tokens = self.sum_over_processes(losses).sum(0).tolist()
         return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
+
+    def _validation_batches(self) -> DataLoader[Any]:
+        """This process's share of the batches; a Trainer's own loader would fill the last ones up with other rows."""
+        args, rows = self.args, range(len(self.eval_dataset))
+        size = args.per_device_eval_batch_size
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return DataLoader(
+            self.eval_dataset,
+            batch_sampler=batches[args.process_index :: args.world_size],
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )
