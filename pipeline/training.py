@@ -24,12 +24,14 @@ from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.freezing import freeze_parts
 from trainers.scst_trainer import ScstTrainer
+from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
 
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
+    take_wish(train.precision)
     accelerated = torch.accelerator.is_available()
     if train.precision == "fp16" and not accelerated:
         raise ValueError("train.precision=fp16: needs a GPU, and there is none; use fp32 or auto")
@@ -110,6 +112,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "lr_end": train.lr_end,
         "vision_lr": train.vision_lr,
         "validation": validation,
+        "sharded": is_wished(),
         "save_companions": prepared.captioner.save_companions,
         "callbacks": make_callbacks(run, pause_after),
     }

@@ -9,12 +9,16 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainers.monitoring import StepMeter
+from trainers.sharding import Shards
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
 
 
@@ -54,6 +58,8 @@ class BaseTrainer(Trainer):
         lr_end: Learning rate at the last step.
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
         callbacks: More observers.
+        whole: The same module once more: ``module``, which nobody else has, is then dealt out among the processes, and
+            this one has weights at validations, in what is saved, and once training is over.
     """
 
     lr_scheduler: Any
@@ -73,7 +79,9 @@ class BaseTrainer(Trainer):
         lr_end: float = 0.0,
         save_companions: Callable[[Path], None] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        whole: nn.Module | None = None,
     ) -> None:
+        self.shards = None if whole is None else Shards(whole, module)
         super().__init__(module, args, data_collator=collator, train_dataset=train_dataset, eval_dataset=eval_dataset)
         for spoken in (ProgressCallback, PrinterCallback):  # both write to stdout, which belongs to the results
             self.remove_callback(spoken)
@@ -103,6 +111,13 @@ class BaseTrainer(Trainer):
     def validate(self) -> dict[str, float]:
         """Numbers of a validation by name, ``loss`` among them; in evaluation mode."""
         raise NotImplementedError
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; a whole module beside the one in shards has the weights then."""
+        done = super().train(*args, **kwargs)
+        if self.shards is not None:
+            self.shards.gather()
+        return done
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
@@ -165,9 +180,46 @@ class BaseTrainer(Trainer):
         super()._save_checkpoint(model, trial)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
+        if self.shards is None:
+            super()._save(output_dir, state_dict)
+        else:
+            with self.shards.gathered():
+                self.model = self.shards.whole
+                try:
+                    super()._save(output_dir)
+                finally:
+                    self.model = self.model_wrapped
         if self.save_companions is not None and self.args.should_save:  # every process comes here, one of them writes
             self.save_companions(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.shards is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.shards.load(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
+
+    def _load_best_model(self) -> None:
+        if self.shards is None:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.shards is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = self.shards.whole_optimizer(self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.shards is None or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        self.shards.load_optimizer(self.optimizer, state)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
 
 class _EpochForData(TrainerCallback):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entro
 from trainers.losses.table import LOSS_TERMS
 from trainers.objective import Objective, StepTokens, split_tasks, two_views
 from trainers.schedule import give_own_rate
+from trainers.sharding import trainable_copy
 from trainers.validation import Validation
 
 
@@ -29,6 +31,8 @@ class StyleCaptionTrainer(BaseTrainer):
         objective: The loss.
         validation: Captions at validation; None validates the loss only.
         vision_lr: Peak learning rate of the vision network; None = that of all.
+        sharded: Deal weights, gradients and optimizer out among the processes; the captioner itself then has weights
+            where a whole one is needed.
         **others: As for :class:`trainers.base.BaseTrainer`.
     """
 
@@ -40,11 +44,23 @@ class StyleCaptionTrainer(BaseTrainer):
         objective: Objective,
         validation: Validation | None = None,
         vision_lr: float | None = None,
+        sharded: bool = False,
         **others: Any,
     ) -> None:
-        super().__init__(captioner.module, args, **others)
-        self.captioner, self.objective, self.validation = captioner, objective, validation
+        trained = trainable_copy(captioner) if sharded else captioner
+        super().__init__(trained.module, args, whole=captioner.module if sharded else None, **others)
+        self._whole = captioner
+        self.captioner, self.objective, self.validation = trained, objective, validation
         self.vision_lr = vision_lr
+
+    @contextmanager
+    def whole_captioner(self) -> Iterator[Captioner]:
+        """The captioner with all its weights in this process, to be asked for whatever needs no gradient.
+
+        All processes enter together and need not stay in step inside.
+        """
+        with nullcontext() if self.shards is None else self.shards.gathered():
+            yield self._whole
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, with a learning rate of its own for the vision network."""
@@ -117,12 +133,13 @@ class StyleCaptionTrainer(BaseTrainer):
             ``loss`` (label-smoothed as in training) and ``nll`` in nats per token; ``CIDEr`` if the validation scores
             captions.
         """
-        numbers = self._validation_loss()
-        if self.validation is not None:
-            examples, step = self.eval_dataset.examples, self.state.global_step
-            score = self.validation.run(examples, step, record=self.is_world_process_zero())
-            if score is not None:
-                numbers["CIDEr"] = score
+        with self.whole_captioner():
+            numbers = self._validation_loss()
+            if self.validation is not None:
+                examples, step = self.eval_dataset.examples, self.state.global_step
+                score = self.validation.run(examples, step, record=self.is_world_process_zero())
+                if score is not None:
+                    numbers["CIDEr"] = score
         return numbers
 
     @torch.no_grad()
@@ -133,8 +150,8 @@ class StyleCaptionTrainer(BaseTrainer):
             inputs = self._prepare_inputs(batch)
             labels = inputs["labels"]
             with self.compute_loss_context_manager():
-                captioner = self.captioner.through(self.model)
-                logits = captioner.logits(captioner.encode(inputs), labels)
+                called = self._whole.through(self._whole.module)
+                logits = called.logits(called.encode(inputs), labels)
             rows = [
                 label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
                 for row in range(len(labels))

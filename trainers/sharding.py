@@ -20,7 +20,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
+from models.captioner import Captioner
+
 SWITCH = "ACCELERATE_USE_FSDP"
+TAKEN = "STYLECAP_SHARDED"
+"""Where the wish is kept once it is taken away from accelerate."""
 REFUSED = {
     "FSDP_VERSION": ("1", "fsdp_version: 2"),
     "FSDP_OFFLOAD_PARAMS": ("true", "fsdp_offload_params: false"),
@@ -31,8 +35,8 @@ REFUSED = {
 """Of accelerate's settings: what is not done here, and what to write instead."""
 
 
-def take_wish(precision: str) -> bool:
-    """Whether the environment asks for sharding. It is taken out, so that accelerate does not shard again.
+def take_wish(precision: str) -> None:
+    """Take the wish for sharding away from accelerate, if there is one: it would shard again.
 
     Args:
         precision: ``train.precision``.
@@ -41,7 +45,7 @@ def take_wish(precision: str) -> bool:
         ValueError: If it asks for something beside it that is not done here.
     """
     if os.environ.get(SWITCH, "false").lower() != "true":
-        return False
+        return
     for name, (value, instead) in REFUSED.items():
         if os.environ.get(name, "").lower() == value.lower():
             raise ValueError(f"{name}={os.environ[name]}: not done here; write {instead} into accelerate's configuration")
@@ -49,8 +53,20 @@ def take_wish(precision: str) -> bool:
         raise ValueError("train.precision=fp16: not with FSDP; use bf16, auto or fp32")
     if "RANK" not in os.environ:
         raise ValueError(f"{SWITCH}=true: there is one process, and nothing to share; use accelerate launch or torchrun")
-    os.environ[SWITCH] = "false"
-    return True
+    os.environ |= {SWITCH: "false", TAKEN: "true"}
+
+
+def is_wished() -> bool:
+    """Whether the weights are to be dealt out."""
+    return os.environ.get(TAKEN) == "true"
+
+
+def trainable_copy(captioner: Captioner) -> Captioner:
+    """A copy of a captioner, the same parts of it frozen."""
+    copied = captioner.frozen_copy()
+    for own, original in zip(copied.module.parameters(), captioner.module.parameters(), strict=True):
+        own.requires_grad_(original.requires_grad)
+    return copied
 
 
 class Shards:
