@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -197,6 +198,9 @@ class BaseTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             self.shards.load(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
+
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+        return nullcontext()  # reduced with every micro-batch: deferred, all processes would hold whole gradients
 
     def _load_best_model(self) -> None:
         if self.shards is None:

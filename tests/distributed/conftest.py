@@ -45,7 +45,8 @@ def write(tiny_document: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
     def write_document(name: str, **groups: Mapping[str, Any]) -> Path:
         document = dict(tiny_document)
         for group, values in groups.items():
-            document[group] = document.get(group, {}) | dict(values)
+            joined = {} if "name" in values else document.get(group, {})  # a model is opened or new
+            document[group] = joined | dict(values)
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(document | {"work_dir": str(tmp_path / name)}))
         return path

@@ -42,7 +42,7 @@ def test_step_in_shards_is_the_step_of_whole_models(launch, write, start_model, 
         groups["masked_lm"] = {"weight": 0.5}
     if kind == "scst":
         groups |= {"scst": {"enabled": True, "num_samples": 2, "kl_weight": 0.1}, "masked_lm": {"weight": 0.0}}
-        groups["model"] = {"name": str(start_model), "preset": None, "overrides": {}, "bpe_size": None}
+        groups["model"] = {"name": str(start_model)}
     whole = _step(launch, write, tmp_path, "whole", {}, **groups)
     sharded = _step(launch, write, tmp_path, "sharded", ON, **groups)
     _assert_same(whole[0]["gradients"], sharded[0]["gradients"])
