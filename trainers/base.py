@@ -84,6 +84,9 @@ class BaseTrainer(Trainer):
     ) -> None:
         self.shards = None if whole is None else Shards(whole, module)
         super().__init__(module, args, data_collator=collator, train_dataset=train_dataset, eval_dataset=eval_dataset)
+        # A Trainer then leaves the module as it is. It learns so only now, since it refuses to save such a module's
+        # optimizer, which this class does.
+        self.is_distributed_loading_by_transformers = self.shards is not None
         for spoken in (ProgressCallback, PrinterCallback):  # both write to stdout, which belongs to the results
             self.remove_callback(spoken)
         for callback in (_EpochForData(self), *callbacks):
@@ -112,6 +115,10 @@ class BaseTrainer(Trainer):
     def validate(self) -> dict[str, float]:
         """Numbers of a validation by name, ``loss`` among them; in evaluation mode."""
         raise NotImplementedError
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        if self.shards is None:  # shards are where they belong, and cannot be moved
+            super()._move_model_to_device(model, device)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; a whole module beside the one in shards has the weights then."""

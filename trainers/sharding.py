@@ -153,6 +153,3 @@ def _shard(module: nn.Module) -> None:
         fully_shard(child, mesh=mesh, reshard_after_forward=reshard)
     # Not resharded between encoding and scoring, which are two passes through the module.
     fully_shard(module, mesh=mesh, reshard_after_forward=False)
-    module._is_distributed_loading_by_transformers = True  # type: ignore[assignment]
-    if not hasattr(module, "is_distributed_loading_by_transformers"):
-        module.is_distributed_loading_by_transformers = True  # type: ignore[assignment]

@@ -14,6 +14,9 @@ from trainers.sharding import SWITCH, TAKEN, take_wish
 STEP = "tests/trainers/one_step.py"
 ON = {SWITCH: "true"}
 STILL = {"dropout": 0.0, "encoder_layers": 2, "decoder_layers": 2, "init_std": 0.3}
+# Terms that tell the captions of an untrained model apart, which CIDEr-D hardly does.
+REWARDS = {"cider_d": 1.0, "length": 1.0, "repetition": 1.0}
+SCST = {"enabled": True, "num_samples": 2, "kl_weight": 0.1, "rewards": REWARDS}
 SAME_DRAWS = {"freeze": ["batch_norm"], "warmup": 0.0, "lr": 0.5}
 
 
@@ -34,14 +37,14 @@ def _assert_same(ours, others):
         assert (others[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-7, name
 
 
-@pytest.mark.parametrize("kind", ["captions", "masked_lm", "scst"])
+@pytest.mark.parametrize("kind", ["masked_lm", "scst"])
 def test_step_in_shards_is_the_step_of_whole_models(launch, write, start_model, tmp_path, kind):
     """Gradients, update and what is logged; with tied embeddings, two passes of a layer, and accumulation."""
     groups = {"model": {"overrides": STILL}, "train": {"batch_size": 2, "accumulation_steps": 2}}
     if kind == "masked_lm":
         groups["masked_lm"] = {"weight": 0.5}
     if kind == "scst":
-        groups |= {"scst": {"enabled": True, "num_samples": 2, "kl_weight": 0.1}, "masked_lm": {"weight": 0.0}}
+        groups |= {"scst": SCST}
         groups["model"] = {"name": str(start_model)}
     whole = _step(launch, write, tmp_path, "whole", {}, **groups)
     sharded = _step(launch, write, tmp_path, "sharded", ON, **groups)
