@@ -22,11 +22,13 @@ from pipeline.training import build_trainer, training_arguments
 from runs.checkpoints import last_checkpoint, read_training_state
 from runs.folder import Run
 from runs.metrics_log import has_reached
+from trainers.processes import ending_with_the_others, on_first
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
 
 
+@ending_with_the_others()
 def train(
     config: RunConfig, command: Sequence[str], conf_file: Path, pause_after: float | None = None
 ) -> dict[str, Any]:
@@ -86,9 +88,8 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         return report_pause(run, state.epoch or 0.0, state.global_step, state.max_steps)
     # Evaluate what is saved: accelerate leaves the forward pass under autocast.
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    if rank() == 0:
-        prepared.captioner.save(run.output)
-        logger.info("model: %s", run.output)
+    on_first(lambda: prepared.captioner.save(run.output))
+    logger.info("model: %s", run.output)
     return None
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 
-from configuration.loading import load_config
-from trainers.sharding import SWITCH, TAKEN, take_wish
+from trainers.sharding import REFUSED, SWITCH, TAKEN, take_wish
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 STEP = "tests/trainers/one_step.py"
 ON = {SWITCH: "true"}
@@ -52,3 +55,47 @@ def test_step_in_shards_is_the_step_of_whole_models(launch, write, start_model, 
     _assert_same(whole[0]["change"], sharded[0]["change"])
     _assert_same(sharded[0]["change"], sharded[1]["change"])
     assert sharded[0]["logged"] == pytest.approx(whole[0]["logged"], rel=1e-5)
+
+
+@pytest.fixture
+def wished(monkeypatch):
+    monkeypatch.setenv(SWITCH, "true")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(TAKEN, "false")
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("FSDP_VERSION", "1", "fsdp_version: 2"),
+        ("FSDP_OFFLOAD_PARAMS", "true", "fsdp_offload_params: false"),
+        ("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT", "fsdp_state_dict_type: FULL_STATE_DICT"),
+    ],
+)
+def test_wish_for_what_is_not_done_is_refused(wished, name, value, message):
+    wished.setenv(name, value)
+    with pytest.raises(ValueError, match=f"{name}={value}: .*{message}"):
+        take_wish("auto")
+
+
+def test_wish_of_one_process_or_of_fp16_is_refused(wished):
+    with pytest.raises(ValueError, match="train.precision=fp16: not with FSDP"):
+        take_wish("fp16")
+    wished.delenv("RANK")
+    with pytest.raises(ValueError, match="one process"):
+        take_wish("auto")
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "conf/accelerate").glob("*.yaml")), ids=lambda file: file.stem)
+def test_configuration_for_accelerate_is_what_its_launcher_takes(file, monkeypatch):
+    """Every key is known to accelerate, and what the launcher makes of them is nothing that is refused here."""
+    config = load_config_from_file(str(file))
+    command = ["--config_file", str(file), "finetune.py", "--conf", "conf/demo.json"]
+    args, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(command))
+    assert defaults.num_processes == config.num_processes == args.num_processes
+    assert args.use_fsdp == (file.stem == "fsdp")
+    if args.use_fsdp:
+        environment = {name: value for name, value in prepare_multi_gpu_env(args).items() if name in REFUSED}
+        assert environment.keys() == REFUSED.keys()
+        assert not [name for name, value in environment.items() if value.lower() == REFUSED[name][0].lower()]
