@@ -19,8 +19,8 @@ from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainers.monitoring import StepMeter
-from trainers.sharding import Shards
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
+from trainers.sharding import Shards
 
 
 class EpochData(Protocol):

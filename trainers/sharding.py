@@ -48,11 +48,15 @@ def take_wish(precision: str) -> None:
         return
     for name, (value, instead) in REFUSED.items():
         if os.environ.get(name, "").lower() == value.lower():
-            raise ValueError(f"{name}={os.environ[name]}: not done here; write {instead} into accelerate's configuration")
+            raise ValueError(
+                f"{name}={os.environ[name]}: not done here; write {instead} into accelerate's configuration"
+            )
     if precision == "fp16":
         raise ValueError("train.precision=fp16: not with FSDP; use bf16, auto or fp32")
     if "RANK" not in os.environ:
-        raise ValueError(f"{SWITCH}=true: there is one process, and nothing to share; use accelerate launch or torchrun")
+        raise ValueError(
+            f"{SWITCH}=true: there is one process, and nothing to share; use accelerate launch or torchrun"
+        )
     os.environ |= {SWITCH: "false", TAKEN: "true"}
 
 
