@@ -164,7 +164,7 @@ class StyleCaptionTrainer(BaseTrainer):
         """This process's share of the batches; a Trainer's own loader would fill the last ones up with other rows."""
         args, rows = self.args, range(len(self.eval_dataset))
         size = args.per_device_eval_batch_size
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        batches = [[*rows[start : start + size]] for start in range(0, len(rows), size)]
         return DataLoader(
             self.eval_dataset,
             batch_sampler=batches[args.process_index :: args.world_size],

@@ -1,6 +1,6 @@
 """Weights, gradients and optimizer dealt out to the processes: PyTorch's ``fully_shard`` (FSDP2), on GPUs and CPUs.
 
-Asked for as with any program of accelerate: ``accelerate launch`` with ``use_fsdp``, or its variable by hand. Trainer and
+Asked for as with any program of accelerate: ``accelerate launch`` with FSDP, or its variable by hand. Trainer and
 accelerate see a module that was sharded before they got it, and leave it alone: accelerate's own wrapping gives tied
 embeddings a group of their own, and a model that uses their weight without calling them meets half a tensor.
 """
@@ -48,15 +48,11 @@ def take_wish(precision: str) -> None:
         return
     for name, (value, instead) in REFUSED.items():
         if os.environ.get(name, "").lower() == value.lower():
-            raise ValueError(
-                f"{name}={os.environ[name]}: not done here; write {instead} into accelerate's configuration"
-            )
+            raise ValueError(f"{name}={os.environ[name]}: not done here; give accelerate {instead}")
     if precision == "fp16":
         raise ValueError("train.precision=fp16: not with FSDP; use bf16, auto or fp32")
     if "RANK" not in os.environ:
-        raise ValueError(
-            f"{SWITCH}=true: there is one process, and nothing to share; use accelerate launch or torchrun"
-        )
+        raise ValueError(f"{SWITCH}=true: one process has nobody to share with; use accelerate launch or torchrun")
     os.environ |= {SWITCH: "false", TAKEN: "true"}
 
 
