@@ -68,7 +68,8 @@ class CaptionWriter:
     def caption(self, examples: Sequence[CaptionExample], batch_size: int, *, progress: bool = False) -> dict[str, str]:
         """Caption all examples.
 
-        Under ``torch.distributed`` every process captions its share and all of them get all captions.
+        Under ``torch.distributed`` every process captions batches of its own and all of them get all captions, which
+        are those that one process alone writes.
 
         Args:
             examples: With distinct example ids.
@@ -83,17 +84,16 @@ class CaptionWriter:
         """
         distributed = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-        share = self._in_order(examples, rank, processes)
+        batches = self._batches(examples, batch_size)[rank::processes]
         captions: dict[str, str] = {}
         stopped = False
-        bar = tqdm(total=len(share), desc="captions", unit="img", disable=not progress or rank > 0, leave=False)
-        with bar:
-            for start in range(0, len(share), batch_size):
+        total = sum(map(len, batches))
+        with tqdm(total=total, desc="captions", unit="img", disable=not progress or rank > 0, leave=False) as bar:
+            for batch in batches:
                 if stopped := stop_requested():  # told to the others below, where they wait
                     break
-                part = share[start : start + batch_size]
-                captions |= zip((example.example_id for example in part), self.caption_batch(part), strict=True)
-                bar.update(len(part))
+                captions |= zip((example.example_id for example in batch), self.caption_batch(batch), strict=True)
+                bar.update(len(batch))
         shares: list[dict[str, str] | None] = [None if stopped else captions]
         if distributed:
             own, shares = shares[0], [None] * processes
@@ -104,15 +104,17 @@ class CaptionWriter:
         captions = {key: text for part in whole for key, text in part.items()}
         return {example.example_id: captions[example.example_id] for example in examples}
 
-    def _in_order(self, examples: Sequence[CaptionExample], rank: int, processes: int) -> list[CaptionExample]:
-        """A process's share: the styles of a picture together, which share its pass through the vision network.
+    def _batches(self, examples: Sequence[CaptionExample], batch_size: int) -> list[list[CaptionExample]]:
+        """All batches of all processes, which deal them among themselves: so a caption does not depend on their number.
 
-        Beyond that, prompts of one length go together: a batch without padding needs no mask of its own in any layer.
+        The styles of a picture stand together, which share its pass through the vision network. Beyond that, prompts of
+        one length do: a batch without padding needs no mask of its own in any layer.
         """
         lengths = [len(self.preprocessor.prompt_ids(example.style)) for example in examples]
-        pictures = [sorted(rows, key=lengths.__getitem__) for rows in rows_by_picture(examples)[rank::processes]]
+        pictures = [sorted(rows, key=lengths.__getitem__) for rows in rows_by_picture(examples)]
         pictures.sort(key=lambda rows: [lengths[row] for row in rows])
-        return [examples[row] for rows in pictures for row in rows]
+        ordered = [examples[row] for rows in pictures for row in rows]
+        return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
 
 
 def join_processes() -> PartialState:

@@ -22,11 +22,13 @@ from pipeline.results import describe_provenance, score_examples, write_evaluati
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
+from trainers.processes import ending_with_the_others
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
 
 
+@ending_with_the_others()
 def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     """Evaluate a trained model on ``eval.split``; under ``torchrun`` the processes share the work.
 

@@ -26,7 +26,7 @@ from runs.checkpoints import choose_checkpoint
 from runs.folder import Run
 from runs.lock import locked
 from runs.metrics_log import has_reached
-from trainers.processes import from_first
+from trainers.processes import ending_with_the_others, on_first
 from utils.durable import recover_folder
 from utils.errors import Stopped
 from utils.logging import setup_logging
@@ -35,6 +35,7 @@ from utils.signals import requested_by
 logger = logging.getLogger(__name__)
 
 
+@ending_with_the_others()
 def train(
     config: RunConfig,
     command: Sequence[str],
@@ -72,7 +73,7 @@ def train(
     run = prepared.run
     with ExitStack() as held:
         enter = partial(_enter, held, prepared, command, conf_file, args, allow_change=allow_change)
-        from_first(enter)
+        on_first(enter)
         setup_logging(run.log, rank())
         _warn_of_other_use(prepared)
         if run.output.is_dir():
@@ -113,10 +114,10 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
     trainer = build_trainer(args, prepared, pause_after)
     assert trainer.checkpoints is not None
     trainer.checkpoints.clear()
-    held = from_first(partial(choose_checkpoint, run, trainer.checkpoints.verifier))
+    held = on_first(partial(choose_checkpoint, run, trainer.checkpoints.verifier))
     if held is not None and pause_after is not None and has_reached(held.epoch, pause_after) and not held.is_finished:
         return report_pause(run, held.epoch, held.step, held.max_steps)
-    from_first(partial(forget_after, run, held))
+    on_first(partial(forget_after, run, held))
     trainer.train(resume_from_checkpoint=None if held is None else str(held.folder))
     state = trainer.state
     if trainer.is_stopped:
@@ -128,9 +129,8 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         return report_pause(run, state.epoch or 0.0, state.global_step, state.max_steps)
     # Evaluate what is saved: accelerate leaves the forward pass under autocast.
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    if rank() == 0:
-        prepared.captioner.save(run.output)
-        logger.info("model: %s", run.output)
+    on_first(lambda: prepared.captioner.save(run.output))
+    logger.info("model: %s", run.output)
     return None
 
 

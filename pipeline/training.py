@@ -27,6 +27,7 @@ from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
 from trainers.scst_trainer import ScstTrainer
+from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
 from utils.errors import Fault
 
@@ -34,6 +35,7 @@ from utils.errors import Fault
 def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
+    take_wish(train.precision)
     accelerated = torch.accelerator.is_available()
     if train.precision == "fp16" and not accelerated:
         raise ValueError("train.precision=fp16: needs a GPU, and there is none; use fp32 or auto")
@@ -113,6 +115,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "lr_end": train.lr_end,
         "vision_lr": train.vision_lr,
         "validation": validation,
+        "sharded": is_wished(),
         "save_companions": prepared.captioner.save_companions,
         "checkpoints": make_store(config, run, args),
         "callbacks": make_callbacks(run, pause_after),

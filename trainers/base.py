@@ -7,22 +7,27 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_pt_utils import nested_gather
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainers.checkpoints import CheckpointStore
 from trainers.monitoring import StepMeter
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
-from utils.io import read_json, write_text
+from trainers.sharding import Shards
+from utils.io import write_text
 from utils.signals import StopRequested, waiting
 
 LOOP_FILE = "loop_state.json"
@@ -68,6 +73,8 @@ class BaseTrainer(Trainer):
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
         checkpoints: Where checkpoints go; None = this training saves none.
         callbacks: More observers.
+        whole: The same module once more: ``module``, which nobody else has, is then dealt out among the processes, and
+            this one has weights at validations, in what is saved, and once training is over.
 
     Attributes:
         awaits_validation: The validation that is due at this step was put off, because a signal came first; a training
@@ -93,8 +100,13 @@ class BaseTrainer(Trainer):
         save_companions: Callable[[Path], None] | None = None,
         checkpoints: CheckpointStore | None = None,
         callbacks: Sequence[TrainerCallback] = (),
+        whole: nn.Module | None = None,
     ) -> None:
+        self.shards = None if whole is None else Shards(whole, module)
         super().__init__(module, args, data_collator=collator, train_dataset=train_dataset, eval_dataset=eval_dataset)
+        # A Trainer then leaves the module as it is. It learns so only now, since it refuses to save such a module's
+        # optimizer, which this class does.
+        self.is_distributed_loading_by_transformers = self.shards is not None
         for spoken in (ProgressCallback, PrinterCallback):  # both write to stdout, which belongs to the results
             self.remove_callback(spoken)
         for callback in (_EpochForData(self), *callbacks):
@@ -126,6 +138,10 @@ class BaseTrainer(Trainer):
     def validate(self) -> dict[str, float]:
         """Numbers of a validation by name, ``loss`` among them; in evaluation mode."""
         raise NotImplementedError
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        if self.shards is None:  # shards are where they belong, and cannot be moved
+            super()._move_model_to_device(model, device)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
@@ -165,11 +181,17 @@ class BaseTrainer(Trainer):
         super().log(logs | self.meter.drain() if "loss" in logs else logs, start_time)
 
     def train(self, resume_from_checkpoint: Any = None, **others: Any) -> Any:
-        """Train, from a checkpoint or from the beginning; signals are heard at the end of a step."""
+        """Train, from a checkpoint or from the beginning; signals are heard at the end of a step.
+
+        A whole module beside the one in shards has the weights afterwards.
+        """
         if resume_from_checkpoint is not None:
-            self._resumed = read_json(Path(resume_from_checkpoint) / LOOP_FILE)
+            self._resumed = json.loads((Path(resume_from_checkpoint) / LOOP_FILE).read_bytes())
         with waiting():
-            return super().train(resume_from_checkpoint, **others)
+            done = super().train(resume_from_checkpoint, **others)
+        if self.shards is not None:
+            self.shards.gather()
+        return done
 
     def stop_here(self) -> None:
         """Ask for a checkpoint at the end of this step and for the end of training; a due validation is put off."""
@@ -244,7 +266,10 @@ class BaseTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.checkpoints is not None and self.state.best_global_step:
             self.state.best_model_checkpoint = str(self.checkpoints.best(self.state.best_global_step).folder)
-        super()._load_best_model()
+        if self.shards is None:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.checkpoints is None:
@@ -292,9 +317,43 @@ class BaseTrainer(Trainer):
         return sum(4 * count * (3 if trained else 1) for count, trained in sizes) + (1 << 20)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
+        if self.shards is None:
+            super()._save(output_dir, state_dict)
+        else:
+            with self.shards.gathered():
+                self.model = self.shards.whole
+                try:
+                    super()._save(output_dir)
+                finally:
+                    self.model = self.model_wrapped
         if self.save_companions is not None and self.args.should_save:  # every process comes here, one of them writes
             self.save_companions(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.shards is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.shards.load(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
+
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+        return nullcontext()  # reduced with every micro-batch: deferred, all processes would hold whole gradients
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.shards is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = self.shards.whole_optimizer(self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.shards is None or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        self.shards.load_optimizer(self.optimizer, state)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
 
 
 class _EpochForData(TrainerCallback):

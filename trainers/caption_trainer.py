@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
 from models.captioner import Captioner
@@ -17,6 +19,7 @@ from trainers.losses.table import LOSS_TERMS
 from trainers.objective import Objective, StepTokens, split_tasks, two_views
 from trainers.processes import agree
 from trainers.schedule import give_own_rate
+from trainers.sharding import trainable_copy
 from trainers.validation import Validation
 from utils.signals import StopRequested, stop_requested
 
@@ -30,6 +33,8 @@ class StyleCaptionTrainer(BaseTrainer):
         objective: The loss.
         validation: Captions at validation; None validates the loss only.
         vision_lr: Peak learning rate of the vision network; None = that of all.
+        sharded: Deal weights, gradients and optimizer out among the processes; the captioner itself then has weights
+            where a whole one is needed.
         **others: As for :class:`trainers.base.BaseTrainer`.
     """
 
@@ -41,11 +46,23 @@ class StyleCaptionTrainer(BaseTrainer):
         objective: Objective,
         validation: Validation | None = None,
         vision_lr: float | None = None,
+        sharded: bool = False,
         **others: Any,
     ) -> None:
-        super().__init__(captioner.module, args, **others)
-        self.captioner, self.objective, self.validation = captioner, objective, validation
+        trained = trainable_copy(captioner) if sharded else captioner
+        super().__init__(trained.module, args, whole=captioner.module if sharded else None, **others)
+        self._whole = captioner
+        self.captioner, self.objective, self.validation = trained, objective, validation
         self.vision_lr = vision_lr
+
+    @contextmanager
+    def whole_captioner(self) -> Iterator[Captioner]:
+        """The captioner with all its weights in this process, to be asked for whatever needs no gradient.
+
+        All processes enter together and need not stay in step inside.
+        """
+        with nullcontext() if self.shards is None else self.shards.gathered():
+            yield self._whole
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, with a learning rate of its own for the vision network."""
@@ -118,30 +135,46 @@ class StyleCaptionTrainer(BaseTrainer):
             ``loss`` (label-smoothed as in training) and ``nll`` in nats per token; the validation's metric if it
             scores captions.
         """
-        numbers = self._validation_loss()
-        if self.validation is not None:
-            examples, step = self.eval_dataset.examples, self.state.global_step
-            score = self.validation.run(examples, step, record=self.is_world_process_zero())
-            if score is not None:
-                numbers[self.validation.metric] = score
+        with self.whole_captioner():
+            numbers = self._validation_loss()
+            if self.validation is not None:
+                examples, step = self.eval_dataset.examples, self.state.global_step
+                score = self.validation.run(examples, step, record=self.is_world_process_zero())
+                if score is not None:
+                    numbers[self.validation.metric] = score
         return numbers
 
     @torch.no_grad()
     def _validation_loss(self) -> dict[str, float]:
-        sums = torch.zeros(3, dtype=torch.float64, device=self.args.device)
-        for batch in self.get_eval_dataloader():
-            if agree(stop_requested()):
-                raise StopRequested
+        # A place for every row: what the processes have adds up to the same numbers in the same order as in one alone.
+        losses = torch.zeros(len(self.eval_dataset), 3, dtype=torch.float64, device=self.args.device)
+        for batch in self._validation_batches():
+            if stop_requested():  # told to the others below, where they wait
+                break
             inputs = self._prepare_inputs(batch)
             labels = inputs["labels"]
             with self.compute_loss_context_manager():
-                captioner = self.captioner.through(self.model)
-                logits = captioner.logits(captioner.encode(inputs), labels)
+                called = self._whole.through(self._whole.module)
+                logits = called.logits(called.encode(inputs), labels)
             rows = [
                 label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
                 for row in range(len(labels))
             ]
-            # Per row, because the last batch repeats rows to fill all processes and those must not count.
-            sums += self.accelerator.gather_for_metrics(torch.stack([torch.stack(row) for row in rows])).sum(0)
-        loss, nll, tokens = sums.tolist()
+            losses[inputs["rows"]] = torch.stack([torch.stack(row) for row in rows]).double()
+        if agree(stop_requested()):
+            raise StopRequested
+        loss, nll, tokens = self.sum_over_processes(losses).sum(0).tolist()
         return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
+
+    def _validation_batches(self) -> DataLoader[Any]:
+        """This process's share of the batches; a Trainer's own loader would fill the last ones up with other rows."""
+        args, rows = self.args, range(len(self.eval_dataset))
+        size = args.per_device_eval_batch_size
+        batches = [[*rows[start : start + size]] for start in range(0, len(rows), size)]
+        return DataLoader(
+            self.eval_dataset,
+            batch_sampler=batches[args.process_index :: args.world_size],
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )

@@ -1,61 +1,134 @@
-"""What the processes of one training tell each other beside gradients. Alone, everything is what it was."""
+"""What the processes that train together tell one another: flags and small objects, without a look at the GPU.
+
+They go over a group of their own on gloo: a flag then waits for no kernel, and tensors of training are never mixed with
+it. All processes call a function together, at the same place of the program; alone each answers at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import TypeVar, cast
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from utils import exit_codes
+from utils.errors import Ending, Fault, first_line
+
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)
+"""How long the others wait for one that reads data or scores captions. A process that dies is noticed at once."""
+
+
+LOST = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
+"""In what a collective raises when a process that it waits for is gone."""
+
+
+class EndedByFirst(Ending):
+    """Rank 0 could not do what the others waited for.
+
+    Args:
+        message: What it said.
+        exit_code: What it ends with.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(f"rank 0 ended this run: {message}")
+        self.exit_code = exit_code
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if _is_joined() else 1
 
 
 def is_first() -> bool:
     """Whether this process keeps the books: writes checkpoints, records and messages."""
-    return not _several() or dist.get_rank() == 0
+    return not _is_joined() or dist.get_rank() == 0
 
 
 def agree(flag: bool) -> bool:
-    """Whether any process says so; every process must ask, at the same point, and gets the same answer."""
-    if not _several():
+    """Whether the flag is up in any process; all get the same answer."""
+    if world_size() == 1:
         return flag
-    votes = torch.tensor(int(flag))
-    dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=_control_group())
-    return bool(votes)
+    raised = torch.tensor(int(flag))
+    dist.all_reduce(raised, dist.ReduceOp.MAX, group=_control())
+    return bool(raised.item())
 
 
-def broadcast(value: T) -> T:
-    """What the first process says; every process must ask, at the same point. Values that pickle carries."""
-    if not _several():
-        return value
-    held = [value]
-    dist.broadcast_object_list(held, src=0, group=_control_group())
-    return held[0]
+def broadcast(item: T) -> T:
+    """What the process of rank 0 gave, in all of them; it can be pickled."""
+    if world_size() == 1:
+        return item
+    items = [item]
+    dist.broadcast_object_list(items, src=0, group=_control())
+    return items[0]
 
 
-def from_first(work: Callable[[], T]) -> T:
-    """What the first process gets by doing something; an error of its is raised by all, so that none waits for it."""
-    value, error = None, None
+def on_first(work: Callable[[], T]) -> T:
+    """Let rank 0 alone do something; the others wait for it, and end with it if it fails.
+
+    Args:
+        work: Returns what can be pickled.
+
+    Returns:
+        What it returned, in all processes.
+
+    Raises:
+        EndedByFirst: In the others, if it raised; rank 0 raises on.
+    """
+    if world_size() == 1:
+        return work()
+    result, failure = None, None
     if is_first():
         try:
-            value = work()
-        except Exception as raised:
-            if not _several():
-                raise
-            error = raised
-    value, error = broadcast((value, error))
-    if error is not None:
-        raise error
-    return cast(T, value)
+            result = work()
+        except BaseException as error:
+            broadcast((None, (first_line(error), _exit_code_of(error))))
+            raise
+    result, failure = broadcast((result, failure))
+    if failure is not None:
+        raise EndedByFirst(*failure)
+    return result  # type: ignore[return-value]
 
 
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+def _exit_code_of(error: BaseException) -> int:
+    if isinstance(error, Ending):
+        return error.exit_code
+    return exit_codes.BAD_INPUT if isinstance(error, ValueError | OSError) else exit_codes.FAULT
 
 
-@cache
-def _control_group() -> dist.ProcessGroup | None:
-    # Through the CPU: over the group of the gradients a question would wait for the device at every step.
-    return None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+@contextmanager
+def ending_with_the_others() -> Iterator[None]:
+    """End with one message where another process has ended in the middle of something that all do together.
+
+    That process says why, on its own standard error; what a collective raises here says only that it is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if world_size() == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
+            raise
+        raise Fault(
+            f"rank {dist.get_rank()}: another process of this run has ended, and its own message says why; the same "
+            "command goes on from the last checkpoint"
+        ) from error
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _control() -> Any:
+    return _control_of(dist.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _control_of(world: Any) -> Any:
+    """The group of a world, made when it is first needed: a program may leave one world and join another."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)

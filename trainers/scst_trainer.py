@@ -81,12 +81,10 @@ class ScstTrainer(StyleCaptionTrainer):
         rewards: RewardCalculator,
         **others: Any,
     ) -> None:
+        self.frozen_policy = captioner.frozen_copy() if self_critical.kl_weight else None
         super().__init__(captioner, args, **others)
         self.self_critical, self.rewards = self_critical, rewards
         self.alarms = ScstAlarms()
-        self.frozen_policy: Captioner | None = None
-        if self_critical.kl_weight:
-            self.frozen_policy = captioner.frozen_copy()
         self._divided_by, self._counted = torch.ones(()), torch.ones(())
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -130,8 +128,8 @@ class ScstTrainer(StyleCaptionTrainer):
         for module in decoder:
             module.eval()
         # A context of its own, which forgets its copies of weights: they were made without gradient.
-        with self.accelerator.autocast():
-            samples = self.self_critical.sampler.draw(self.captioner, encoded, rows, self.train_dataset.epoch)
+        with self.whole_captioner() as captioner, self.accelerator.autocast():
+            samples = self.self_critical.sampler.draw(captioner, encoded, rows, self.train_dataset.epoch)
         for module in decoder:
             module.train(self.self_critical.dropout)
         return samples

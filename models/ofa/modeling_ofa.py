@@ -45,6 +45,7 @@ class OFAPreTrainedModel(PreTrainedModel):
     config_class = OFAConfig
     base_model_prefix = "ofa"
     main_input_name = "input_ids"
+    _no_split_modules = ["OFAEncoderLayer", "OFADecoderLayer"]
     _supports_sdpa = True
     _keys_to_ignore_on_load_missing = [r"rp_bucket$", r"image_position_idx$"]  # they follow from the config
     _keys_to_ignore_on_save = [

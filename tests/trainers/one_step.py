@@ -23,7 +23,8 @@ LOGGED = ("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption
 
 class KeepGradients(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model=None, **_):
-        self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        self.gradients = {name: getattr(grad, "full_tensor", grad.clone)() for name, grad in gradients.items()}
 
 
 def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
@@ -33,10 +34,10 @@ def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     args.save_strategy, args.report_to = "no", []
     prepared = prepare(config)
     module = prepared.captioner.captioner.module
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     trainer = build_trainer(args, prepared)
     keep = KeepGradients()
     trainer.add_callback(keep)
-    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     trainer.train()
     logged = {name: value for name, value in trainer.state.log_history[0].items() if name.startswith(LOGGED)}
     change = {name: parameter.detach() - before[name] for name, parameter in module.named_parameters()}
