@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
-
 from configuration.groups import RunConfig
+from utils.trees import flatten
 
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
     *("eval.report_images", "checkpoint.keep", "train.num_workers", "image.feature_cache", "scst.reward_workers"),
+    "train.report_to",
 }
 """What cannot change the weights of a run: groups, or single settings."""
 FORMER_DEFAULTS = {"image.size": 480, "image.mean_std": "half"}
@@ -18,7 +17,7 @@ FORMER_DEFAULTS = {"image.size": 480, "image.mean_std": "half"}
 
 def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
     """The settings that must not differ between two starts of a run and do, as ``key: old -> new``."""
-    before, after = (dict(_flatten(config.to_json_dict())) for config in (old, new))
+    before, after = (dict(flatten(config.to_json_dict())) for config in (old, new))
     # Captions drawn in self-critical training are decoded too.
     may_change = MAY_CHANGE - {"decode"} if new.scst.enabled else MAY_CHANGE
     return [
@@ -28,11 +27,3 @@ def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
         and not {key, key.partition(".")[0]} & may_change
         and (before.get(key), after.get(key)) != (FORMER_DEFAULTS.get(key), None)
     ]
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

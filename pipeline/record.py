@@ -12,11 +12,12 @@ from configuration.loading import load_config
 from models.settings import WEIGHT_FILES
 from pipeline.data import hash_examples
 from pipeline.prepare import Prepared
+from runs.files import read_environment
 from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
 from utils.hub import resolve_model_folder
-from utils.io import hash_file, read_json, write_json
+from utils.io import hash_file, write_json
 
 FIXED_DATA = {
     "train_sha256": "training captions",
@@ -120,10 +121,14 @@ def check_same_data(run: Run, made_from: Mapping[str, str]) -> None:
     """Refuse a folder that holds a run on other data.
 
     Raises:
-        ValueError: Naming what differs.
+        ValueError: Naming what differs, or what is wrong with the record of an earlier start.
     """
-    record = run.root / "environment.json"
-    before = read_json(record).get("data", made_from) if record.is_file() else made_from
+    try:
+        before = read_environment(run).get("data") or {} if run.environment.exists() else {}
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{error}. It says which data the run was made from: restore it, or remove it to go on without that check"
+        ) from error
     for key, name in FIXED_DATA.items():
         if key in before and key in made_from and before[key] != made_from[key]:
             raise ValueError(
