@@ -20,8 +20,10 @@ from pipeline.processes import rank
 from pipeline.record import enter_run, keep_document_frequency
 from pipeline.training import build_trainer, training_arguments
 from runs.checkpoints import last_checkpoint, read_training_state
+from runs.ending import record_ending
 from runs.folder import Run
 from runs.metrics_log import has_reached
+from runs.source import warn_of_other_source
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
@@ -56,10 +58,12 @@ def train(
             enter_run(prepared, command, conf_file)
     setup_logging(run.log, rank())
     _warn_of_other_use(prepared)
+    if rank() == 0:
+        warn_of_other_source(run)
     if run.output.is_dir():
         writer = _open_output(args, prepared)
     else:
-        paused = _train_on(args, prepared, pause_after)
+        paused = record_ending(run, lambda: _train_on(args, prepared, pause_after), record=rank() == 0)
         if paused is not None:
             return paused
         writer = prepared.writer

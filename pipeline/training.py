@@ -23,6 +23,7 @@ from runs.folder import Run
 from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.freezing import freeze_parts
+from trainers.mirrors import Mirror, check_installed
 from trainers.scst_trainer import ScstTrainer
 from trainers.validation import Validation
 
@@ -30,6 +31,7 @@ from trainers.validation import Validation
 def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
+    check_installed(train.report_to)
     accelerated = torch.accelerator.is_available()
     if train.precision == "fp16" and not accelerated:
         raise ValueError("train.precision=fp16: needs a GPU, and there is none; use fp32 or auto")
@@ -68,7 +70,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model=f"eval_{checkpoint.select}",
         greater_is_better=checkpoint.select != "loss",
-        report_to=["tensorboard"],
+        report_to=[],  # trainers.mirrors: an integration that fails must not end the run
         disable_tqdm=True,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
@@ -111,7 +113,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "vision_lr": train.vision_lr,
         "validation": validation,
         "save_companions": prepared.captioner.save_companions,
-        "callbacks": make_callbacks(run, pause_after),
+        "callbacks": [*make_callbacks(run, pause_after), *map(Mirror, train.report_to)],
     }
     if tasks.rewards is None:
         return StyleCaptionTrainer(captioner, args, **parts)

@@ -23,7 +23,7 @@ def make_board(runs: Sequence[Described], metrics: Sequence[str]) -> dict[str, A
         metrics: Names of the metrics to show.
 
     Returns:
-        ``ranked_by``, ``metrics``, ``groups`` (``split``, ``split_id``, ``data_sha256``, ``n`` and ``rows``, best first)
+        ``ranked_by``, ``metrics``, ``groups`` (``split``, ``split_id``, ``data_sha256``, ``n``, ``rows``, best first)
         and ``others`` (``run``, ``state``, ``reason`` of those without an evaluation). A row has ``rank``, ``run``,
         ``state``, ``metrics`` and ``intervals`` by name, ``style_accuracy``, ``step`` and the provenance: ``commit``,
         ``dirty``, ``train_sha256``, ``seed``, ``conf``, ``command``, ``started``, ``torch``, ``transformers``.

@@ -18,16 +18,19 @@ T = TypeVar("T")
 TRAINED, PAUSED, STOPPED, FAILED = "trained", "paused", "stopped", "failed"
 
 
-def record_ending(run: Run, train: Callable[[], T | None]) -> T | None:
+def record_ending(run: Run, train: Callable[[], T | None], *, record: bool = True) -> T | None:
     """Train, and write into ``ending.json`` how it ended.
 
     Args:
-        run: Its folder; of several processes only one may call this.
+        run: Its folder.
         train: Returns None at the end of training, and what there is to say of a pause.
+        record: Whether this process writes; one of those that train together.
 
     Returns:
         What ``train`` returns; its exceptions pass through.
     """
+    if not record:
+        return train()
     run.ending.unlink(missing_ok=True)  # of the start before: a run that is killed must not look as if it had ended
     try:
         paused = train()
