@@ -45,8 +45,8 @@ def show_run(folder: Path) -> tuple[dict[str, Any], RunState]:
     """Everything about a run.
 
     Returns:
-        ``state``, ``starts``, ``environment``, ``configuration``, ``source`` (``copies``, ``changed`` against the code of
-        now), ``sizes`` (bytes), ``checkpoints`` (steps), ``evaluations``; and its state once more.
+        ``state``, ``starts``, ``environment``, ``configuration``, ``source`` (``copies``, ``changed`` since),
+        ``sizes`` (bytes), ``checkpoints`` (steps), ``evaluations``; and its state once more.
 
     Raises:
         FileNotFoundError: If there is no run.
@@ -82,15 +82,15 @@ def compare_runs(folder_a: Path, folder_b: Path, page: Path | None) -> dict[str,
         page: Where an HTML page with the curves of both goes; None for none.
 
     Returns:
-        ``a``, ``b``, ``states``, what ``runs.comparison.compare_records`` finds, ``faults``, ``page``, and ``metrics`` by
-        split: a ``note`` on how they were compared, and ``rows`` by metric with ``a``, ``b``, ``difference`` and, of a
-        paired test, its interval (``low``, ``high``) and ``p``.
+        ``a``, ``b``, ``states``, what ``runs.comparison.compare_records`` finds, ``faults``, ``page``, and ``metrics``
+        by split: a ``note`` on how they were compared, and ``rows`` by metric with ``a``, ``b``, ``difference`` and, of
+        a paired test, its interval (``low``, ``high``) and ``p``.
 
     Raises:
         FileNotFoundError: If one is no run.
     """
     (a, record_a), (b, record_b) = _open(folder_a), _open(folder_b)
-    found = {"a": str(a.root), "b": str(b.root)}
+    found: dict[str, Any] = {"a": str(a.root), "b": str(b.root)}
     found |= compare_records((a, record_a), (b, record_b))
     splits = [split for split in record_a.evaluations if split in record_b.evaluations]
     found |= {

@@ -22,12 +22,12 @@ def compare_records(a: tuple[Run, Record], b: tuple[Run, Record]) -> dict[str, A
         the files of the code that differ, None if a run has no copy of its code.
     """
     records = a[1], b[1]
-    environments = [{**record.environment} for record in records]
-    data = [environment.pop("data", None) or {} for environment in environments]
+    environments = [{**record.environment, "data": {}} for record in records]
+    data = [record.environment.get("data") or {} for record in records]
     return {
         "configuration": differences(records[0].config, records[1].config, leave_out=("work_dir",)),
-        "data": differences(*data),
-        "environment": differences(*environments),
+        "data": differences(data[0], data[1]),
+        "environment": differences(environments[0], environments[1]),
         "source": differing_files(a[0], b[0]),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,27 +54,27 @@ def read_record(run: Run, *, in_use: bool = False) -> Record:
     """
     record = Record()
 
-    def read(file: Path, reader: Callable[[], Any], absent: Any) -> Any:
+    def read(reader: Callable[[], Any], absent: Any) -> Any:
         try:
             return reader()
         except (ValueError, OSError) as error:
             record.faults.append(first_line(error))
             return absent
 
-    record.config = read(run.config_file, lambda: read_config(run), {})
+    record.config = read(lambda: read_config(run), {})
     begun = run.checkpoints.is_dir() or run.output.is_dir()
     if begun or run.environment.exists():
-        record.environment = read(run.environment, lambda: read_environment(run), {})
+        record.environment = read(lambda: read_environment(run), {})
     if begun or run.commands.exists():
-        record.starts = read(run.commands, lambda: read_starts(run), [])
+        record.starts = read(lambda: read_starts(run), [])
     if run.ending.exists():
-        record.ending = read(run.ending, lambda: read_object(run.ending), {})
+        record.ending = read(lambda: read_object(run.ending), {})
     record.metrics = read_metrics(run.metrics)
     record.faults += _metrics_faults(run, record.metrics, in_use=in_use)
     if run.samples.exists() and not in_use:
-        read(run.samples, lambda: check_samples(run), None)
+        read(lambda: check_samples(run), None)
     for file in evaluation_files(run):
-        results = read(file, lambda file=file: read_evaluation(file), None)
+        results = read(partial(read_evaluation, file), None)
         if results is not None:
             record.evaluations[file.stem] = results
     return record

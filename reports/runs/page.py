@@ -47,9 +47,7 @@ def write_comparison(path: Path, found: Mapping[str, Any], curves: tuple[Mapping
 
 
 def both_curves(a: Mapping[str, Points], b: Mapping[str, Points]) -> list[dict[str, Any]]:
-    """A chart with two curves for every number that both runs logged more than once."""
-    common = [
-        name for name in dict.fromkeys([*FIRST_CHARTS, *sorted(a)]) if min(len(a.get(name, ())), len(b.get(name, ())))
-    ]
+    """A chart with two curves for every number that both runs logged."""
+    common = [name for name in dict.fromkeys([*FIRST_CHARTS, *sorted(a)]) if a.get(name) and b.get(name)]
     drawn = ((name, line_chart({"A": a[name], "B": b[name]})) for name in common)
     return [{"title": name} | chart for name, chart in drawn if chart is not None]
