@@ -10,6 +10,7 @@ import copy
 import logging
 import random
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -54,6 +55,7 @@ class Mirror(TrainerCallback):
         self.name = name
         self._inner: Any = None
         self._failed = False
+        threading.excepthook = _told_without_traceback
         with self._guard():
             self._inner = get_reporting_integration_callbacks([name])[0]()
 
@@ -85,6 +87,14 @@ class Mirror(TrainerCallback):
         finally:
             random.setstate(drawn)
             torch.set_rng_state(drawn_by_torch)
+
+
+def _told_without_traceback(failure: threading.ExceptHookArgs) -> None:
+    """What becomes of an exception in a thread: TensorBoard's writer also raises it where the next number comes."""
+    if type(failure.thread).__module__.startswith("tensorboard."):
+        logger.debug("a thread of tensorboard ended", exc_info=failure.exc_value)
+    else:
+        threading.__excepthook__(failure)
 
 
 def _handing_on(event: str) -> Any:

@@ -13,6 +13,8 @@ from utils.io import shorten_json, write_text
 
 FIRST_CHARTS = ("val/loss", "val/nll", "val/CIDEr", "train/loss", "train/reward")
 """What is drawn first, of what both runs have."""
+NOT_DRAWN = {"train/lr"}
+"""The configuration says it."""
 TEMPLATES = Path(__file__).parent.parent / "templates"
 VALUE_LENGTH = 300
 
@@ -48,6 +50,7 @@ def write_comparison(path: Path, found: Mapping[str, Any], curves: tuple[Mapping
 
 def both_curves(a: Mapping[str, Points], b: Mapping[str, Points]) -> list[dict[str, Any]]:
     """A chart with two curves for every number that both runs logged."""
-    common = [name for name in dict.fromkeys([*FIRST_CHARTS, *sorted(a)]) if a.get(name) and b.get(name)]
+    names = dict.fromkeys([*FIRST_CHARTS, *sorted(a)])
+    common = [name for name in names if a.get(name) and b.get(name) and name not in NOT_DRAWN]
     drawn = ((name, line_chart({"A": a[name], "B": b[name]})) for name in common)
     return [{"title": name} | chart for name, chart in drawn if chart is not None]
