@@ -12,7 +12,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import CallbackHandler
 
+from configuration.changes import describe_changes
 from configuration.groups import TrainConfig
+from pipeline.training import training_arguments
 from trainers import mirrors
 from trainers.mirrors import EVENTS, Mirror, check_installed
 
@@ -150,3 +152,19 @@ def test_names_that_are_not_installed_are_refused_with_the_command(monkeypatch):
     check_installed(["tensorboard"])
     with pytest.raises(ValueError, match=r"train\.report_to: wandb, mlflow .* pip install wandb mlflow, or take"):
         check_installed(["wandb", "tensorboard", "mlflow"])
+
+
+def test_run_with_a_mirror_that_is_not_installed_is_refused_before_anything_is_written(load, monkeypatch, tmp_path):
+    monkeypatch.setattr(mirrors, "find_spec", lambda name: None)
+    document = {"model": {"preset": "nano"}, "data": {"format": "drawn_scenes"}, "train": {"report_to": ["wandb"]}}
+    config = load(document | {"work_dir": str(tmp_path / "run")})
+    with pytest.raises(ValueError, match="pip install wandb"):
+        training_arguments(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tools_may_change_while_a_run_is_interrupted(load):
+    document = {"model": {"preset": "nano"}, "data": {"format": "drawn_scenes"}, "work_dir": "run"}
+    with_tools = load(document | {"train": {"report_to": ["wandb", "tensorboard"]}})
+    assert describe_changes(load(document), with_tools) == []
+    assert load(document).train.report_to == ["tensorboard"]
