@@ -3,9 +3,10 @@
     python finetune.py --conf conf/flickrstyle.json --set train.lr=2e-5    train, then evaluate
     python finetune.py eval --conf work_dir/flickrstyle/config.json        evaluate again
     python finetune.py caption --model work_dir/demo/output --image a.jpg --all-styles
+    python finetune.py runs                                                list runs; show, compare, rank them
     python finetune.py --conf conf/demo.json                               the tiny CPU form
 
-The last line on standard output is the result: one JSON object, or one caption per line.
+The last line on standard output is the result: one JSON object, or one caption per line; of runs a table.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given.pop(0) if given and given[0] in COMMANDS else DEFAULT
-    command, options = open_command(name), make_parser(name).parse_args(given)
+    command, options = open_command(name), make_parser(name).parse_intermixed_args(given)
     try:
         with stopping_as_on_ctrl_c():
             return command.run(options)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 from configuration.groups import RunConfig
 from utils.io import encode_json
+from utils.trees import flatten
 
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
-    *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers"),
+    *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers", "train.report_to"),
     *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.every_minutes", "checkpoint.on_lost_best"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
@@ -29,7 +28,7 @@ def describe_changes(old: RunConfig, new: RunConfig, *, allow_shares: bool = Fal
         new: Of the start.
         allow_shares: A step's rows may be divided otherwise; whether they stay as many is for the caller to check.
     """
-    before, after = (dict(_flatten(config.to_json_dict())) for config in (old, new))
+    before, after = (dict(flatten(config.to_json_dict())) for config in (old, new))
     may_change = _may_change(new) | (_shares(new) if allow_shares else set())
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
@@ -45,7 +44,7 @@ def hash_settings(config: RunConfig) -> str:
 
     Settings that a later version adds do not change it.
     """
-    decisive = dict(_flatten(config.model_dump(mode="json", exclude_defaults=True)))
+    decisive = dict(flatten(config.model_dump(mode="json", exclude_defaults=True)))
     left_out = _may_change(config) | SHARES_OF_A_STEP
     kept = {key: value for key, value in sorted(decisive.items()) if not {key, key.partition(".")[0]} & left_out}
     return hashlib.sha256(encode_json(kept)).hexdigest()
@@ -59,11 +58,3 @@ def _may_change(config: RunConfig) -> set[str]:
 def _shares(config: RunConfig) -> set[str]:
     # Rows are sorted by length within batches: another batch size puts other rows into a step.
     return SHARES_OF_A_STEP - {"train.batch_size"} if config.train.group_lengths else SHARES_OF_A_STEP
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -224,6 +224,8 @@ class TrainConfig(Group):
     """Seed of weights, order, crops and dropout."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that load pictures; 0 = the main one."""
+    report_to: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = ["tensorboard"]
+    """Tools that get a copy of the numbers in ``metrics.jsonl``, as installed and set up; one that fails is dropped."""
 
     RELATIONS = (
         Relation(

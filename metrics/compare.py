@@ -69,7 +69,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(path_a: Path, path_b: Path, metrics: Sequence[str] | None, resamples: int) -> dict[str, Any]:
-    """Compare two results files, and show a table on standard error.
+    """Compare two results files as :func:`compare_files` does, and show a table on standard error.
+
+    Raises:
+        ValueError: If a file is no results file with ``per_image``, or the two cannot be compared.
+    """
+    from metrics.confidence import PairedTest
+
+    if not 100 <= resamples <= MAX_RESAMPLES:
+        raise ValueError(f"--resamples {resamples}: from 100, for an interval, to {MAX_RESAMPLES:,}.")
+    found = compare_files(path_a, path_b, metrics, resamples)
+    sys.stderr.write(format_table({name: PairedTest(**test) for name, test in found["metrics"].items()}))
+    return found
+
+
+def compare_files(
+    path_a: Path, path_b: Path, metrics: Sequence[str] | None = None, resamples: int = 10_000
+) -> dict[str, Any]:
+    """A paired test on two results files.
 
     Args:
         path_a: Results with ``per_image``.
@@ -85,8 +102,6 @@ def compare(path_a: Path, path_b: Path, metrics: Sequence[str] | None, resamples
     """
     from metrics.confidence import LEVEL, paired_tests
 
-    if not 100 <= resamples <= MAX_RESAMPLES:
-        raise ValueError(f"--resamples {resamples}: from 100, for an interval, to {MAX_RESAMPLES:,}.")
     file_a, file_b = read_results(path_a), read_results(path_b)
     check_comparable(file_a, file_b)
     check_whole(file_a)
@@ -94,7 +109,6 @@ def compare(path_a: Path, path_b: Path, metrics: Sequence[str] | None, resamples
     names = choose_metrics(file_a, file_b, metrics)
     sums_a, sums_b = sum_images(file_a, names), sum_images(file_b, names)
     tests = paired_tests(sums_a, sums_b, resamples=resamples, seed=SEED)
-    sys.stderr.write(format_table(tests))
     return {
         "n": len(file_a.per_image),
         "images": len(sums_a.columns),

@@ -14,11 +14,12 @@ from pipeline.continuation import Start, check_continues, check_same_pictures, h
 from pipeline.data import hash_examples
 from pipeline.prepare import Prepared
 from runs.checkpoints import whole_checkpoints
+from runs.files import read_environment
 from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
 from utils.hub import resolve_model_folder
-from utils.io import hash_file, read_json, write_json
+from utils.io import hash_file, write_json
 
 FIXED_DATA = {
     "train_sha256": "training captions",
@@ -141,24 +142,19 @@ def read_data_record(run: Run) -> Mapping[str, Any]:
     Raises:
         ValueError: If the record is damaged.
     """
-    record = run.root / "environment.json"
-    if not record.is_file():
-        return {}
-    content = read_json(record)
-    data = content.get("data", {}) if isinstance(content, dict) else None
-    if not isinstance(data, dict):
+    try:
+        return read_environment(run).get("data") or {} if run.environment.exists() else {}
+    except (ValueError, OSError) as error:
         raise ValueError(
-            f"{record}: is damaged; it says no longer what the run was made from. Restore it, or remove it "
-            "to go on without that check"
-        )
-    return data
+            f"{error}. It says which data the run was made from: restore it, or remove it to go on without that check"
+        ) from error
 
 
 def check_same_data(run: Run, made_from: Mapping[str, str], dropped: Sequence[Mapping[str, Any]] = ()) -> None:
     """Refuse a folder that holds a run on other data.
 
     Raises:
-        ValueError: Naming what differs.
+        ValueError: Naming what differs, or what is wrong with the record of an earlier start.
     """
     before = read_data_record(run)
     for key, name in FIXED_DATA.items():

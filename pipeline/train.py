@@ -23,9 +23,11 @@ from pipeline.processes import end_with_launcher, rank
 from pipeline.record import enter_run, keep_document_frequency
 from pipeline.training import build_trainer, rows_per_step, training_arguments
 from runs.checkpoints import choose_checkpoint
+from runs.ending import record_ending
 from runs.folder import Run
 from runs.lock import locked
 from runs.metrics_log import has_reached
+from runs.source import warn_of_other_source
 from trainers.processes import ending_with_the_others, on_first
 from utils.durable import recover_folder
 from utils.errors import Stopped
@@ -76,10 +78,12 @@ def train(
         on_first(enter)
         setup_logging(run.log, rank())
         _warn_of_other_use(prepared)
+        if rank() == 0:
+            warn_of_other_source(run)
         if run.output.is_dir():
             writer = _open_output(args, prepared)
         else:
-            paused = _train_on(args, prepared, pause_after)
+            paused = record_ending(run, lambda: _train_on(args, prepared, pause_after), record=rank() == 0)
             if paused is not None:
                 return paused
             writer = prepared.writer

@@ -26,6 +26,7 @@ from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan, 
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
+from trainers.mirrors import Mirror, check_installed
 from trainers.scst_trainer import ScstTrainer
 from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
@@ -36,6 +37,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
     take_wish(train.precision)
+    check_installed(train.report_to)
     accelerated = torch.accelerator.is_available()
     if train.precision == "fp16" and not accelerated:
         raise ValueError("train.precision=fp16: needs a GPU, and there is none; use fp32 or auto")
@@ -73,7 +75,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model=f"eval_{checkpoint.select}",
         greater_is_better=is_greater_better(checkpoint.select),
-        report_to=["tensorboard"],
+        report_to=[],  # trainers.mirrors: an integration that fails must not end the run
         disable_tqdm=True,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
@@ -118,7 +120,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "sharded": is_wished(),
         "save_companions": prepared.captioner.save_companions,
         "checkpoints": make_store(config, run, args),
-        "callbacks": make_callbacks(run, pause_after),
+        "callbacks": [*make_callbacks(run, pause_after), *map(Mirror, train.report_to)],
     }
     trainer: StyleCaptionTrainer
     if tasks.rewards is None:

@@ -18,6 +18,26 @@ class Run:
         return self.root / "config.json"
 
     @property
+    def commands(self) -> Path:
+        """The command line of every start, with its time."""
+        return self.root / "command.txt"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, machine, commit and hashes of the data at the newest start."""
+        return self.root / "environment.json"
+
+    @property
+    def source(self) -> Path:
+        """The code of the first start; see ``runs.source`` for those of later ones."""
+        return self.root / "source"
+
+    @property
+    def ending(self) -> Path:
+        """How the newest training ended, if it came to say so."""
+        return self.root / "ending.json"
+
+    @property
     def log(self) -> Path:
         """Log lines of all ranks."""
         return self.root / "log.txt"

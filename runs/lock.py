@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from filelock import FileLock, Timeout
 from runs.folder import Run
 from utils.errors import Locked
 from utils.io import read_json, write_json
+
+LOOKED_AT = 0.3
+"""Seconds to wait for somebody who only looks whether the lock is held."""
 
 
 @contextmanager
@@ -29,7 +33,7 @@ def locked(run: Run) -> Iterator[None]:
     try:
         run.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run.lock)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOKED_AT, poll_interval=0.02)
     except Timeout as error:
         raise Locked(
             f"{run.root}: {_describe(read_holder(run))} works in this folder. Wait for it, end it, or give another "
@@ -47,14 +51,22 @@ def locked(run: Run) -> Iterator[None]:
 
 
 def is_locked(run: Run) -> bool:
-    """Whether some process works in a run folder; leaves no trace there."""
-    if not run.lock.exists():
+    """Whether some process works in a run folder.
+
+    Asked for and given back at once, shared and through a file opened for reading, so that it also works on runs of
+    other people and never hides one looker from another.
+    """
+    try:
+        descriptor = os.open(run.lock, os.O_RDONLY)
+    except OSError:
         return False
     try:
-        with FileLock(run.lock, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError | PermissionError)
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def read_holder(run: Run) -> dict[str, Any]:

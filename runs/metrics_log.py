@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from utils.io import UTF8_BOM, append_jsonl, write_bytes
+from utils.trees import is_number
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +98,21 @@ def read_metrics(file: Path) -> MetricsLog:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             row = None
-        if isinstance(row, dict) and isinstance(row.get("global_step"), int):
+        if _is_row(row):
             step = row.pop("global_step")
             found[step] = found.get(step, {}) | row
         else:
             damaged += 1
     rows = [MetricsRow(step, numbers.pop("epoch", 0.0), numbers) for step, numbers in sorted(found.items())]
     return MetricsLog(rows, damaged)
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a line is as :func:`append_metrics` writes it: nothing but numbers, of a step."""
+    if not isinstance(row, dict) or not is_number(row.get("epoch", 0.0)):
+        return False
+    step = row.get("global_step")
+    return isinstance(step, int) and is_number(step) and all(is_number(row[k]) or row[k] is None for k in row)
 
 
 def read_curves(file: Path) -> dict[str, list[tuple[int, float]]]:

@@ -16,9 +16,10 @@ from runs.folder import Run
 from sweeps.standings.leaderboard import best_trial, check_ranked, make_leaderboard
 from sweeps.trials.folder import SweepFolder, check_open
 from sweeps.trials.plan import Plan, Trial
-from sweeps.trials.progress import get_number, has_weights, read_results
+from sweeps.trials.progress import has_weights, read_results
 from utils.environment import REPOSITORY, describe_environment
 from utils.io import hash_file, read_json, write_json
+from utils.trees import get_number
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,11 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = tuple(sorted(path.parent.name for path in REPOSITORY.glob("*/__init__.py")))
 """Our packages: every folder beside finetune.py that is one."""
-RECORDED_DISTRIBUTIONS = ("torch", "transformers", "modelscope", "pycocoevalcap")
+RECORDED_DISTRIBUTIONS = (
+    *("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pillow"),
+    *("modelscope", "pycocoevalcap"),
+)
+"""What weights and scores depend on."""
 
 
 def describe_environment() -> dict[str, Any]:
@@ -22,6 +26,7 @@ def describe_environment() -> dict[str, Any]:
         "packages": {name: _version_of(name) for name in RECORDED_DISTRIBUTIONS},
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
+        "processes": int(os.environ.get("WORLD_SIZE", "1")),  # torchrun's own command line is not in ours
         "git": _describe_commit(REPOSITORY),
     }
 

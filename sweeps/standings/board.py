@@ -20,9 +20,10 @@ from sweeps.trials.folder import SweepFolder
 from sweeps.trials.halving import has_ended
 from sweeps.trials.jobs import Job, Outcome
 from sweeps.trials.plan import Plan, Trial
-from sweeps.trials.progress import Progress, get_number, read_progress, read_results
+from sweeps.trials.progress import Progress, read_progress, read_results
 from sweeps.trials.scheduler import OpenStretch
 from sweeps.trials.slots import Slot
+from utils.trees import get_number
 
 logger = logging.getLogger(__name__)
 

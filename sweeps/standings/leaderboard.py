@@ -15,8 +15,9 @@ from runs.folder import Run
 from sweeps.trials.folder import SweepFolder
 from sweeps.trials.halving import is_over, points_in, stretches_of
 from sweeps.trials.plan import Plan, Trial, load_trial
-from sweeps.trials.progress import find_at, get_number, read_progress, read_results
+from sweeps.trials.progress import read_progress, read_results
 from utils.io import encode_json, read_json, write_json, write_text
+from utils.trees import find_at, get_number
 
 LEVEL = 0.95
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,17 +106,3 @@ def read_results(run: Run, split: str) -> dict[str, Any] | None:
             "the trained model is there and is only evaluated anew"
         ) from error
     return results
-
-
-def find_at(results: Mapping[str, Any], place: str) -> Any:
-    """What stands at a dotted place; None if nothing does."""
-    found: Any = results
-    for part in place.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
-
-
-def get_number(results: Mapping[str, Any], place: str) -> float | None:
-    """A number by its dotted place, ``overall.CIDEr``; None if there is none, or it is null."""
-    value = find_at(results, place)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -8,7 +8,7 @@ import pytest
 
 from configuration.loading import load_config
 from pipeline.record import open_run
-from runs import record
+from runs import source
 from runs.folder import Run
 from utils.io import read_json, write_json
 
@@ -18,7 +18,7 @@ COMMAND = ["python", "finetune.py", "--conf", "my conf.json"]
 
 @pytest.fixture(autouse=True)
 def _keep_source_small(monkeypatch):
-    monkeypatch.setattr(record, "PACKAGES", ("utils",))
+    monkeypatch.setattr(source, "PACKAGES", ("utils",))
 
 
 def tree(folder):
@@ -44,16 +44,14 @@ def test_open_run_new_folder_records_what_is_run(load, tmp_path):
     assert not [name for name in tree(run.root) if ".tmp" in name]
 
 
-def test_open_run_same_settings_again_appends_the_command_and_refreshes_the_source(load, tmp_path):
+def test_open_run_same_settings_again_appends_the_command_and_keeps_what_is_there(load, tmp_path):
     root = tmp_path / "run"
     open_run(root, load(), COMMAND, {})
-    (root / "source" / "stale.py").touch()
     (root / "checkpoints").mkdir()
     (root / "checkpoints" / "kept").touch()
     run = open_run(root, load(), [*COMMAND, "--set", "decode.num_beams=1"], {})
     commands = (root / "command.txt").read_text().splitlines()
     assert [line.endswith("num_beams=1") for line in commands] == [False, True]
-    assert not (root / "source" / "stale.py").exists()
     assert (run.checkpoints / "kept").exists()
 
 
@@ -111,3 +109,45 @@ def test_open_run_work_dir_that_cannot_be_made_is_named(load, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"work_dir=.*file/run: cannot be written \(.+\); give another folder"):
         open_run(tmp_path / "file" / "run", load(), COMMAND, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "not valid JSON"),
+        (b'{"data": {"train_sha', "not valid JSON"),
+        (b"\0" * 64, "not valid JSON"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b"[1, 2]", "it holds a list, where an object belongs"),
+        (b'"text"', "it holds a text"),
+        (b"3", "it holds a number"),
+        (b"null", "it holds null"),
+        (b'{"data": []}', "data is a list, where an object belongs"),
+        (b'{"data": "abc"}', "data is a text"),
+        (b'{"data": {"train_sha256": 5}}', "data.train_sha256 is a number, where a text belongs"),
+        (b'{"data": {"train_sha256": {}}}', "data.train_sha256 is an object"),
+        (b'{"packages": 3}', "packages is a number"),
+    ],
+)
+def test_open_run_damaged_environment_is_refused_by_name_and_nothing_is_written(load, tmp_path, content, fault):
+    root = tmp_path / "run"
+    made_from = {"data": {"train_sha256": "a"}}
+    open_run(root, load(), COMMAND, made_from)
+    (root / "environment.json").write_bytes(content)
+    before = tree(root)
+    with pytest.raises(ValueError, match=r"environment\.json.*(restore it, or remove it)") as caught:
+        open_run(root, load(), COMMAND, made_from)
+    assert fault in str(caught.value)
+    assert tree(root) == before
+    (root / "environment.json").unlink()
+    open_run(root, load(), COMMAND, made_from)
+    with pytest.raises(ValueError, match="holds a run on other training captions"):
+        open_run(root, load(), COMMAND, {"data": {"train_sha256": "b"}})
+
+
+def test_open_run_environment_that_is_a_folder_is_refused(load, tmp_path):
+    open_run(tmp_path / "run", load(), COMMAND, {})
+    (tmp_path / "run/environment.json").unlink()
+    (tmp_path / "run/environment.json").mkdir()
+    with pytest.raises(ValueError, match=r"environment\.json: is a folder"):
+        open_run(tmp_path / "run", load(), COMMAND, {})

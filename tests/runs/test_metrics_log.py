@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from runs.metrics_log import append_metrics, has_reached, read_curves, read_metrics
 
 
@@ -47,3 +49,26 @@ def test_no_file_has_no_rows_and_no_warning(tmp_path, caplog):
 def test_has_reached_allows_for_the_decimals_that_are_logged():
     assert has_reached(0.3333, 1 / 3)
     assert not has_reached(0.3331, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"global_step": true}',
+        '{"global_step": 1.5}',
+        '{"global_step": 1, "epoch": "x"}',
+        '{"global_step": 1, "epoch": null}',
+        '{"global_step": 1, "train/loss": "x"}',
+        '{"global_step": 1, "train/loss": [1]}',
+        '{"global_step": 1, "train/loss": {}}',
+        '{"global_step": 1, "train/loss": true}',
+        "null",
+        '"text"',
+        "\0\0",
+    ],
+)
+def test_lines_with_other_than_numbers_are_damaged(tmp_path, line):
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(line + '\n{"global_step": 2, "epoch": 1, "train/loss": 3}\n')
+    assert read_metrics(file) == ([(2, 1, {"train/loss": 3})], 1)
+    assert read_curves(file) == {"train/loss": [(2, 3)]}

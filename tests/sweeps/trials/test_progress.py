@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from runs.folder import Run
-from sweeps.trials.progress import Progress, Validation, get_number, has_weights, read_progress, read_results
+from sweeps.trials.progress import Progress, Validation, has_weights, read_progress, read_results
+from utils.trees import get_number
 
 WriteRun = Callable[..., Run]
 TRAINING = '{"global_step": 10, "epoch": 0.1, "train/loss": 5.0, "train/lr": 0.001}\n'
