@@ -6,10 +6,14 @@ below a second and a gigabyte. Entries that no table here names are never used.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,  # of pydantic, which takes no other before Python 3.12
+)
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
-from typing_extensions import NotRequired, TypedDict  # of pydantic, which takes no other before Python 3.12
+from typing_extensions import TypedDict
 
 STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 

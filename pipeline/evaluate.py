@@ -22,6 +22,7 @@ from pipeline.results import describe_provenance, score_examples, write_evaluati
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
+from utils.durable import recover_folder
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         FileNotFoundError: If there is no model yet.
     """
     run = Run(config.work_dir)
-    if checkpoint is None and not run.output.is_dir():
+    if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     with processes.main_process_first():

@@ -22,6 +22,7 @@ from pipeline.training import build_trainer, training_arguments
 from runs.checkpoints import last_checkpoint, read_training_state
 from runs.folder import Run
 from runs.metrics_log import has_reached
+from utils.durable import recover_folder
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def train(
     with args.main_process_first(desc="data"):
         if rank() == 0:
             prepare_data(config.data)
+            recover_folder(config.work_dir / "output")
     prepared = prepare(config)
     run = prepared.run
     with args.main_process_first(desc="run folder"):

@@ -57,7 +57,19 @@ def read_manifest(folder: Path) -> Manifest:
         ValueError: If it is damaged, or of a newer format.
     """
     path = folder / MANIFEST_FILE
-    content = read_json(path)
+    return parse_manifest(read_json(path), path)
+
+
+def parse_manifest(content: Any, path: Path) -> Manifest:
+    """A manifest from its JSON form.
+
+    Args:
+        content: As read.
+        path: Of the file, for messages.
+
+    Raises:
+        ValueError: If it is damaged, or of a newer format.
+    """
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise ValueError(f"{path}: is damaged; it does not say its format_version")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -17,7 +17,7 @@ from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
 from models.ofa.vocabulary import VOCABULARY_FILES, open_tokenizer
 from models.settings import WEIGHT_FILES
-from models.vision.table import load_named
+from models.vision.table import VisionDescription, load_named
 from models.weights import INDEXES, find_misfits, read_weights
 from utils.errors import first_line
 from utils.hub import resolve_model_folder
@@ -125,7 +125,9 @@ def load_weights(folder: Path, config: OFAConfig | None = None) -> OFAForConditi
             "Use the config.json that came with the weights, or copy the weights again."
         )
     if named:
-        model.encoder.embed_images.load_state_dict(load_named(config.vision, folder).state_dict())
+        model.encoder.embed_images.load_state_dict(
+            load_named(cast(VisionDescription, config.vision), folder).state_dict()
+        )
     # One table for both, as in a new model: 25 MB at the published size.
     model.decoder.image_rp_bucket = model.encoder.image_rp_bucket
     return model.eval()

@@ -47,11 +47,11 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
     content = read_small_json(path, VOCABULARY_BYTES)
     ids = content.values()
     if not all(type(number) is int for number in ids) or sorted(ids) != list(range(len(content))):
-        raise ValueError(f"{path}: must give each of its {len(content):,} entries a number of its own, from 0. {REMEDY}")
+        raise ValueError(f"{path}: must number its {len(content):,} entries from 0, each once. {REMEDY}")
     if missing := set(pre_tokenizers.ByteLevel.alphabet()) - content.keys():
         raise ValueError(f"{path}: {len(missing)} of the 256 bytes that all texts are made of are missing. {REMEDY}")
-    if missing := [token for token in ("<s>", "<pad>", "</s>", "<unk>") if token not in content]:
-        raise ValueError(f"{path}: {missing[0]} is missing. {REMEDY}")
+    if absent := [token for token in ("<s>", "<pad>", "</s>", "<unk>") if token not in content]:
+        raise ValueError(f"{path}: {absent[0]} is missing. {REMEDY}")
     return content
 
 
