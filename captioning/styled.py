@@ -94,21 +94,18 @@ def open_styled(
     """
     folder = resolve_model_folder(os.fspath(name), revision)
     check_sealed(folder)
-    captioner = open_captioner(folder)
     settings = read_settings(folder)
+    has_own = (folder / STYLES_FILE).is_file()
+    if has_own:
+        check_against(STYLES, read_small_json(folder / STYLES_FILE), folder / STYLES_FILE)
+        registry = StyleRegistry.load(folder)
+    captioner = open_captioner(folder)
     if settings is not None:
         _check_fits(settings, captioner, folder)
-    if registry is None or settings is not None or (folder / STYLES_FILE).is_file():
-        registry = _read_styles(folder)
+    if registry is None or (settings is not None and not has_own):
+        registry = StyleRegistry.load(folder)  # which says that there is none
     join_styles(captioner, registry)
     return StyledCaptioner(captioner, registry, settings)
-
-
-def _read_styles(folder: Path) -> StyleRegistry:
-    path = folder / STYLES_FILE
-    if path.is_file():
-        check_against(STYLES, read_small_json(path), path)
-    return StyleRegistry.load(folder)
 
 
 def _check_fits(settings: CaptionerSettings, captioner: Captioner, folder: Path) -> None:

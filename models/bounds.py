@@ -28,7 +28,9 @@ Width = Annotated[int, Field(ge=1, le=16_384)]
 InnerWidth = Annotated[int, Field(ge=1, le=65_536)]
 """Published: four times the width."""
 Layers = Annotated[int, Field(ge=1, le=256)]
-"""Published: 4 (tiny) to 24 (huge); a ResNet-152 has 36 blocks in a stage. Each takes about a millisecond to make."""
+"""Published: 4 (tiny) to 24 (huge). Each takes two milliseconds to make."""
+Blocks = Annotated[int, Field(ge=1, le=128)]
+"""In a stage of a ResNet. Published: 36 in ResNet-152."""
 Heads = Annotated[int, Field(ge=1, le=256)]
 """Published: 4 to 16."""
 TextPositions = Annotated[int, Field(ge=1, le=4096)]
@@ -110,7 +112,7 @@ class OFAFields(TypedDict, total=False):
     orig_patch_image_size: Annotated[int, Field(ge=16, le=4096)]
     resnet_type: Word
     resnet_width: Channels
-    resnet_layers: Annotated[list[Layers], Field(min_length=3, max_length=3)] | None
+    resnet_layers: Annotated[list[Blocks], Field(min_length=3, max_length=3)] | None
     resnet_stem_stride: Annotated[int, Field(ge=2, le=4)]
     resnet_drop_path_rate: Rate
     vision: VisionFields | None

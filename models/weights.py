@@ -69,7 +69,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             # safetensors, pickle and torch share no base class; and torch's message about objects in a file advises to
             # execute them, which is never the remedy.
             is_code = isinstance(error, pickle.UnpicklingError)
-            cause = "it holds objects other than tensors" if is_code else first_line(error)
+            cause = "it holds objects other than tensors" if is_code else first_line(error)[:500]
             raise ValueError(f"{folder}: the weights cannot be opened: {file.name}: {cause}. {_AGAIN}") from error
     size = sum(file.stat().st_size for file in files)
     if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > max(BLOW_UP * size, SMALL):

@@ -113,12 +113,15 @@ def _read_members(reader: _Counted) -> Iterator[Member]:
     reader.allow(MOST_HEADER)
     with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r|", errorlevel=2) as archive:
         seen: dict[str, bool] = {}
-        total = 0
+        total = count = 0
         while True:
             reader.allow(MOST_HEADER)
             found = archive.next()
             if found is None:
                 break
+            count += 1
+            if count > MOST_MEMBERS:
+                raise ValueError(f"has more than {MOST_MEMBERS:,} members, which no archive of a model has")
             reader.found = True
             path = _check(found, seen)
             if path is None:
@@ -164,8 +167,6 @@ def _check(member: tarfile.TarInfo, seen: dict[str, bool]) -> PurePosixPath | No
     for above in path.parents:
         seen.setdefault(str(above).casefold(), False)
     seen[key] = is_file
-    if len(seen) > MOST_MEMBERS:
-        raise ValueError(f"has more than {MOST_MEMBERS:,} members, which no archive of a model has")
     return path if is_file else None
 
 

@@ -140,7 +140,7 @@ def _opening(folder: Path, what: str) -> Iterator[None]:
         yield
     except Exception as error:  # the configuration classes and torch share no base class
         raise ValueError(
-            f"{folder}: the {what} cannot be opened: {first_line(error)}. "
+            f"{folder}: the {what} cannot be opened: {first_line(error)[:500]}. "
             "Copy the files again from where the model came from."
         ) from error
 
