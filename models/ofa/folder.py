@@ -18,7 +18,7 @@ from models.ofa.tokenization_ofa import OFATokenizer
 from models.ofa.vocabulary import VOCABULARY_FILES, open_tokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import VisionDescription, load_named
-from models.weights import INDEXES, find_misfits, read_weights
+from models.weights import INDEXES, check_finite, find_misfits, read_weights
 from utils.errors import first_line
 from utils.hub import resolve_model_folder
 from utils.io import write_json
@@ -117,6 +117,7 @@ def load_weights(folder: Path, config: OFAConfig | None = None) -> OFAForConditi
         with _opening(folder, "weights"):
             model = OFAForConditionalGeneration.from_pretrained(None, config=config, state_dict=owned)
         if config.share_decoder_input_output_embed and not model.projection_is_tied:
+            check_finite(model, folder)  # NaN differs from itself
             faults.append("decoder.output_projection.weight differs from the embedding that it should share")
     if faults:
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
