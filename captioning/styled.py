@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models import open_captioner
+from models.bounds import STYLES
 from models.captioner import Captioner
+from models.settings import FILE_NAME as SETTINGS_FILE
 from models.settings import CaptionerSettings, read_settings
 from preprocessors.interface import CaptionPreprocessor
 from preprocessors.text.styles import FILE_NAME as STYLES_FILE
 from preprocessors.text.styles import StyleRegistry
+from utils.durable import clear_removed, recover_folder, replaced_folder
 from utils.hub import resolve_model_folder
+from utils.manifest import check_sealed, seal
+from utils.small_json import check_against, read_small_json
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,13 @@ class StyledCaptioner:
         self.registry.save(folder)
 
     def save(self, folder: Path) -> None:
-        """Write a model folder: aside first, then in place of an older one, which goes only after that."""
-        aside, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.captioner.save(aside, self.settings)
-        self.registry.save(aside)
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        aside.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        """Write a model folder: aside first, sealed, then in place of an older one, which goes only after that."""
+        recover_folder(folder)  # what a killed program had moved aside is the older one
+        with replaced_folder(folder) as aside:
+            self.captioner.save(aside, self.settings)
+            self.registry.save(aside)
+            seal(aside, {"kind": "model"})
+        clear_removed(folder)
 
 
 def join_styles(captioner: Captioner, registry: StyleRegistry) -> None:
@@ -88,12 +89,33 @@ def open_styled(
 
     Raises:
         FileNotFoundError: If there is neither ``styles.json`` nor ``registry``, or a file of the model is missing.
-        ValueError: If files are damaged or do not fit one another.
+        ValueError: If files are damaged or do not fit one another, or do not have the content they were saved with.
+        NoNumbers: If a weight is NaN or infinite.
     """
     folder = resolve_model_folder(os.fspath(name), revision)
-    captioner = open_captioner(folder)
+    check_sealed(folder)
     settings = read_settings(folder)
-    if registry is None or settings is not None or (folder / STYLES_FILE).is_file():
+    has_own = (folder / STYLES_FILE).is_file()
+    if has_own:
+        check_against(STYLES, read_small_json(folder / STYLES_FILE), folder / STYLES_FILE)
         registry = StyleRegistry.load(folder)
+    captioner = open_captioner(folder)
+    if settings is not None:
+        _check_fits(settings, captioner, folder)
+    if registry is None or (settings is not None and not has_own):
+        registry = StyleRegistry.load(folder)  # which says that there is none
     join_styles(captioner, registry)
     return StyledCaptioner(captioner, registry, settings)
+
+
+def _check_fits(settings: CaptionerSettings, captioner: Captioner, folder: Path) -> None:
+    """Refuse settings that the captioner's tables do not cover: pictures of that size would fill the memory first."""
+    limits, where = captioner.limits(), folder / SETTINGS_FILE
+    size, length = settings.image_size, settings.decoding.max_length
+    if size % limits.image_multiple or size > limits.image_size:
+        raise ValueError(
+            f"{where}: model.patch_image_size={size}: the model takes multiples of {limits.image_multiple} up to "
+            f"{limits.image_size} pixels"
+        )
+    if length > limits.text_length:
+        raise ValueError(f"{where}: model.beam_search.max_len_b={length}: the model has {limits.text_length} positions")

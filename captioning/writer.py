@@ -18,6 +18,7 @@ from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_togethe
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
+from utils.errors import NoNumbers
 from utils.signals import StopRequested, stop_requested
 
 
@@ -40,7 +41,19 @@ class CaptionWriter:
 
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
-        """One caption per example, in order, in one batch."""
+        """One caption per example, in order, in one batch.
+
+        Raises:
+            NoNumbers: If scores are NaN or infinite, naming the examples.
+        """
+        try:
+            return self._caption(examples)
+        except NoNumbers as error:
+            names = ", ".join(example.example_id for example in examples[:5])
+            more = f" and {len(examples) - 5} more" if len(examples) > 5 else ""
+            raise NoNumbers(f"{names}{more}: {error}") from error
+
+    def _caption(self, examples: Sequence[CaptionExample]) -> list[str]:
         with in_evaluation(self.captioner.module):
             encoded, neutral = self.captioner.encode(self._inputs(examples)), None
             if self.decoding.guidance != 1.0:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from utils.io import read_json
+from utils.small_json import read_small_json
 
 if TYPE_CHECKING:
     from models.captioner import Captioner, NewModel
@@ -29,21 +29,25 @@ def open_captioner(folder: Path) -> Captioner:
     Raises:
         FileNotFoundError: If files are missing.
         ValueError: If no captioner of that kind is known, or files are damaged or do not fit one another.
+        NoNumbers: If a weight is NaN or infinite.
     """
     kind = _kind_of(folder)
     if not isinstance(kind, str) or kind not in CAPTIONERS:
         known = ", ".join(CAPTIONERS)
         raise ValueError(f"{folder}: config.json is of a {kind!r} model; captioners that can be opened: {known}")
     captioner: Captioner = resolve_name(CAPTIONERS[kind]).open(folder)
+    from models.weights import check_finite  # here, since this table loads nothing heavy
+
+    check_finite(captioner.module, folder)
     return captioner
 
 
 def _kind_of(folder: Path) -> object:
     try:
-        described = read_json(folder / "config.json")
+        described = read_small_json(folder / "config.json")
     except (ValueError, OSError):
         return DEFAULT_KIND  # which says of the folder what is missing or damaged
-    return described.get("model_type", DEFAULT_KIND) if isinstance(described, dict) else DEFAULT_KIND
+    return described.get("model_type", DEFAULT_KIND)
 
 
 def new_captioner(wanted: NewModel, kind: str = DEFAULT_KIND) -> Captioner:

@@ -210,6 +210,9 @@ class Captioner(Protocol):
 
         Returns:
             int64 (B * K, T).
+
+        Raises:
+            NoNumbers: If scores are NaN or infinite, for which any caption would be made up.
         """
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:

@@ -23,6 +23,7 @@ from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
 from trainers.processes import ending_with_the_others
+from utils.durable import recover_folder
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         FileNotFoundError: If there is no model yet.
     """
     run = Run(config.work_dir)
-    if checkpoint is None and not run.output.is_dir():
+    if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     with processes.main_process_first():

@@ -68,14 +68,13 @@ def train(
     """
     args = training_arguments(config)
     end_with_launcher()
-    with args.main_process_first(desc="data"):
-        if rank() == 0:
-            prepare_data(config.data)
-    prepared = prepare(config)
-    run = prepared.run
+    on_first(partial(prepare_data, config.data))
     with ExitStack() as held:
-        enter = partial(_enter, held, prepared, command, conf_file, args, allow_change=allow_change)
-        on_first(enter)
+        is_known = on_first(partial(_take_up, held, Run(config.work_dir)))
+        prepared = prepare(config)
+        run = prepared.run
+        start = Start(rows_per_step(config, args), args.world_size, allow_change)
+        on_first(partial(_enter, None if is_known else held, prepared, command, conf_file, start))
         setup_logging(run.log, rank())
         _warn_of_other_use(prepared)
         if rank() == 0:
@@ -91,19 +90,19 @@ def train(
         return evaluate_split(config, run, writer, data.eval, data.train.examples, model=str(run.output))
 
 
-def _enter(
-    held: ExitStack,
-    prepared: Prepared,
-    command: Sequence[str],
-    conf_file: Path,
-    args: TrainingArguments,
-    *,
-    allow_change: bool,
-) -> None:
-    """Lock the run folder for as long as ``held`` is open, and record the start in it."""
-    held.enter_context(locked(prepared.run))
-    recover_folder(prepared.run.output)
-    start = Start(rows_per_step(prepared.config, args), args.world_size, allow_change)
+def _take_up(held: ExitStack, run: Run) -> bool:
+    """Lock a run folder for as long as ``held`` is open, if it is there; whether it is."""
+    if not run.root.is_dir():
+        return False
+    held.enter_context(locked(run))
+    recover_folder(run.output)
+    return True
+
+
+def _enter(held: ExitStack | None, prepared: Prepared, command: Sequence[str], conf_file: Path, start: Start) -> None:
+    """Record the start, in a folder that ``held`` locks, if it is new: what cannot be trained leaves none behind."""
+    if held is not None:
+        held.enter_context(locked(prepared.run))
     enter_run(prepared, command, conf_file, start)
 
 

@@ -256,7 +256,8 @@ def test_caption_of_a_missing_or_broken_picture_is_refused(trained, tmp_path, ca
 
 def test_model_folder_without_vocabulary_is_refused(trained, scenes, tmp_path, capsys):
     folder = Path(shutil.copytree(trained["run"] / "output", tmp_path / "model"))
-    (folder / "merges.txt").unlink()
+    for name in ("merges.txt", "MANIFEST.json"):
+        (folder / name).unlink()
     picture = str(scenes / "images/val_0000.png")
     error = _fails(capsys, "caption", "--model", str(folder), "--image", picture)
     assert f"{folder} is not a complete model folder: missing merges.txt" in error
@@ -280,6 +281,8 @@ def test_damaged_file_of_a_model_folder_is_refused_naming_the_folder(trained, sc
     folder = Path(shutil.copytree(trained["run"] / "output", tmp_path / "model"))
     (folder / name).write_bytes(content)
     picture = str(scenes / "images/val_0000.png")
+    assert "is damaged" in _fails(capsys, "caption", "--model", str(folder), "--image", picture)
+    (folder / "MANIFEST.json").unlink()
     error = _fails(capsys, "caption", "--model", str(folder), "--image", picture)
     assert error.startswith(f"error: {folder}")
     assert len(error.splitlines()) == 1
@@ -348,6 +351,7 @@ def test_model_with_a_missing_key_is_refused_before_training(trained, tiny_docum
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     del state["encoder.image_proj.bias"]
     torch.save(state, folder / "pytorch_model.bin")
+    (folder / "MANIFEST.json").unlink()
     error = _fails(capsys, "--conf", _write(tmp_path, tiny_document), "--checkpoint", str(folder))
     assert "parameter encoder.image_proj.bias is missing" in error
     assert not Path(tiny_document["work_dir"]).exists()

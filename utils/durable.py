@@ -113,3 +113,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def clear_removed(folder: Path) -> None:
+    """Remove what killed programs had moved aside of a folder that is there."""
+    if folder.exists():
+        for old in folder.parent.glob(f"{REMOVED}{folder.name}-*"):
+            shutil.rmtree(old, ignore_errors=True)

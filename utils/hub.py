@@ -4,25 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from utils.durable import recover_folder
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+"""Ends of the names of model archives."""
+
 
 def resolve_model_folder(name: str, revision: str | None = None) -> Path:
     """The local folder of a model; downloads it from the ModelScope hub if ``name`` is an id there.
 
-    An existing folder is taken as it is, also if it looks like a hub id.
+    An existing folder is taken as it is, also if it looks like a hub id. A model archive is unpacked once.
 
     Args:
-        name: A folder, or a hub id such as ``damo/ofa_pretrain_tiny_en``.
+        name: A folder, an archive (``.tar``, ``.tar.gz``), or a hub id such as ``damo/ofa_pretrain_tiny_en``.
         revision: Revision on the hub; None = the newest. A folder has none.
 
     Raises:
         FileNotFoundError: If ``name`` is written as a path and there is no such folder, or it is a file.
-        ValueError: If the hub does not give the model; names the id, the cause and the remedy.
+        ValueError: If the hub does not give the model; names id, cause and remedy. If an archive is damaged.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or recover_folder(folder):
         return folder
+    if folder.name.endswith(SUFFIXES) and folder.is_file():
+        from utils.unpacked import open_archive  # here: only archives need it
+
+        return open_archive(folder)
     if folder.exists():
-        raise FileNotFoundError(f"model {name}: is a file; give the folder that holds it ({folder.parent})")
+        raise FileNotFoundError(
+            f"model {name}: is a file; give the folder that holds it ({folder.parent}), or an archive that ends in "
+            f"{', '.join(SUFFIXES)}"
+        )
     if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
         raise FileNotFoundError(f"model {name}: no such folder; check the path, or give a hub id (owner/name)")
     return _download(name, revision)

@@ -24,7 +24,16 @@ def read_json(path: Path | str) -> Any:
         FileNotFoundError: If there is no such file, or it is a folder.
         ValueError: If the file cannot be read, is not UTF-8 or is not JSON; names file and position.
     """
-    data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
+    return parse_json(_read_bytes(Path(path)), path)
+
+
+def parse_json(data: bytes, path: Path | str) -> Any:
+    """The content of a JSON file from its bytes; ``path`` is for messages.
+
+    Raises:
+        ValueError: If it is not UTF-8 or not JSON; names file and position.
+    """
+    data = data.removeprefix(UTF8_BOM)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

@@ -15,6 +15,11 @@ FORMAT_VERSION = 1
 THREADS = 4
 """Files that are hashed side by side; hashing leaves the interpreter free."""
 
+READ_SUFFIXES = {".json", ".txt", ".bin", ".safetensors", ".model", ".py"}
+"""Ends of names of files that programs look for by themselves."""
+UNPACKED = "unpacked"
+"""``about["kind"]`` of a folder that was made from an archive, and can be made again."""
+
 
 class Manifest(NamedTuple):
     """What a folder was sealed with."""
@@ -52,7 +57,19 @@ def read_manifest(folder: Path) -> Manifest:
         ValueError: If it is damaged, or of a newer format.
     """
     path = folder / MANIFEST_FILE
-    content = read_json(path)
+    return parse_manifest(read_json(path), path)
+
+
+def parse_manifest(content: Any, path: Path) -> Manifest:
+    """A manifest from its JSON form.
+
+    Args:
+        content: As read.
+        path: Of the file, for messages.
+
+    Raises:
+        ValueError: If it is damaged, or of a newer format.
+    """
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise ValueError(f"{path}: is damaged; it does not say its format_version")
@@ -90,6 +107,31 @@ def find_faults(folder: Path, manifest: Manifest | None = None) -> list[str]:
     with ThreadPoolExecutor(THREADS) as pool:
         found = pool.map(lambda name: _wrong_content(folder / name, name, manifest.files[name][1]), manifest.files)
         return [fault for fault in found if fault]
+
+
+def check_sealed(folder: Path) -> bool:
+    """Refuse a sealed folder that is damaged; whether the folder is sealed at all.
+
+    Files at its top that came later are refused too: a program could read them in place of those that were saved.
+
+    Raises:
+        ValueError: Naming the files and what to do.
+    """
+    if not (folder / MANIFEST_FILE).exists():
+        return False
+    manifest = read_manifest(folder)
+    faults = find_faults(folder, manifest)
+    found = {path.name for path in folder.iterdir() if path.suffix in READ_SUFFIXES and path.is_file()}
+    faults += [f"{name} was not there when it was saved" for name in sorted(found - {*manifest.files, MANIFEST_FILE})]
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        remedy = (
+            "Remove the folder: it is unpacked again from its archive"
+            if manifest.about.get("kind") == UNPACKED
+            else f"Restore it from a copy; if it was changed on purpose: python -m utils.archive seal {folder}"
+        )
+        raise ValueError(f"{folder}: is damaged: {'; '.join(faults[:5])}{more}. {remedy}")
+    return True
 
 
 def _wrong_size(path: Path, name: str, size: int) -> str | None:

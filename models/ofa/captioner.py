@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
+from transformers import LogitsProcessorList
 
 from models.captioner import Captioner, Limits, NewModel, VisionInfo
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
+from models.ofa.generation import ScoreWatch
 from models.ofa.guidance import GuidedCache
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.new import new_ofa
@@ -141,13 +143,16 @@ class OFACaptioner:
         others: dict[str, Any] = {} if force_end else {"forced_eos_token_id": None}
         if neutral is not None:
             others["past_key_values"] = GuidedCache(decoding.max_length + 2, neutral, decoding.guidance)
+        watch = ScoreWatch()
         found = self.module.generate(
             input_ids=prompts,
             encoder_outputs=encoded,
             num_return_sequences=num_captions,
+            logits_processor=LogitsProcessorList([watch]),
             **others,
             **generate_arguments(decoding),
         )
+        watch.check()
         found = found[:, 1:]  # without BOS
         return found.masked_fill(found.eq(self.module.config.pad_token_id), IGNORE_INDEX)
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from models.bounds import OFA, find_foreign_faults
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
-from models.ofa.tokenization_ofa import VOCABULARY_FILES, OFATokenizer
+from models.ofa.tokenization_ofa import OFATokenizer
+from models.ofa.vocabulary import VOCABULARY_FILES, open_tokenizer
 from models.settings import WEIGHT_FILES
-from models.vision.table import load_named
+from models.vision.table import VisionDescription, load_named
+from models.weights import INDEXES, check_finite, find_misfits, read_weights
 from utils.errors import first_line
 from utils.hub import resolve_model_folder
-from utils.io import read_json, write_json
+from utils.io import write_json
+from utils.small_json import check_against, read_small_json
 
 MODELSCOPE_WEIGHTS = "pytorch_model.bin"
 
@@ -31,8 +34,7 @@ def check_model_folder(folder: Path) -> None:
         FileNotFoundError: If the configuration, the vocabulary or the weights are not there.
     """
     missing = [name for name in ("config.json", *VOCABULARY_FILES) if not (folder / name).is_file()]
-    weights = (*WEIGHT_FILES, "model.safetensors.index.json", "pytorch_model.bin.index.json")
-    if not any((folder / name).is_file() for name in weights):
+    if not any((folder / name).is_file() for name in (*WEIGHT_FILES, *INDEXES)):
         missing.append(" or ".join(WEIGHT_FILES))
     if missing:
         raise FileNotFoundError(
@@ -59,45 +61,64 @@ def load_ofa(
     """
     folder = resolve_model_folder(os.fspath(name_or_folder), revision)
     check_model_folder(folder)
-    with _opening(folder, "vocabulary (vocab.json, merges.txt, tokenizer_config.json)"):
-        description = folder / "tokenizer_config.json"
-        known = read_json(description) if description.is_file() else {}
-        appended = {name: known[name] for name in ("num_codes", "num_bins", "style_tokens") if name in known}
-        tokenizer = OFATokenizer.from_pretrained(folder, **appended)
-    model = load_weights(folder)
-    if len(tokenizer) != model.config.vocab_size:
+    tokenizer, config = open_tokenizer(folder), read_config(folder)
+    if len(tokenizer) != config.vocab_size:
         raise ValueError(
-            f"{folder}: the tokenizer has {len(tokenizer)} entries and the model {model.config.vocab_size}; "
+            f"{folder}: the tokenizer has {len(tokenizer)} entries and the model {config.vocab_size}; "
             "vocab.json or tokenizer_config.json does not belong to these weights"
         )
+    model = load_weights(folder, config)
     model.config.text_vocab_size = tokenizer.text_vocab_size
     return model, tokenizer
 
 
-def load_weights(folder: Path) -> OFAForConditionalGeneration:
-    """Open configuration and weights of a folder, strictly.
+def read_config(folder: Path) -> OFAConfig:
+    """The configuration of a folder. What OFA does not know is left out: the library's own entries can name code.
+
+    Raises:
+        ValueError: If an entry has another type or is out of bounds, by name; if the folder holds another model.
+    """
+    path = folder / "config.json"
+    content = read_small_json(path)
+    if (kind := content.get("model_type", "ofa")) != "ofa":
+        raise ValueError(f"{folder}: config.json is of a {kind!r} model; only OFA can be opened")
+    fields = check_against(OFA, content, path)
+    if faults := find_foreign_faults((fields.get("vision") or {}).get("config"), "vision.config"):
+        raise ValueError(f"{path}: {'; '.join(faults[:5])}")
+    with _opening(folder, "configuration (config.json)"):
+        config = OFAConfig(**fields)
+        ids = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+        if outside := [name for name in ids if getattr(config, name) >= config.vocab_size]:
+            raise ValueError(f"{outside[0]}={getattr(config, outside[0])} is outside of the vocabulary")
+    return config
+
+
+def load_weights(folder: Path, config: OFAConfig | None = None) -> OFAForConditionalGeneration:
+    """Open the weights of a folder, strictly.
+
+    They are held against the configuration before memory is taken for a model, which a wrong one could make of any
+    size.
+
+    Args:
+        folder: Configuration and weights.
+        config: Its configuration, if it has been read already.
 
     Raises:
         ValueError: If a parameter is missing, unknown, or of another shape, by name; if a file is damaged.
     """
-    with _opening(folder, "configuration (config.json)"):
-        kind = read_json(folder / "config.json").get("model_type", "ofa")
-        config = OFAConfig.from_pretrained(folder)
-    if kind != "ofa":
-        raise ValueError(f"{folder}: config.json is of a {kind!r} model; only OFA can be opened")
-    with _opening(folder, "weights"):
-        model, info = OFAForConditionalGeneration.from_pretrained(
-            folder, config=config, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
-        )
-    named = model.named_vision_weights()
-    faults = [f"parameter {key} is missing" for key in sorted(set(info["missing_keys"]) - named)]
-    faults += [f"{key} is not a parameter of OFA" for key in sorted(info["unexpected_keys"])]
-    faults += [
-        f"{key} has shape {tuple(found)}, the configuration asks for {tuple(expected)}"
-        for key, found, expected in sorted(info["mismatched_keys"])
-    ]
-    if config.share_decoder_input_output_embed and not (faults or model.projection_is_tied):
-        faults.append("decoder.output_projection.weight differs from the embedding that it should share")
+    config = read_config(folder) if config is None else config
+    weights = read_weights(folder)
+    with _opening(folder, "configuration (config.json)"), torch.device("meta"):
+        shapes = OFAForConditionalGeneration(config)
+    named = shapes.named_vision_weights()
+    faults = find_misfits(shapes, weights, shapes.tied_names(), shapes._keys_to_ignore_on_load_missing)
+    if not faults:
+        owned = {name: tensor.clone() for name, tensor in weights.items()}  # files may change while a model is in use
+        with _opening(folder, "weights"):
+            model = OFAForConditionalGeneration.from_pretrained(None, config=config, state_dict=owned)
+        if config.share_decoder_input_output_embed and not model.projection_is_tied:
+            check_finite(model, folder)  # NaN differs from itself
+            faults.append("decoder.output_projection.weight differs from the embedding that it should share")
     if faults:
         rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
@@ -105,7 +126,9 @@ def load_weights(folder: Path) -> OFAForConditionalGeneration:
             "Use the config.json that came with the weights, or copy the weights again."
         )
     if named:
-        model.encoder.embed_images.load_state_dict(load_named(config.vision, folder).state_dict())
+        model.encoder.embed_images.load_state_dict(
+            load_named(cast(VisionDescription, config.vision), folder).state_dict()
+        )
     # One table for both, as in a new model: 25 MB at the published size.
     model.decoder.image_rp_bucket = model.encoder.image_rp_bucket
     return model.eval()
@@ -116,13 +139,10 @@ def _opening(folder: Path, what: str) -> Iterator[None]:
     """Turn whatever a library raises over a damaged file into one message."""
     try:
         yield
-    except Exception as error:
-        # safetensors, tokenizers, pickle and the configuration classes share no base class; and torch's message about
-        # objects in a checkpoint advises to execute them, which is never the remedy.
-        is_code = isinstance(error, pickle.UnpicklingError)
-        cause = "it holds objects other than tensors" if is_code else first_line(error)
+    except Exception as error:  # the configuration classes and torch share no base class
         raise ValueError(
-            f"{folder}: the {what} cannot be opened: {cause}. Copy the files again from where the model came from."
+            f"{folder}: the {what} cannot be opened: {first_line(error)[:500]}. "
+            "Copy the files again from where the model came from."
         ) from error
 
 

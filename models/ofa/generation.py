@@ -17,6 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation import GenerationMixin, GenerationMode
 
 from models.ofa.cache import OFACache
+from utils.errors import NoNumbers
 
 DEFAULT_MAX_LENGTH = 18
 """BOS, 16 caption tokens and EOS: what ModelScope's captioning pipeline decodes (``max_len_b`` 16)."""
@@ -65,6 +66,30 @@ class CaptionRules(LogitsProcessor):
             rows, windows = (ngrams[..., :-1] == prefix).all(-1).nonzero(as_tuple=True)
             scores[rows, ngrams[rows, windows, -1]] = -torch.inf
         return scores
+
+
+class ScoreWatch(LogitsProcessor):
+    """Remembers whether the best score of every row was a number at each step, without waiting for the device."""
+
+    def __init__(self) -> None:
+        self._total: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return scores (N, V) as they are."""
+        best = scores.amax().float()  # NaN if any score is
+        self._total = best if self._total is None else self._total + best
+        return scores
+
+    def check(self) -> None:
+        """Raise what captions of no numbers deserve.
+
+        Raises:
+            NoNumbers: If a score was NaN or infinite.
+        """
+        if self._total is not None and not bool(self._total.isfinite()):
+            raise NoNumbers(
+                "the scores of captions are NaN or infinite: a picture holds no numbers, or the model overflows on it"
+            )
 
 
 class OFAGenerationMixin(GenerationMixin):

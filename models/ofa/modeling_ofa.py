@@ -115,6 +115,10 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             return set()
         return {f"encoder.embed_images.{name}" for name in self.encoder.embed_images.state_dict()}
 
+    def tied_names(self) -> list[frozenset[str]]:
+        """Names of one tensor, as a checkpoint may hold any or all of them."""
+        return [frozenset({*self._tied_weights_keys, *self._tied_weights_keys.values()})]
+
     @property
     def projection_is_tied(self) -> bool:
         """Whether the output projection and the embedding are one parameter."""

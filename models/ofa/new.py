@@ -13,6 +13,7 @@ from models.captioner import NewModel
 from models.ofa.configuration_ofa import PRESETS, OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
+from models.ofa.vocabulary import open_tokenizer
 from models.vision.table import VisionDescription, open_vision
 from preprocessors.text.bpe import train_bpe
 
@@ -25,7 +26,7 @@ def new_ofa(wanted: NewModel) -> tuple[OFAForConditionalGeneration, OFATokenizer
     """
     with tempfile.TemporaryDirectory() as scratch:
         train_bpe(wanted.captions, Path(scratch), wanted.bpe_size, extra_texts=wanted.prompts)
-        tokenizer = OFATokenizer.from_pretrained(scratch, num_codes=wanted.num_codes, num_bins=0)
+        tokenizer = open_tokenizer(Path(scratch), num_codes=wanted.num_codes, num_bins=0)
     vision = None if wanted.vision is None else open_vision(wanted.vision, named=wanted.vision_is_named)
     config = _make_config(wanted, tokenizer, vision and vision.description)
     torch.manual_seed(wanted.seed)

@@ -11,11 +11,9 @@ from transformers import RobertaTokenizer
 from models.ofa.configuration_ofa import BIN_TOKENS, CODE_TOKENS
 from utils.io import write_json
 
-VOCABULARY_FILES = ("vocab.json", "merges.txt")
-
 
 class OFATokenizer(RobertaTokenizer):
-    """Byte-level BPE of a folder with ``vocab.json`` and ``merges.txt``.
+    """Byte-level BPE; of a folder it is opened by :func:`models.ofa.vocabulary.open_tokenizer`.
 
     Args:
         num_codes: ``<code_k>`` tokens behind the BPE; 8,192 in every published checkpoint.

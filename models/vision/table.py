@@ -126,8 +126,8 @@ def _open_transformers(name: str, folder: Path) -> tuple[VisionNetwork, dict[str
         model = networks.load(folder, config)
     with _told_as(f"model.vision={name}: cannot be used"):
         network = networks.network_of(model, config, pictures["size"])
-    # A folder by its whole path, so that it is found from anywhere; a hub id as it is, so that it is from any machine.
-    source = str(folder.resolve()) if Path(name).is_dir() else name
+    # A folder or archive by its whole path, to be found from anywhere; a hub id as it is, to be found from any machine.
+    source = str(Path(name).resolve()) if Path(name).exists() else name
     return network, {"kind": TRANSFORMERS, "config": config.to_dict(), "source": source, **pictures}
 
 

@@ -14,8 +14,10 @@ from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedConfi
 from transformers.models.auto import modeling_auto
 from transformers.utils import logging as library_logging
 
+from models.bounds import find_foreign_faults
 from models.vision.network import VisionNetwork
 from utils.io import encode_json
+from utils.small_json import read_small_json
 
 TOWERS: dict[str, type[PreTrainedModel]] = {
     "clip_vision_model": CLIPVisionModel,
@@ -24,6 +26,7 @@ TOWERS: dict[str, type[PreTrainedModel]] = {
 """By ``model_type`` the class of a tower; its positions are stretched over other sizes than its own."""
 _NO_SHAPE = {"_name_or_path", "transformers_version", "architectures", "dtype", "id2label", "label2id"}
 """Entries of a configuration that change no features."""
+_NOT_OURS = {"auto_map", "attn_implementation", "_attn_implementation", "experts_implementation"}
 _WHOLE_MODELS = {"clip": "vision_config", "siglip": "vision_config"}
 _NETWORKS = {
     *modeling_auto.MODEL_FOR_BACKBONE_MAPPING_NAMES,
@@ -104,8 +107,10 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """The configuration of the vision network in a folder, also if it is a part of CLIP or SigLIP.
 
     Raises:
-        ValueError: If the folder holds another kind of model.
+        ValueError: If the folder holds another kind of model, or numbers out of bounds.
     """
+    if faults := find_foreign_faults(read_small_json(folder / "config.json"), "config"):
+        raise ValueError(f"config.json: {'; '.join(faults[:5])}")
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if config.model_type in _WHOLE_MODELS:
         config = getattr(config, _WHOLE_MODELS[config.model_type])
@@ -116,8 +121,8 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def config_from(fields: dict[str, Any]) -> PreTrainedConfig:
-    """A configuration from its JSON form."""
-    return AutoConfig.for_model(**fields)
+    """A configuration from its JSON form, without what could name code or another number format."""
+    return AutoConfig.for_model(**{key: value for key, value in fields.items() if key not in _NOT_OURS})
 
 
 def load(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:

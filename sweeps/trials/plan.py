@@ -87,7 +87,7 @@ def check_files(plan: Plan) -> None:
                 raise ValueError(f"{key}={path}: is not there; check the path (it is relative to {Path.cwd()})")
         name = config.model.name
         # What may be the id of a model on the hub is for finetune.py to look up.
-        if name and not Path(name).is_dir() and (name.count("/") != 1 or Path(name).parent.is_dir()):
+        if name and not Path(name).exists() and (name.count("/") != 1 or Path(name).parent.is_dir()):
             raise ValueError(
                 f"model.name={name}: there is no such folder; train a captioner first, or correct the path"
             )

@@ -41,7 +41,7 @@ def test_model_section_has_modelscope_s_names():
     assert section["imagenet_default_mean_and_std"] is True
 
 
-@pytest.mark.parametrize("content", [None, [], {"model": {"patch_image_size": 480, "prompt": " what?"}}, {"model": 3}])
+@pytest.mark.parametrize("content", [None, {"model": {"patch_image_size": 480, "prompt": " what?"}}, {"model": 3}])
 def test_other_people_s_folder_has_no_settings(tmp_path, content):
     if content is not None:
         write_json(tmp_path / "configuration.json", content)
@@ -53,7 +53,7 @@ def test_settings_without_a_key_are_refused_by_name(tmp_path, key):
     section = SETTINGS.to_model_section()
     del section[key]
     write_json(tmp_path / "configuration.json", {"model": section})
-    with pytest.raises(ValueError, match=rf"configuration\.json: model\.{key} is missing; copy the file again"):
+    with pytest.raises(ValueError, match=rf"configuration\.json: model\.{key} is missing.* copy the file again"):
         read_settings(tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_settings_without_a_key_of_the_beam_search_are_refused_by_name(tmp_path)
     section = SETTINGS.to_model_section()
     del section["beam_search"]["min_len"]
     write_json(tmp_path / "configuration.json", {"model": section})
-    with pytest.raises(ValueError, match=r"model\.min_len is missing"):
+    with pytest.raises(ValueError, match=r"model\.beam_search\.min_len is missing"):
         read_settings(tmp_path)
 
 

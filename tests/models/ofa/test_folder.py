@@ -107,7 +107,7 @@ def test_missing_checkpoint_key_is_refused_by_name(copy):
 
 def test_unknown_checkpoint_key_is_refused_by_name(copy):
     _edit_weights(copy, lambda state: state.update({"decoder.extra": torch.zeros(2)}))
-    with pytest.raises(ValueError, match=r"decoder\.extra is not a parameter of OFA"):
+    with pytest.raises(ValueError, match=r"decoder\.extra is not a parameter of the model"):
         load_ofa(copy)
 
 
