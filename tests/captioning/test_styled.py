@@ -78,7 +78,7 @@ def test_weights_that_came_later_are_refused_and_sealing_takes_them_as_meant(mod
 
 
 def test_folder_that_a_killed_program_had_moved_aside_is_opened(model):
-    model.rename(model.with_name(f".removed-{model.name}-0123abcd"))
+    model.rename(model.with_name(f".replaced-{model.name}-0123abcd"))
     open_styled(str(model))
     assert model.is_dir()
 
