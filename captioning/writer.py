@@ -18,6 +18,7 @@ from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_togethe
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
+from utils.signals import StopRequested, stop_requested
 
 
 class CaptionWriter:
@@ -76,21 +77,31 @@ class CaptionWriter:
 
         Returns:
             ``example_id`` to caption, in the order of ``examples``.
+
+        Raises:
+            StopRequested: If a signal asked a process to stop, on all of them.
         """
         distributed = dist.is_available() and dist.is_initialized()
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         share = self._in_order(examples, rank, processes)
         captions: dict[str, str] = {}
+        stopped = False
         bar = tqdm(total=len(share), desc="captions", unit="img", disable=not progress or rank > 0, leave=False)
         with bar:
             for start in range(0, len(share), batch_size):
+                if stopped := stop_requested():  # told to the others below, where they wait
+                    break
                 part = share[start : start + batch_size]
                 captions |= zip((example.example_id for example in part), self.caption_batch(part), strict=True)
                 bar.update(len(part))
+        shares: list[dict[str, str] | None] = [None if stopped else captions]
         if distributed:
-            shares: list[dict[str, str]] = [{}] * processes
-            dist.all_gather_object(shares, captions)
-            captions = {key: text for part in shares for key, text in part.items()}
+            own, shares = shares[0], [None] * processes
+            dist.all_gather_object(shares, own)
+        whole = [part for part in shares if part is not None]
+        if len(whole) < len(shares):
+            raise StopRequested
+        captions = {key: text for part in whole for key, text in part.items()}
         return {example.example_id: captions[example.example_id] for example in examples}
 
     def _in_order(self, examples: Sequence[CaptionExample], rank: int, processes: int) -> list[CaptionExample]:

@@ -21,6 +21,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="EPOCHS",
         help="stop at the first checkpoint at or after so many epochs (0.5, 2); the same command without it goes on",
     )
+    parser.add_argument(
+        "--allow-change",
+        action="store_true",
+        help="go on with an interrupted run though its processes, pictures or libraries have changed",
+    )
     add_flags(parser)
 
 
@@ -30,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     start_console()
     from pipeline.train import train
 
-    print_results(train(config, [Path(sys.executable).name, *sys.argv], options.conf, options.pause_after))
+    command = [Path(sys.executable).name, *sys.argv]
+    print_results(train(config, command, options.conf, options.pause_after, allow_change=options.allow_change))
     return exit_codes.FINISHED
 
 

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from configuration.groups import RunConfig
+from utils.io import encode_json
 
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
-    *("eval.report_images", "checkpoint.keep", "train.num_workers", "image.feature_cache", "scst.reward_workers"),
+    *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers"),
+    *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.every_minutes", "checkpoint.on_lost_best"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
+SHARES_OF_A_STEP = {"train.batch_size", "train.accumulation_steps"}
+"""What, with the number of processes, divides the rows of an optimizer step: the same rows change rounding alone."""
 FORMER_DEFAULTS = {"image.size": 480, "image.mean_std": "half"}
 """What older runs recorded where None now stands for the model's own."""
 
 
-def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
-    """The settings that must not differ between two starts of a run and do, as ``key: old -> new``."""
+def describe_changes(old: RunConfig, new: RunConfig, *, allow_shares: bool = False) -> list[str]:
+    """The settings that must not differ between two starts of a run and do, as ``key: old -> new``.
+
+    Args:
+        old: Of the run.
+        new: Of the start.
+        allow_shares: A step's rows may be divided otherwise; whether they stay as many is for the caller to check.
+    """
     before, after = (dict(_flatten(config.to_json_dict())) for config in (old, new))
-    # Captions drawn in self-critical training are decoded too.
-    may_change = MAY_CHANGE - {"decode"} if new.scst.enabled else MAY_CHANGE
+    may_change = _may_change(new) | (_shares(new) if allow_shares else set())
     return [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in dict.fromkeys([*before, *after])
@@ -28,6 +38,27 @@ def describe_changes(old: RunConfig, new: RunConfig) -> list[str]:
         and not {key, key.partition(".")[0]} & may_change
         and (before.get(key), after.get(key)) != (FORMER_DEFAULTS.get(key), None)
     ]
+
+
+def hash_settings(config: RunConfig) -> str:
+    """SHA-256 (hex) of the settings that decide over the weights and are not their defaults.
+
+    Settings that a later version adds do not change it.
+    """
+    decisive = dict(_flatten(config.model_dump(mode="json", exclude_defaults=True)))
+    left_out = _may_change(config) | SHARES_OF_A_STEP
+    kept = {key: value for key, value in sorted(decisive.items()) if not {key, key.partition(".")[0]} & left_out}
+    return hashlib.sha256(encode_json(kept)).hexdigest()
+
+
+def _may_change(config: RunConfig) -> set[str]:
+    # Captions drawn in self-critical training are decoded too.
+    return MAY_CHANGE - {"decode"} if config.scst.enabled else MAY_CHANGE
+
+
+def _shares(config: RunConfig) -> set[str]:
+    # Rows are sorted by length within batches: another batch size puts other rows into a step.
+    return SHARES_OF_A_STEP - {"train.batch_size"} if config.train.group_lengths else SHARES_OF_A_STEP
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

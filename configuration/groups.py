@@ -295,10 +295,17 @@ class CheckpointConfig(Group):
 
     every_epochs: float = Field(default=1.0, gt=0)
     """Epochs between validations; each saves a checkpoint."""
-    keep: int = Field(default=2, ge=1)
-    """Checkpoints kept."""
-    select: Literal["loss", "CIDEr"] = "loss"
-    """Validation number by which the checkpoint for output/ is chosen; in self-critical training CIDEr, unless set."""
+    every_minutes: float | None = Field(default=None, gt=0)
+    """Save one as well when the last is so old, without a validation; None = with validations only."""
+    keep_last: int = Field(default=2, ge=2)
+    """Newest checkpoints kept; one could be damaged while it is written over an older one."""
+    keep_best: int = Field(default=1, ge=1)
+    """Best checkpoints kept beside them."""
+    select: Annotated[str, one_of(["loss", "nll", *METRICS], "validation number")] = "loss"
+    """Validation number by which the best is chosen, which becomes output/; in self-critical training CIDEr, unless
+    set. A caption metric captions the whole validation split every time."""
+    on_lost_best: Literal["error", "next"] = "error"
+    """What to do at the end if the best checkpoint is gone or damaged: stop, or take the best of what is left."""
 
 
 def _not_with_scst(group: str, name: str) -> Relation:

@@ -45,6 +45,9 @@ FLAG_KEYS: Mapping[str, str] = MappingProxyType(
 )
 """Flags of the original's command line, without the dashes, to ours."""
 
+FORMER_KEYS: Mapping[str, str] = MappingProxyType({"checkpoint.keep": "checkpoint.keep_last"})
+"""Settings that older files know under another name."""
+
 GROUPS: Mapping[str, type[Group]] = MappingProxyType(
     {
         name: field.annotation

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from configuration.groups import RunConfig
-from configuration.keys import FLAG_KEYS, FLAT_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
+from configuration.keys import FLAG_KEYS, FLAT_KEYS, FORMER_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
 from configuration.types import Group
 from preprocessors.formats.table import FORMATS
 from utils.io import encode_json, parse_value, read_json, shorten_json
@@ -68,6 +68,9 @@ class _Draft:
         self.faults: list[str] = []
 
     def put(self, key: str, value: Any, label: str) -> None:
+        if key == "checkpoint.keep" and value == 1:
+            value = 2  # what older files could ask for; the newest alone is not enough to be safe
+        key = FORMER_KEYS.get(key, key)
         if key not in KNOWN_KEYS:
             self.faults.append(f"{label}: {describe_unknown(key)}")
             return

@@ -10,8 +10,10 @@ from configuration.changes import describe_changes
 from configuration.groups import RunConfig
 from configuration.loading import load_config
 from models.settings import WEIGHT_FILES
+from pipeline.continuation import Start, check_continues, check_same_pictures, hash_pictures, newly_dropped
 from pipeline.data import hash_examples
 from pipeline.prepare import Prepared
+from runs.checkpoints import whole_checkpoints
 from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
@@ -32,7 +34,7 @@ def describe_data(prepared: Prepared) -> dict[str, str]:
     config, data = prepared.config, prepared.data
     splits = {"train": data.train, "val": data.val, "eval": data.eval}
     made_from = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
-    made_from |= {"split": data.train.split_id}
+    made_from |= {"split": data.train.split_id} | hash_pictures(data.train.examples)
     if config.masked_lm.corpus is not None:
         made_from |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
     if config.scst.enabled and config.scst.document_frequency is not None:
@@ -45,20 +47,22 @@ def describe_data(prepared: Prepared) -> dict[str, str]:
     return made_from
 
 
-def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path) -> None:
+def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path, start: Start) -> None:
     """Make or reopen the run folder and record what goes into the run.
 
     Args:
         prepared: The run.
         command: The command line, program first.
         conf_file: The configuration file as the user wrote it.
+        start: What else decides whether the run goes on as it was.
 
     Raises:
-        ValueError: If the folder's run was made with other settings or other data.
+        ValueError: If the folder's run was made with other settings, other data, or otherwise.
     """
     run, data = prepared.run, prepared.data
-    open_run(run.root, prepared.config, command, {"data": describe_data(prepared)}, conf_file=conf_file)
     rows = [row._asdict() for split in (data.train, data.val) for row in split.dropped]
+    made_from = describe_data(prepared)
+    open_run(run.root, prepared.config, command, {"data": made_from}, conf_file=conf_file, start=start, dropped=rows)
     if rows:
         write_json(run.root / "dropped_rows.json", rows)
 
@@ -70,6 +74,8 @@ def open_run(
     extra_environment: Mapping[str, Any],
     *,
     conf_file: Path | None = None,
+    start: Start | None = None,
+    dropped: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
     """Makes a run folder, or opens the one of an interrupted run again, and records what is being run.
 
@@ -81,21 +87,26 @@ def open_run(
         command: The command line, program first.
         extra_environment: Joined to environment.json; what stands under ``data`` is held against an earlier start's.
         conf_file: The configuration file as the user wrote it, copied into ``source/``.
+        start: What else decides whether the run goes on as it was; None where no training follows.
+        dropped: Rows whose pictures cannot be used, for the message if some were used before.
 
     Raises:
         ValueError: If the folder holds a run with another configuration or on other data, a config.json that is no
-            run's, or cannot be written.
+            run's, or cannot be written, or would not go on as it was.
     """
-    run = Run(work_dir)
+    run, made_from = Run(work_dir), extra_environment.get("data", {})
     if run.config_file.exists():
-        check_same_run(run, config)
-    check_same_data(run, extra_environment.get("data", {}))
+        check_same_run(run, config, allow_shares=start is not None and start.allow_change)
+    check_same_data(run, made_from, dropped)
+    if start is not None:
+        check_continues(run, start)
+        check_same_pictures(run, read_data_record(run), made_from, start)
     record_start(run, config.to_json_dict(), command, extra_environment, conf_file=conf_file)
     return run
 
 
-def check_same_run(run: Run, config: RunConfig) -> None:
-    """Refuse a folder that holds a run with other settings.
+def check_same_run(run: Run, config: RunConfig, *, allow_shares: bool = False) -> None:
+    """Refuse a folder that holds a run with other settings, but for how rows of a step are divided, where allowed.
 
     Raises:
         ValueError: Listing the settings that differ.
@@ -107,27 +118,57 @@ def check_same_run(run: Run, config: RunConfig) -> None:
         raise ValueError(
             f"{run.config_file}: is not the configuration of a run; give another work_dir\n{error}"
         ) from error
-    changes = describe_changes(old, config)
+    changes = describe_changes(old, config, allow_shares=allow_shares)
     if changes:
         raise ValueError(
             f"{run.root}: holds a run with other settings (old -> new):\n"
             + "\n".join(f"  {change}" for change in changes)
             + "\ngive another work_dir, or the old values to go on with that run"
+            + _new_run_from(run)
         )
 
 
-def check_same_data(run: Run, made_from: Mapping[str, str]) -> None:
+def _new_run_from(run: Run) -> str:
+    """How to start anew from what a run has learnt so far, for a message; nothing where it has no weights yet."""
+    saved = (checkpoint.folder for checkpoint in whole_checkpoints(run))
+    weights = run.output if run.output.is_dir() else next(saved, None)
+    return "" if weights is None else f"; a new run from its weights: --set work_dir=... --checkpoint {weights}"
+
+
+def read_data_record(run: Run) -> Mapping[str, Any]:
+    """What the run was made from, as its last start recorded it; empty if there was none.
+
+    Raises:
+        ValueError: If the record is damaged.
+    """
+    record = run.root / "environment.json"
+    if not record.is_file():
+        return {}
+    content = read_json(record)
+    data = content.get("data", {}) if isinstance(content, dict) else None
+    if not isinstance(data, dict):
+        raise ValueError(
+            f"{record}: is damaged; it says no longer what the run was made from. Restore it, or remove it "
+            "to go on without that check"
+        )
+    return data
+
+
+def check_same_data(run: Run, made_from: Mapping[str, str], dropped: Sequence[Mapping[str, Any]] = ()) -> None:
     """Refuse a folder that holds a run on other data.
 
     Raises:
         ValueError: Naming what differs.
     """
-    record = run.root / "environment.json"
-    before = read_json(record).get("data", made_from) if record.is_file() else made_from
+    before = read_data_record(run)
     for key, name in FIXED_DATA.items():
         if key in before and key in made_from and before[key] != made_from[key]:
+            lost = newly_dropped(run, dropped) if key == "train_sha256" else []
+            why = (
+                f"these pictures cannot be used any more: {', '.join(lost[:5])}" if lost else "they have changed since"
+            )
             raise ValueError(
-                f"{run.root}: holds a run on other {name}; they have changed since. "
+                f"{run.root}: holds a run on other {name}; {why}{', ...' if len(lost) > 5 else ''}. "
                 "Give another work_dir, or restore them to go on with that run"
             )
 

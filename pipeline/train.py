@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,33 @@ from captioning.styled import open_styled
 from captioning.writer import CaptionWriter
 from configuration.groups import RunConfig
 from pipeline.captioner import make_writer
+from pipeline.continuation import Start, forget_after
 from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
 from pipeline.prepare import Prepared, prepare
-from pipeline.processes import rank
+from pipeline.processes import end_with_launcher, rank
 from pipeline.record import enter_run, keep_document_frequency
-from pipeline.training import build_trainer, training_arguments
-from runs.checkpoints import last_checkpoint, read_training_state
+from pipeline.training import build_trainer, rows_per_step, training_arguments
+from runs.checkpoints import choose_checkpoint
 from runs.folder import Run
+from runs.lock import locked
 from runs.metrics_log import has_reached
+from trainers.processes import from_first
+from utils.durable import recover_folder
+from utils.errors import Stopped
 from utils.logging import setup_logging
+from utils.signals import requested_by
 
 logger = logging.getLogger(__name__)
 
 
 def train(
-    config: RunConfig, command: Sequence[str], conf_file: Path, pause_after: float | None = None
+    config: RunConfig,
+    command: Sequence[str],
+    conf_file: Path,
+    pause_after: float | None = None,
+    *,
+    allow_change: bool = False,
 ) -> dict[str, Any]:
     """Train, save the final model, evaluate it.
 
@@ -41,30 +54,52 @@ def train(
         conf_file: The configuration file, for the record.
         pause_after: Stop at the first checkpoint at or after so many epochs, if training is not complete then; the
             same run goes on from there when it is started again.
+        allow_change: Go on with an interrupted run though its processes, pictures or libraries have changed.
 
     Returns:
         The results of the evaluation, or ``{"paused": {"epoch", "global_step"}}``; empty on ranks above 0.
+
+    Raises:
+        Locked: If another process works in the run folder.
+        Stopped: If a signal ended training, after a checkpoint.
     """
     args = training_arguments(config)
+    end_with_launcher()
     with args.main_process_first(desc="data"):
         if rank() == 0:
             prepare_data(config.data)
     prepared = prepare(config)
     run = prepared.run
-    with args.main_process_first(desc="run folder"):
-        if rank() == 0:
-            enter_run(prepared, command, conf_file)
-    setup_logging(run.log, rank())
-    _warn_of_other_use(prepared)
-    if run.output.is_dir():
-        writer = _open_output(args, prepared)
-    else:
-        paused = _train_on(args, prepared, pause_after)
-        if paused is not None:
-            return paused
-        writer = prepared.writer
-    data = prepared.data
-    return evaluate_split(config, run, writer, data.eval, data.train.examples, model=str(run.output))
+    with ExitStack() as held:
+        enter = partial(_enter, held, prepared, command, conf_file, args, allow_change=allow_change)
+        from_first(enter)
+        setup_logging(run.log, rank())
+        _warn_of_other_use(prepared)
+        if run.output.is_dir():
+            writer = _open_output(args, prepared)
+        else:
+            paused = _train_on(args, prepared, pause_after)
+            if paused is not None:
+                return paused
+            writer = prepared.writer
+        data = prepared.data
+        return evaluate_split(config, run, writer, data.eval, data.train.examples, model=str(run.output))
+
+
+def _enter(
+    held: ExitStack,
+    prepared: Prepared,
+    command: Sequence[str],
+    conf_file: Path,
+    args: TrainingArguments,
+    *,
+    allow_change: bool,
+) -> None:
+    """Lock the run folder for as long as ``held`` is open, and record the start in it."""
+    held.enter_context(locked(prepared.run))
+    recover_folder(prepared.run.output)
+    start = Start(rows_per_step(prepared.config, args), args.world_size, allow_change)
+    enter_run(prepared, command, conf_file, start)
 
 
 def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | None) -> dict[str, Any] | None:
@@ -75,13 +110,20 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
     run = prepared.run
     if rank() == 0 and prepared.tasks.document_frequency is not None:
         keep_document_frequency(run, prepared.tasks.document_frequency)
-    checkpoint = last_checkpoint(run)
-    held = read_training_state(checkpoint) if checkpoint and pause_after is not None else None
-    if held is not None and has_reached(held.epoch, pause_after or 0.0) and not held.is_finished:
-        return report_pause(run, held.epoch, held.global_step, held.max_steps)
     trainer = build_trainer(args, prepared, pause_after)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    assert trainer.checkpoints is not None
+    trainer.checkpoints.clear()
+    held = from_first(partial(choose_checkpoint, run, trainer.checkpoints.verifier))
+    if held is not None and pause_after is not None and has_reached(held.epoch, pause_after) and not held.is_finished:
+        return report_pause(run, held.epoch, held.step, held.max_steps)
+    from_first(partial(forget_after, run, held))
+    trainer.train(resume_from_checkpoint=None if held is None else str(held.folder))
     state = trainer.state
+    if trainer.is_stopped:
+        raise Stopped(
+            f"stopped by {requested_by()} after the checkpoint of step {state.global_step} of {state.max_steps}; "
+            "the same command goes on from there"
+        )
     if state.global_step < state.max_steps:
         return report_pause(run, state.epoch or 0.0, state.global_step, state.max_steps)
     # Evaluate what is saved: accelerate leaves the forward pass under autocast.

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
+from configuration.changes import hash_settings
 from configuration.groups import RunConfig
 from metrics.coco import score_captions
+from metrics.table import METRICS
 from metrics.tokenizers.ptb import tokenize_many
 from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
@@ -20,11 +22,13 @@ from pipeline.prepare import Prepared
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, rows_by_picture
 from runs.folder import Run
-from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan
+from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan, StopOrSave
 from trainers.caption_trainer import StyleCaptionTrainer
+from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
 from trainers.scst_trainer import ScstTrainer
 from trainers.validation import Validation
+from utils.errors import Fault
 
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
@@ -64,10 +68,9 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         save_strategy="steps",
         logging_first_step=True,
         logging_nan_inf_filter=False,
-        save_total_limit=checkpoint.keep,
         load_best_model_at_end=True,
         metric_for_best_model=f"eval_{checkpoint.select}",
-        greater_is_better=checkpoint.select != "loss",
+        greater_is_better=is_greater_better(checkpoint.select),
         report_to=["tensorboard"],
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -84,8 +87,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
     train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
     freeze_parts(captioner, frozen, train.vision_stages)
     captioner.module.to(args.device)
-    rows_per_step = train.batch_size * train.accumulation_steps * args.world_size
-    steps_per_epoch = -(-len(train_examples) // rows_per_step)
+    steps_per_epoch = -(-len(train_examples) // rows_per_step(config, args))
     args.logging_steps = max(1, min(50, steps_per_epoch // 10))
     args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
     validation = Validation(
@@ -93,7 +95,8 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         config.eval.samples,
         run.samples,
         config.eval.batch_size,
-        score=make_cider_score(eval_examples) if config.checkpoint.select == "CIDEr" else None,
+        score=make_score(eval_examples, config.checkpoint.select) if config.checkpoint.select in METRICS else None,
+        metric=config.checkpoint.select,
     )
     features = writer.features = keep_features(
         config, writer, [*train_examples, *eval_examples], training=train_examples
@@ -111,12 +114,41 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "vision_lr": train.vision_lr,
         "validation": validation,
         "save_companions": prepared.captioner.save_companions,
+        "checkpoints": make_store(config, run, args),
         "callbacks": make_callbacks(run, pause_after),
     }
+    trainer: StyleCaptionTrainer
     if tasks.rewards is None:
-        return StyleCaptionTrainer(captioner, args, **parts)
-    self_critical = make_self_critical(config.scst, writer.decoding, frozen, train.seed)
-    return ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
+        trainer = StyleCaptionTrainer(captioner, args, **parts)
+    else:
+        self_critical = make_self_critical(config.scst, writer.decoding, frozen, train.seed)
+        trainer = ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
+    trainer.add_callback(StopOrSave(trainer.stop_here, run.save_now, config.checkpoint.every_minutes))
+    return trainer
+
+
+def is_greater_better(select: str) -> bool:
+    """Direction of the validation number that the best checkpoint is chosen by."""
+    return select in METRICS and METRICS[select].higher_is_better
+
+
+def rows_per_step(config: RunConfig, args: TrainingArguments) -> int:
+    """Training rows of an optimizer step, over all micro-batches and processes."""
+    return config.train.batch_size * config.train.accumulation_steps * int(args.world_size)
+
+
+def make_store(config: RunConfig, run: Run, args: TrainingArguments) -> CheckpointStore:
+    """Where the checkpoints of a run go, and which of them stay."""
+    checkpoint = config.checkpoint
+    about = {"processes": args.world_size, "rows_per_step": rows_per_step(config, args)}
+    return CheckpointStore(
+        run,
+        about | {"settings": hash_settings(config)},
+        keep_last=checkpoint.keep_last,
+        keep_best=checkpoint.keep_best,
+        greater_is_better=is_greater_better(checkpoint.select),
+        on_lost_best=checkpoint.on_lost_best,
+    )
 
 
 def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]:
@@ -129,12 +161,15 @@ def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]
     return callbacks
 
 
-def make_cider_score(examples: Sequence[CaptionExample]) -> Callable[[dict[str, str]], float]:
-    """CIDEr of captions against these examples, for choosing a checkpoint."""
+def make_score(examples: Sequence[CaptionExample], metric: str) -> Callable[[dict[str, str]], float]:
+    """A metric of captions against these examples, for choosing a checkpoint."""
     references = {example.example_id: tokenize_many(example.captions) for example in examples}
 
     def score(captions: dict[str, str]) -> float:
         hypotheses = dict(zip(captions, tokenize_many(captions.values()), strict=True))
-        return float(score_captions(references, hypotheses, metrics=("CIDEr",)).overall["CIDEr"] or 0.0)
+        scores = score_captions(references, hypotheses, metrics=(metric,))
+        if scores.overall[metric] is None:
+            raise Fault(f"checkpoint.select={metric}: cannot be computed ({scores.unavailable.get(metric)})")
+        return float(scores.overall[metric] or 0.0)
 
     return score

@@ -57,6 +57,35 @@ class Run:
         """The page with pictures, captions and loss curves."""
         return self.root / "report.html"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works in the folder."""
+        return self.root / ".lock"
+
+    @property
+    def lock_holder(self) -> Path:
+        """Who holds the lock."""
+        return self.root / ".lock.json"
+
+    @property
+    def save_now(self) -> Path:
+        """Whoever makes this file asks training for a checkpoint at the end of the step."""
+        return self.root / "save-now"
+
+    @property
+    def last(self) -> Path:
+        """Names the newest checkpoint."""
+        return self.checkpoints / "last.json"
+
+    @property
+    def best(self) -> Path:
+        """Names the best checkpoint and its score."""
+        return self.checkpoints / "best.json"
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of the checkpoint of an optimizer step."""
+        return self.checkpoints / f"checkpoint-{step}"
+
     def numbered_checkpoints(self) -> list[tuple[int, Path]]:
         """Optimizer step and folder of each checkpoint, complete or not, newest first."""
         named = [(path.name.removeprefix("checkpoint-"), path) for path in self.checkpoints.glob("checkpoint-*")]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from utils.io import UTF8_BOM, append_jsonl
+from utils.io import UTF8_BOM, append_jsonl, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,42 @@ def has_reached(epoch: float, wanted: float) -> bool:
 def append_metrics(file: Path, global_step: int, epoch: float, numbers: Mapping[str, float]) -> None:
     """Add the numbers of a step; the file and its folder are made where they are not there."""
     append_jsonl(file, {"global_step": global_step, "epoch": round(epoch, EPOCH_DIGITS)} | dict(numbers))
+
+
+def cut_after(file: Path, step: int, *, awaits_validation: bool = False) -> int:
+    """Take out of a JSON Lines file of a run what was written after a checkpoint, since that is trained again.
+
+    Lines that cannot be read are taken out as well.
+
+    Args:
+        file: Rows with ``global_step``; may be missing.
+        step: Of the checkpoint; 0 for the beginning.
+        awaits_validation: The validation of ``step`` itself is to be made again: its ``val/...`` numbers go, and rows
+            without any number of training.
+
+    Returns:
+        Rows that were taken out.
+    """
+    try:
+        lines = file.read_bytes().removeprefix(UTF8_BOM).split(b"\n")
+    except FileNotFoundError:
+        return 0
+    rows = [line for line in lines if line.strip()]
+    kept = [line for line in rows if _stays(line, step, awaits_validation)]
+    if len(kept) < len(rows):
+        write_bytes(file, b"".join(line + b"\n" for line in kept))
+    return len(rows) - len(kept)
+
+
+def _stays(line: bytes, step: int, awaits_validation: bool) -> bool:
+    try:
+        row = orjson.loads(line)
+        at = row["global_step"]
+    except (orjson.JSONDecodeError, TypeError, KeyError):
+        return False
+    if not isinstance(at, int) or at > step or step == 0:
+        return False
+    return not (awaits_validation and at == step) or any(name.startswith("train/") for name in row)
 
 
 def read_metrics(file: Path) -> MetricsLog:

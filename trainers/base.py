@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +16,19 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_pt_utils import nested_gather
 
+from trainers.checkpoints import CheckpointStore
 from trainers.monitoring import StepMeter
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
+from utils.io import read_json, write_text
+from utils.signals import StopRequested, waiting
+
+LOOP_FILE = "loop_state.json"
+"""Numbers of the training loop that transformers' state lacks."""
+STATE_FILE = "trainer_state.json"
+"""Transformers' state."""
 
 
 class EpochData(Protocol):
@@ -53,7 +66,13 @@ class BaseTrainer(Trainer):
         warmup: Share of the steps in which the learning rate rises.
         lr_end: Learning rate at the last step.
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
+        checkpoints: Where checkpoints go; None = this training saves none.
         callbacks: More observers.
+
+    Attributes:
+        awaits_validation: The validation that is due at this step was put off, because a signal came first; a training
+            that goes on from here makes up for it.
+        is_stopped: A signal ended training before its end.
     """
 
     lr_scheduler: Any
@@ -72,6 +91,7 @@ class BaseTrainer(Trainer):
         warmup: float = 0.0,
         lr_end: float = 0.0,
         save_companions: Callable[[Path], None] | None = None,
+        checkpoints: CheckpointStore | None = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         super().__init__(module, args, data_collator=collator, train_dataset=train_dataset, eval_dataset=eval_dataset)
@@ -79,7 +99,10 @@ class BaseTrainer(Trainer):
             self.remove_callback(spoken)
         for callback in (_EpochForData(self), *callbacks):
             self.add_callback(callback)
-        self.warmup, self.lr_end, self.save_companions = warmup, lr_end, save_companions
+        self.warmup, self.lr_end, self.save_companions, self.checkpoints = warmup, lr_end, save_companions, checkpoints
+        self.awaits_validation = self.is_stopped = False
+        self._resumed: dict[str, Any] = {}
+        self._scored: tuple[int, float | None] = (0, None)
         self.loss_is_scaled_for_ga = True
         lengths = None if length_of is None else SimilarLengths(length_of, args.per_device_train_batch_size)
         self._sampler = EpochSampler(train_dataset, args.seed, row_groups, lengths)
@@ -141,15 +164,64 @@ class BaseTrainer(Trainer):
         """Log an entry; one of training gets everything that was gathered since the last, without weights."""
         super().log(logs | self.meter.drain() if "loss" in logs else logs, start_time)
 
+    def train(self, resume_from_checkpoint: Any = None, **others: Any) -> Any:
+        """Train, from a checkpoint or from the beginning; signals are heard at the end of a step."""
+        if resume_from_checkpoint is not None:
+            self._resumed = read_json(Path(resume_from_checkpoint) / LOOP_FILE)
+        with waiting():
+            return super().train(resume_from_checkpoint, **others)
+
+    def stop_here(self) -> None:
+        """Ask for a checkpoint at the end of this step and for the end of training; a due validation is put off."""
+        self.awaits_validation, self.is_stopped = self.control.should_evaluate, True
+        self.control.should_evaluate = False
+        self.control.should_save = self.control.should_training_stop = True
+        # What a Trainer does when training is over would load the best weights in place of these.
+        self.args.load_best_model_at_end = False
+
+    def catch_up(self) -> None:
+        """Take up the loop where the checkpoint left it, with the validation that it awaits."""
+        if not self._resumed:
+            return
+        self._tr_loss += self._resumed["loss_since_log"]
+        self._globalstep_last_logged = self._resumed["last_logged"]
+        self.meter.load_state(self._resumed["meter"])
+        self.load_extra_state(self._resumed["extra"])
+        if self._resumed["awaits_validation"]:
+            self.control.should_evaluate = self.control.should_save = True
+            epoch = self.state.epoch or 0.0
+            super()._maybe_log_save_evaluate(self._tr_loss, None, self.model_wrapped, None, epoch, None, time.time())
+
+    def extra_state(self) -> dict[str, Any]:
+        """What a subclass wants to find again when training goes on, JSON-like."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave."""
+
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
-        """Numbers of a validation, named ``eval_...``."""
+        """Numbers of a validation, named ``eval_...``.
+
+        Raises:
+            StopRequested: If a signal came; nothing is logged then.
+        """
         self._average_batch_norm()
         self.model.eval()
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
-        self.model.train()
+        try:
+            metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
+        finally:
+            self.model.train()
         self.log(metrics)
+        self._scored = self.state.global_step, metrics.get(str(self.args.metric_for_best_model))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except StopRequested:  # in the midst of a validation, before its numbers were there
+            self.stop_here()
+            super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _average_batch_norm(self) -> None:
         """Give all processes the mean of their running statistics, which each gathered on its own rows."""
@@ -160,9 +232,64 @@ class BaseTrainer(Trainer):
                 dist.all_reduce(buffer)
                 buffer /= self.args.world_size
 
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        done = super()._init_training_state(*args, **kwargs)
+        best = self.state.best_global_step
+        if self.checkpoints is not None and best:
+            # Transformers forgets a best checkpoint that is lost, and would end with the last weights without a word.
+            self.state.best_model_checkpoint = str(self.checkpoints.run.checkpoint(best))
+            self.checkpoints.warn_of_lost_best(best)
+        return done
+
+    def _load_best_model(self) -> None:
+        if self.checkpoints is not None and self.state.best_global_step:
+            self.state.best_model_checkpoint = str(self.checkpoints.best(self.state.best_global_step).folder)
+        super()._load_best_model()
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.checkpoints is None:
+            raise ValueError("this training was made without a place for checkpoints")
         self._average_batch_norm()
-        super()._save_checkpoint(model, trial)
+        self.store_flos()
+        if self.state.best_global_step:
+            best = self.checkpoints.run.checkpoint(self.state.best_global_step)
+            self.state.best_model_checkpoint = str(best)
+        loop = json.dumps(self._loop_state())
+        scored_at, score = self._scored
+        about = {"max_steps": self.state.max_steps, "epoch": self.state.epoch or 0.0}
+        about |= {"score": score if scored_at == self.state.global_step else None}
+        about |= {"awaits_validation": self.awaits_validation}
+        write = functools.partial(self._write_checkpoint, loop)
+        self.checkpoints.save(self.state.global_step, write, about, self._expected_bytes())
+
+    def _write_checkpoint(self, loop: str, folder: Path) -> None:
+        self.save_model(str(folder), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        if self.args.should_save:
+            write_text(folder / LOOP_FILE, loop)
+            for item in (*self.callback_handler.callbacks, self.control):
+                if isinstance(item, ExportableState):
+                    self.state.stateful_callbacks[type(item).__name__] = item.state()
+            self.state.save_to_json(str(folder / STATE_FILE))
+
+    def _loop_state(self) -> dict[str, Any]:
+        """Numbers gathered since the last log entry, the same on every process."""
+        self.meter.end_step()
+        # JSON of Python's own: it keeps NaN, which a bad step may have left among the numbers.
+        return {
+            "loss_since_log": nested_gather(self._tr_loss, self.args.parallel_mode).mean().item(),
+            "last_logged": self._globalstep_last_logged,
+            "meter": self.meter.state(),
+            "awaits_validation": self.awaits_validation,
+            "extra": self.extra_state(),
+        }
+
+    def _expected_bytes(self) -> int:
+        """About what a checkpoint takes: weights, and two moments of those that are trained."""
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.model.parameters()]
+        return sum(4 * count * (3 if trained else 1) for count, trained in sizes) + (1 << 20)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
@@ -171,10 +298,13 @@ class BaseTrainer(Trainer):
 
 
 class _EpochForData(TrainerCallback):
-    """Tells data set and sampler the epoch, and starts the count of micro-batches with each step."""
+    """Tells data set and sampler the epoch, starts the count of micro-batches with each step, resumes the loop."""
 
     def __init__(self, trainer: BaseTrainer) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.catch_up()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         epoch = int(state.epoch or 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runs.metrics_log import append_metrics, has_reached
+from trainers.processes import agree, broadcast, is_first
+from utils.signals import stop_requested
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +103,40 @@ class PauseAfter(TrainerCallback):
         """Stop if it is time and there is something left to train."""
         if has_reached(state.epoch or 0.0, self.epochs) and state.global_step < state.max_steps:
             control.should_training_stop = True
-            # What a Trainer does when training is over would load the best weights, and delete this very checkpoint.
-            args.load_best_model_at_end, args.save_total_limit = False, None
+            # What a Trainer does when training is over would load the best weights.
+            args.load_best_model_at_end = False
+
+
+class StopOrSave(TrainerCallback):
+    """Between two steps, hears signals, and the wish for a checkpoint now.
+
+    Args:
+        stop: Called when a signal has asked any process to stop.
+        save_now: A checkpoint is saved when somebody makes this file, which is removed then.
+        every_minutes: A checkpoint is saved so long after the last; None = only with validations.
+    """
+
+    def __init__(self, stop: Callable[[], None], save_now: Path, every_minutes: float | None = None) -> None:
+        self.stop, self.save_now, self.every_minutes = stop, save_now, every_minutes
+        self.saved_at = time.monotonic()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Look, and ask for what is wanted."""
+        if agree(stop_requested()):
+            self.stop()
+        elif broadcast(is_first() and self._wants_save()):
+            control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The minutes count from here."""
+        self.saved_at = time.monotonic()
+
+    def _wants_save(self) -> bool:
+        asked = self.save_now.exists()
+        if asked:
+            self.save_now.unlink(missing_ok=True)
+        is_due = self.every_minutes is not None and time.monotonic() - self.saved_at >= 60 * self.every_minutes
+        return asked or is_due
 
 
 class ProgressBar(TrainerCallback):

@@ -15,8 +15,10 @@ from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
 from trainers.objective import Objective, StepTokens, split_tasks, two_views
+from trainers.processes import agree
 from trainers.schedule import give_own_rate
 from trainers.validation import Validation
+from utils.signals import StopRequested, stop_requested
 
 
 class StyleCaptionTrainer(BaseTrainer):
@@ -113,21 +115,23 @@ class StyleCaptionTrainer(BaseTrainer):
         """Loss per token over the validation rows, and captions of some or all of them.
 
         Returns:
-            ``loss`` (label-smoothed as in training) and ``nll`` in nats per token; ``CIDEr`` if the validation scores
-            captions.
+            ``loss`` (label-smoothed as in training) and ``nll`` in nats per token; the validation's metric if it
+            scores captions.
         """
         numbers = self._validation_loss()
         if self.validation is not None:
             examples, step = self.eval_dataset.examples, self.state.global_step
             score = self.validation.run(examples, step, record=self.is_world_process_zero())
             if score is not None:
-                numbers["CIDEr"] = score
+                numbers[self.validation.metric] = score
         return numbers
 
     @torch.no_grad()
     def _validation_loss(self) -> dict[str, float]:
         sums = torch.zeros(3, dtype=torch.float64, device=self.args.device)
         for batch in self.get_eval_dataloader():
+            if agree(stop_requested()):
+                raise StopRequested
             inputs = self._prepare_inputs(batch)
             labels = inputs["labels"]
             with self.compute_loss_context_manager():

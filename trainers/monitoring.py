@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,18 @@ class StepMeter:
         numbers = self._describe(self._window)
         self._window = {}
         return numbers
+
+    def state(self) -> dict[str, Any]:
+        """What was gathered since the last log entry up to the end of a step, JSON-like."""
+        return {
+            "sums": {name: row.tolist() for name, row in self._window.items()},
+            "with_deviation": sorted(self._with_deviation),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state` gave."""
+        self._window = {name: torch.tensor(row, dtype=torch.float64) for name, row in state["sums"].items()}
+        self._with_deviation = set(state["with_deviation"])
 
     def _describe(self, sums: Mapping[str, Tensor]) -> dict[str, float]:
         numbers = {}
@@ -132,6 +145,14 @@ class ScstAlarms:
 
     def __init__(self) -> None:
         self._flat_steps = self._unended_steps = 0
+
+    def state(self) -> dict[str, int]:
+        """How many steps in a row were flat, or without ends."""
+        return {"flat_steps": self._flat_steps, "unended_steps": self._unended_steps}
+
+    def load_state(self, state: Mapping[str, int]) -> None:
+        """Take back what :meth:`state` gave."""
+        self._flat_steps, self._unended_steps = state["flat_steps"], state["unended_steps"]
 
     def check(self, step: int, *, loss: float, reward: float, flat_share: float, unended_share: float) -> None:
         """Look at one step.

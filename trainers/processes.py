@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -32,6 +33,22 @@ def broadcast(value: T) -> T:
     held = [value]
     dist.broadcast_object_list(held, src=0, group=_control_group())
     return held[0]
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """What the first process gets by doing something; an error of its is raised by all, so that none waits for it."""
+    value, error = None, None
+    if is_first():
+        try:
+            value = work()
+        except Exception as raised:
+            if not _several():
+                raise
+            error = raised
+    value, error = broadcast((value, error))
+    if error is not None:
+        raise error
+    return cast(T, value)
 
 
 def _several() -> bool:

@@ -94,6 +94,15 @@ class ScstTrainer(StyleCaptionTrainer):
         with self.rewards:
             return super().train(*args, **kwargs)
 
+    def extra_state(self) -> dict[str, Any]:
+        """Also how long the alarms have been waiting."""
+        return super().extra_state() | {"alarms": self.alarms.state()}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave."""
+        super().load_extra_state(state)
+        self.alarms.load_state(state["alarms"])
+
     def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         """Share of a micro-batch in the self-critical loss of the step, with its companions."""
         self._set_mode()

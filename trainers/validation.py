@@ -20,8 +20,8 @@ class Validation:
         samples: So many rows, spread evenly, are captioned into ``samples_file`` every time.
         samples_file: JSON Lines.
         batch_size: Examples per generation.
-        score: From captions by example id to a number that is logged as ``eval_CIDEr``; None skips it, and with it
-            the captions of the whole split.
+        score: From captions by example id to a number; None skips it, and with it the captions of the whole split.
+        metric: What the number is logged as, behind ``eval_``.
     """
 
     writer: CaptionWriter
@@ -29,6 +29,7 @@ class Validation:
     samples_file: Path
     batch_size: int
     score: Callable[[dict[str, str]], float] | None = None
+    metric: str = "CIDEr"
 
     def run(self, examples: Sequence[CaptionExample], global_step: int, *, record: bool) -> float | None:
         """Caption examples; all processes together.

@@ -11,6 +11,8 @@ from pathlib import Path
 
 STAGED = ".tmp-"
 """Begins the name of a folder that is being written."""
+REPLACED = ".replaced-"
+"""Begins the name of a whole folder whose successor is about to take its place."""
 REMOVED = ".removed-"
 """Begins the name of a folder that is being removed."""
 
@@ -37,7 +39,7 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 def put_in_place(aside: Path, folder: Path) -> None:
     """Rename a folder to its own name, in place of an older one, and make the change last."""
-    old = folder.with_name(f"{REMOVED}{folder.name}-{secrets.token_hex(4)}")
+    old = folder.with_name(f"{REPLACED}{folder.name}-{secrets.token_hex(4)}")
     if folder.exists():
         folder.rename(old)
     try:
@@ -47,7 +49,8 @@ def put_in_place(aside: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    for replaced in folder.parent.glob(f"{REPLACED}{folder.name}-*"):
+        remove_folder(replaced)
 
 
 def recover_folder(folder: Path) -> bool:
@@ -57,7 +60,7 @@ def recover_folder(folder: Path) -> bool:
     """
     if folder.exists():
         return False
-    for old in sorted(folder.parent.glob(f"{REMOVED}{folder.name}-*")):
+    for old in sorted(folder.parent.glob(f"{REPLACED}{folder.name}-*")):
         old.rename(folder)
         sync_folder(folder.parent)
         return True
@@ -74,8 +77,10 @@ def remove_folder(folder: Path) -> None:
 
 
 def clear_leftovers(parent: Path) -> None:
-    """Remove what killed programs left behind of folders that they were writing or removing."""
-    for kind in (STAGED, REMOVED):
+    """Put back what killed programs had set aside, remove what they had begun to write or to remove."""
+    for old in parent.glob(f"{REPLACED}*"):
+        recover_folder(parent / old.name.removeprefix(REPLACED).rpartition("-")[0])
+    for kind in (STAGED, REMOVED, REPLACED):
         for path in parent.glob(f"{kind}*"):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -93,7 +93,8 @@ def test_load_config_missing_file_is_named(tmp_path):
         (
             {"checkpoint": {"xqzj": 1}},
             "conf.json: checkpoint.xqzj: unknown key; "
-            "known: checkpoint.every_epochs, checkpoint.keep, checkpoint.select",
+            "known: checkpoint.every_epochs, checkpoint.every_minutes, checkpoint.keep_last, checkpoint.keep_best, "
+            "checkpoint.select, checkpoint.on_lost_best",
         ),
     ],
 )

@@ -1,0 +1,130 @@
+"""Whether a run that was interrupted goes on as it would have gone, and what is forgotten of what comes again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from preprocessors.examples import CaptionExample
+from runs.checkpoints import Checkpoint, whole_checkpoints
+from runs.folder import Run
+from runs.metrics_log import cut_after
+from utils.environment import describe_environment
+from utils.io import hash_file, read_json
+
+logger = logging.getLogger(__name__)
+
+DECISIVE_PACKAGES = ("torch", "transformers")
+"""Another version of these may round otherwise, and the weights differ from then on."""
+MOST_READ = 2000
+"""Pictures whose content goes into the hash; of more than these, so many spread evenly."""
+
+
+class Start(NamedTuple):
+    """What a start of a run brings that its settings do not say."""
+
+    rows_per_step: int
+    processes: int
+    allow_change: bool = False
+    """Go on though what may round otherwise, or the pictures, have changed."""
+
+
+def check_continues(run: Run, start: Start) -> None:
+    """Refuse to go on where the weights would become others than without the interruption.
+
+    With ``start.allow_change`` other processes and versions are told and taken, as long as a step has as many rows:
+    with more or fewer, the learning rate and the places of the checkpoints would be those of another run.
+
+    Raises:
+        ValueError: Naming what has changed, and both values.
+    """
+    newest = next(whole_checkpoints(run), None)
+    if newest is None or run.output.is_dir():
+        return
+    changed = _changed_versions(run)
+    if newest.processes != start.processes:
+        changed.append(f"processes: {newest.processes} -> {start.processes}")
+    if newest.rows_per_step != start.rows_per_step:
+        raise ValueError(
+            f"{run.root}: an optimizer step of this run has {newest.rows_per_step} rows, and would have "
+            f"{start.rows_per_step} now (train.batch_size x train.accumulation_steps x processes, {newest.processes} "
+            f"processes then, {start.processes} now). Start as many processes as then; or let the product be "
+            f"{newest.rows_per_step} again with --set train.accumulation_steps=... --allow-change"
+        )
+    _refuse(run, changed, start, "the weights would no longer be those of an uninterrupted run")
+
+
+def check_same_pictures(run: Run, before: Mapping[str, Any], now: Mapping[str, Any], start: Start) -> None:
+    """Refuse to go on with other training pictures; other times of the same files are only told.
+
+    Raises:
+        ValueError: If their content has changed.
+    """
+    if run.output.is_dir() or "pictures_sha256" not in before:
+        return
+    if before["pictures_sha256"] != now["pictures_sha256"]:
+        _refuse(run, ["the training pictures: other files or other content than at the start"], start, "restore them")
+    elif before.get("picture_times_sha256") != now["picture_times_sha256"]:
+        logger.info("%s: the training pictures have other times than at the start, and the same content", run.root)
+
+
+def hash_pictures(examples: Iterable[CaptionExample]) -> dict[str, str]:
+    """Hashes of the pictures of examples: of names, sizes and content, and of the files' times.
+
+    Of up to ``MOST_READ`` pictures the content of all counts, of more that of a sample.
+    """
+    pictures = list({example.image_name: example.image_path for example in examples}.items())
+    stride = -(-len(pictures) // MOST_READ)
+    with ThreadPoolExecutor() as pool:
+        contents = list(pool.map(hash_file, (path for _, path in pictures[::stride])))
+        states = list(pool.map(lambda item: item[1].stat(), pictures))
+    named = [f"{name} {status.st_size}" for (name, _), status in zip(pictures, states, strict=True)]
+    return {
+        "pictures_sha256": _hash_lines([*named, *contents]),
+        "picture_times_sha256": _hash_lines(str(status.st_mtime_ns) for status in states),
+    }
+
+
+def newly_dropped(run: Run, dropped: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Pictures that were there when the run began, and are left out now."""
+    file = run.root / "dropped_rows.json"
+    before = read_json(file) if file.is_file() else []
+    known = {str(row.get("detail")) for row in before if isinstance(row, dict)}
+    return sorted({str(row["detail"]) for row in dropped} - known)
+
+
+def forget_after(run: Run, held: Checkpoint | None) -> None:
+    """Take out of the record what was written after the checkpoint that training goes on from."""
+    step = 0 if held is None else held.step
+    awaits = held is not None and held.awaits_validation
+    for file in (run.metrics, run.samples):
+        if count := cut_after(file, step, awaits_validation=awaits):
+            logger.info("%s: %d rows after step %d are written again", file, count, step)
+
+
+def _changed_versions(run: Run) -> list[str]:
+    record = run.root / "environment.json"
+    before = read_json(record) if record.is_file() else {}
+    then = before.get("packages") if isinstance(before, dict) else None
+    if not isinstance(then, dict):
+        return []
+    now = describe_environment()["packages"]
+    return [
+        f"{name}: {then[name]} -> {now[name]}" for name in DECISIVE_PACKAGES if then.get(name, now[name]) != now[name]
+    ]
+
+
+def _refuse(run: Run, changed: list[str], start: Start, why: str) -> None:
+    if not changed:
+        return
+    listed = f"{run.root}: this run was begun with other {'; '.join(changed)}"
+    if not start.allow_change:
+        raise ValueError(f"{listed}; {why}. Go on all the same with --allow-change, or give another work_dir")
+    logger.warning("%s; going on as --allow-change asks", listed)
+
+
+def _hash_lines(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
