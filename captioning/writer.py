@@ -18,7 +18,10 @@ from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_togethe
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
+from utils.memory import Halving
 from utils.signals import StopRequested, stop_requested
+
+ADVICE = "Lower decode.num_beams or image.size, or use a GPU with more memory."
 
 
 class CaptionWriter:
@@ -31,11 +34,13 @@ class CaptionWriter:
 
     Attributes:
         features: Of the vision network; pictures that are among them are not opened. None opens all.
+        memory: Divides batches that do not fit.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
         self.features: FeatureCache | None = None
+        self.memory = Halving("captioning", ADVICE)
         self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
@@ -92,7 +97,8 @@ class CaptionWriter:
                 if stopped := stop_requested():  # told to the others below, where they wait
                     break
                 part = share[start : start + batch_size]
-                captions |= zip((example.example_id for example in part), self.caption_batch(part), strict=True)
+                texts = self.memory.in_pieces(part, self.caption_batch)
+                captions |= zip((example.example_id for example in part), texts, strict=True)
                 bar.update(len(part))
         shares: list[dict[str, str] | None] = [None if stopped else captions]
         if distributed:

@@ -14,10 +14,13 @@ from preprocessors.collator import IGNORE_INDEX
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
+from trainers.memory import ADVICE
 from trainers.objective import Objective, StepTokens, split_tasks, two_views
+from trainers.pieces import take_rows
 from trainers.processes import agree
 from trainers.schedule import give_own_rate
 from trainers.validation import Validation
+from utils.memory import Halving
 from utils.signals import StopRequested, stop_requested
 
 
@@ -46,6 +49,12 @@ class StyleCaptionTrainer(BaseTrainer):
         super().__init__(captioner.module, args, **others)
         self.captioner, self.objective, self.validation = captioner, objective, validation
         self.vision_lr = vision_lr
+        self.validating = Halving("validation", ADVICE)
+
+    @property
+    def may_split(self) -> bool:
+        """Not where the worst tokens of a micro-batch are left out, which only all of them tell."""
+        return not self.objective.drop_worst
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """Trainer's, with a learning rate of its own for the vision network."""
@@ -133,15 +142,21 @@ class StyleCaptionTrainer(BaseTrainer):
             if agree(stop_requested()):
                 raise StopRequested
             inputs = self._prepare_inputs(batch)
-            labels = inputs["labels"]
-            with self.compute_loss_context_manager():
-                captioner = self.captioner.through(self.model)
-                logits = captioner.logits(captioner.encode(inputs), labels)
-            rows = [
-                label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
-                for row in range(len(labels))
-            ]
+            rows = self.validating.in_pieces(range(len(inputs["rows"])), lambda part: self._row_losses(inputs, part))  # noqa: B023
             # Per row, because the last batch repeats rows to fill all processes and those must not count.
-            sums += self.accelerator.gather_for_metrics(torch.stack([torch.stack(row) for row in rows])).sum(0)
+            sums += self.accelerator.gather_for_metrics(torch.stack(rows)).sum(0)
         loss, nll, tokens = sums.tolist()
         return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
+
+    def _row_losses(self, inputs: dict[str, Tensor], rows: Sequence[int]) -> list[Tensor]:
+        """Sums of loss, nll and tokens of some rows that follow one another, each of shape (3,)."""
+        part = take_rows(inputs, rows[0], rows[-1] + 1)
+        labels = part["labels"]
+        with self.compute_loss_context_manager():
+            captioner = self.captioner.through(self.model)
+            logits = captioner.logits(captioner.encode(part), labels)
+        losses = (
+            label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
+            for row in range(len(labels))
+        )
+        return [torch.stack([*row]) for row in losses]

@@ -51,6 +51,15 @@ def from_first(work: Callable[[], T]) -> T:
     return cast(T, value)
 
 
+def gather(value: T) -> list[T]:
+    """What every process says, in order; every process must ask, at the same point. Values that pickle carries."""
+    if not _several():
+        return [value]
+    held: list[T | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(held, value, group=_control_group())
+    return cast(list[T], held)
+
+
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
