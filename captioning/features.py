@@ -17,6 +17,7 @@ from tqdm import tqdm
 from models.captioner import Captioner
 from preprocessors.pictures.feature_cache import in_evaluation
 from preprocessors.pictures.images import ImageTransform, load_image
+from utils.memory import Halving
 
 FeatureSource = Callable[[Sequence[Path]], Iterator[Tensor]]
 """Pictures to their features (B, F, h, w), some at a time, in the order given; raises as ``load_image`` does."""
@@ -32,18 +33,20 @@ def vision_features(captioner: Captioner, transform: ImageTransform) -> FeatureS
         transform: Picture to pixels; nothing is cropped.
     """
     (network,) = captioner.parts()["vision"]
+    memory = Halving("features of pictures", "Lower image.size, or use a GPU with more memory.")
 
     @torch.no_grad()
-    def compute(pixels: list[Tensor]) -> Tensor:
+    def compute(pixels: Sequence[Tensor]) -> list[Tensor]:
         with in_evaluation(network):
-            features: Tensor = network(torch.stack(pixels).to(captioner.device, next(network.parameters()).dtype))
-        return features
+            features: Tensor = network(torch.stack([*pixels]).to(captioner.device, next(network.parameters()).dtype))
+        return [*features]
 
     def features(pictures: Sequence[Path]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for start in range(0, len(pictures), BATCH):
                 part = pictures[start : start + BATCH]
-                yield compute([*pool.map(lambda picture: transform(load_image(picture)), part)])
+                pixels = [*pool.map(lambda picture: transform(load_image(picture)), part)]
+                yield torch.stack(memory.in_pieces(pixels, compute))
 
     return features
 

@@ -19,7 +19,10 @@ from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
 from utils.errors import NoNumbers
+from utils.memory import Halving
 from utils.signals import StopRequested, stop_requested
+
+ADVICE = "Lower decode.num_beams or image.size, or use a GPU with more memory."
 
 
 class CaptionWriter:
@@ -32,11 +35,13 @@ class CaptionWriter:
 
     Attributes:
         features: Of the vision network; pictures that are among them are not opened. None opens all.
+        memory: Divides batches that do not fit.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
         self.features: FeatureCache | None = None
+        self.memory = Halving("captioning", ADVICE)
         self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
@@ -105,7 +110,8 @@ class CaptionWriter:
             for batch in batches:
                 if stopped := stop_requested():  # told to the others below, where they wait
                     break
-                captions |= zip((example.example_id for example in batch), self.caption_batch(batch), strict=True)
+                texts = self.memory.in_pieces(batch, self.caption_batch)
+                captions |= zip((example.example_id for example in batch), texts, strict=True)
                 bar.update(len(batch))
         shares: list[dict[str, str] | None] = [None if stopped else captions]
         if distributed:

@@ -14,7 +14,7 @@ MAY_CHANGE = {
     *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.every_minutes", "checkpoint.on_lost_best"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
-SHARES_OF_A_STEP = {"train.batch_size", "train.accumulation_steps"}
+SHARES_OF_A_STEP = {"train.batch_size", "train.accumulation_steps", "train.global_batch_size"}
 """What, with the number of processes, divides the rows of an optimizer step: the same rows change rounding alone."""
 FORMER_DEFAULTS = {"image.size": 480, "image.mean_std": "half"}
 """What older runs recorded where None now stands for the model's own."""
@@ -57,4 +57,5 @@ def _may_change(config: RunConfig) -> set[str]:
 
 def _shares(config: RunConfig) -> set[str]:
     # Rows are sorted by length within batches: another batch size puts other rows into a step.
-    return SHARES_OF_A_STEP - {"train.batch_size"} if config.train.group_lengths else SHARES_OF_A_STEP
+    of_batches = {"train.batch_size", "train.global_batch_size"}
+    return SHARES_OF_A_STEP - of_batches if config.train.group_lengths else SHARES_OF_A_STEP

@@ -23,6 +23,7 @@ from metrics.table import METRICS
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
+PositiveInt = Annotated[int, Field(ge=1)]
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
 
 
@@ -188,8 +189,12 @@ class TrainConfig(Group):
 
     epochs: int = Field(default=3, ge=1)
     """Passes over the training rows."""
-    batch_size: int = Field(default=16, ge=1)
-    """Rows per device and forward pass."""
+    batch_size: PositiveInt | Literal["auto"] = 16
+    """Rows per device and forward pass; where they do not fit into memory, they are divided, with the same update.
+    auto = a device's share of ``global_batch_size``, in pieces of as many rows as are found to fit."""
+    global_batch_size: int | None = Field(default=None, ge=1)
+    """Rows per optimizer step over all devices, for ``batch_size`` auto; otherwise they are batch_size times
+    accumulation_steps times devices."""
     group_pictures: bool = False
     """Rows of one picture follow one another, so that those of a batch share its pass through the vision network."""
     group_lengths: bool = False
@@ -218,6 +223,8 @@ class TrainConfig(Group):
     """Train the last so many stages of the vision network; None = all of OFA's own, none of a pretrained network."""
     vision_lr: float | None = Field(default=None, gt=0)
     """Peak learning rate of the vision network; None = ``lr``."""
+    skip_spikes: bool = False
+    """Leave out optimizer steps whose loss or gradient stands far above that of the steps before; false = tell only."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Number format of the forward pass; auto = bf16 where the device has it, else fp32."""
     seed: int = Field(default=7, ge=0, lt=2**32)
@@ -233,6 +240,22 @@ class TrainConfig(Group):
             lambda group: group.lr_end <= group.lr,
             "the learning rate would rise from train.lr={lr:g} to train.lr_end={lr_end:g}; "
             "lower train.lr_end or raise train.lr",
+        ),
+        Relation(
+            ("batch_size", "global_batch_size"),
+            lambda group: (group.batch_size == "auto") == (group.global_batch_size is not None),
+            "auto and train.global_batch_size go together; give both, or a number and no train.global_batch_size",
+        ),
+        Relation(
+            ("batch_size", "accumulation_steps"),
+            lambda group: group.batch_size != "auto" or group.accumulation_steps == 1,
+            "auto divides train.global_batch_size by itself; remove train.accumulation_steps",
+        ),
+        Relation(
+            ("batch_size", "drop_worst"),
+            lambda group: group.batch_size != "auto" or group.drop_worst == 0,
+            "the worst tokens of a batch are known only if it is not divided; give a number, or set train.drop_worst "
+            "to 0",
         ),
         Relation(
             ("group_lengths", "group_pictures"),

@@ -54,7 +54,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(config.work_dir / "checkpoints"),
         num_train_epochs=train.epochs,
-        per_device_train_batch_size=train.batch_size,
+        per_device_train_batch_size=rows_per_batch(config, int(os.environ.get("WORLD_SIZE", "1"))),
         per_device_eval_batch_size=config.eval.batch_size,
         gradient_accumulation_steps=train.accumulation_steps,
         learning_rate=train.lr,
@@ -120,6 +120,9 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "sharded": is_wished(),
         "save_companions": prepared.captioner.save_companions,
         "checkpoints": make_store(config, run, args),
+        "folder": run.root,
+        "finds_rows": train.batch_size == "auto",
+        "skips_spikes": train.skip_spikes,
         "callbacks": [*make_callbacks(run, pause_after), *map(Mirror, train.report_to)],
     }
     trainer: StyleCaptionTrainer
@@ -137,9 +140,28 @@ def is_greater_better(select: str) -> bool:
     return select in METRICS and METRICS[select].higher_is_better
 
 
+def rows_per_batch(config: RunConfig, processes: int) -> int:
+    """Training rows of a micro-batch of one process.
+
+    Raises:
+        ValueError: If a global batch cannot be shared out evenly.
+    """
+    train = config.train
+    if train.batch_size != "auto":
+        return train.batch_size
+    rows, left = divmod(train.global_batch_size or 0, processes)
+    if left or not rows:
+        raise ValueError(
+            f"train.global_batch_size={train.global_batch_size}: cannot be shared out among {processes} processes; "
+            "give a multiple of their number"
+        )
+    return rows
+
+
 def rows_per_step(config: RunConfig, args: TrainingArguments) -> int:
     """Training rows of an optimizer step, over all micro-batches and processes."""
-    return config.train.batch_size * config.train.accumulation_steps * int(args.world_size)
+    processes = int(args.world_size)
+    return rows_per_batch(config, processes) * config.train.accumulation_steps * processes
 
 
 def make_store(config: RunConfig, run: Run, args: TrainingArguments) -> CheckpointStore:

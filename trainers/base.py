@@ -24,7 +24,12 @@ from transformers.trainer_pt_utils import nested_gather
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainers.checkpoints import CheckpointStore
+from trainers.fitting import FittingRows
+from trainers.memory import StepPieces, explained
 from trainers.monitoring import StepMeter
+from trainers.numbers import NumbersGuard
+from trainers.pieces import StepStart
+from trainers.probing import find_rows
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
 from trainers.sharding import Shards
 from utils.io import write_text
@@ -72,6 +77,9 @@ class BaseTrainer(Trainer):
         lr_end: Learning rate at the last step.
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
         checkpoints: Where checkpoints go; None = this training saves none.
+        folder: Where bad steps and the rows that fit into memory are written down; None writes nothing.
+        finds_rows: Find out first how many rows fit into memory at once.
+        skips_spikes: Leave out optimizer steps whose loss or gradient stands far out.
         callbacks: More observers.
         whole: The same module once more: ``module``, which nobody else has, is then dealt out among the processes, and
             this one has weights at validations, in what is saved, and once training is over.
@@ -80,6 +88,8 @@ class BaseTrainer(Trainer):
         awaits_validation: The validation that is due at this step was put off, because a signal came first; a training
             that goes on from here makes up for it.
         is_stopped: A signal ended training before its end.
+        pieces: Divides micro-batches that do not fit into memory.
+        numbers: Keeps bad numbers out of the weights.
     """
 
     lr_scheduler: Any
@@ -99,6 +109,9 @@ class BaseTrainer(Trainer):
         lr_end: float = 0.0,
         save_companions: Callable[[Path], None] | None = None,
         checkpoints: CheckpointStore | None = None,
+        folder: Path | None = None,
+        finds_rows: bool = False,
+        skips_spikes: bool = False,
         callbacks: Sequence[TrainerCallback] = (),
         whole: nn.Module | None = None,
     ) -> None:
@@ -120,6 +133,16 @@ class BaseTrainer(Trainer):
         self._sampler = EpochSampler(train_dataset, args.seed, row_groups, lengths)
         self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
+        self.finds_rows = finds_rows
+        self.pieces = StepPieces(self, FittingRows(folder, args.device))
+        self.pieces.halving.rows = self.pieces.fitting.recall()
+        self.numbers = NumbersGuard(self, folder, skips_spikes=skips_spikes)
+        self._step_start: StepStart | None = None
+
+    @property
+    def may_split(self) -> bool:
+        """Whether the losses of a micro-batch's pieces add up to its own."""
+        return True
 
     def count_tokens(self, batches: Sequence[Mapping[str, Tensor]]) -> Sequence[int]:
         """What the losses of these micro-batches are means over, a number for each kind of loss."""
@@ -166,19 +189,67 @@ class BaseTrainer(Trainer):
         return self.sum_over_processes(numbers.to(self.args.device)).cpu()
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
-        """One micro-batch, under dropout masks of its own."""
-        place = f"{self.args.seed}/{self.state.global_step}/{self._micro_step}/{self.args.process_index}"
+        """One micro-batch, in pieces if it does not fit into memory."""
+        return self.pieces.run(model, inputs, num_items_in_batch)
+
+    def run_piece(self, model: nn.Module, piece: Any, tokens: Any, micro: int, number: int, count: int) -> Tensor:
+        """Forward and backward pass of a piece of a micro-batch, under dropout masks of its own."""
+        self.seed_piece(micro, number, count)
+        self._micro_step = micro + 1
+        return super().training_step(model, piece, tokens)
+
+    def seed_piece(self, micro: int, number: int, count: int) -> None:
+        """Fix the random numbers of a piece: its number of so many in the step's ``micro``-th micro-batch."""
+        place = f"{self.args.seed}/{self.state.global_step}/{micro}/{self.args.process_index}"
+        place += f"/{number}/{count}" if count > 1 else ""
         torch.manual_seed(random.Random(place).getrandbits(63))
-        self._micro_step += 1
-        return super().training_step(model, inputs, num_items_in_batch)
+
+    def begin_pieces(self, model: nn.Module, micro: int, pieces: Sequence[dict[str, Tensor]]) -> None:
+        """Do what has to see a whole micro-batch before its pieces are run one after another."""
+
+    def begin_step(self) -> None:
+        """Remember what a step that fails, or is bad, has to put back."""
+        if self._step_start is None:
+            self._step_start = StepStart(self.model)
+        self._step_start.keep()
+        self.meter.begin_step()
+        self.pieces.begin_step()
+        self.numbers.begin_step()
+
+    def forget_attempt(self) -> None:
+        """Drop all that the open step has done so far, to do it again."""
+        assert self._step_start is not None
+        self.model_wrapped.zero_grad()
+        self._step_start.restore()
+        self.meter.forget_step()
+        self.numbers.forget_attempt()
+
+    def forget_bad_step(self) -> None:
+        """Drop all that the open step has done, but for the random numbers; its update does nothing then."""
+        assert self._step_start is not None
+        self.model_wrapped.zero_grad()
+        self._step_start.restore_statistics()
+        self.meter.forget_step()
+
+    def name_rows(self, rows: Sequence[int]) -> list[str]:
+        """What people call these rows of the training set; empty if they have no names."""
+        examples = getattr(self.train_dataset, "examples", [])
+        return [str(examples[row].example_id) for row in rows] if examples else []
+
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        norm = super()._clip_grad_norm(model)
+        self.numbers.check(norm)
+        return norm
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], num_items_in_batch: Any) -> Tensor:
         """The step's share of a micro-batch; scaled up, because gradients are averaged over the processes."""
-        return self.step_loss(model, inputs, num_items_in_batch) * self.args.world_size
+        loss = self.step_loss(model, inputs, num_items_in_batch) * self.args.world_size
+        self.pieces.before_backward()
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log an entry; one of training gets everything that was gathered since the last, without weights."""
-        super().log(logs | self.meter.drain() if "loss" in logs else logs, start_time)
+        super().log(self.numbers.corrected(logs) | self.meter.drain() if "loss" in logs else logs, start_time)
 
     def train(self, resume_from_checkpoint: Any = None, **others: Any) -> Any:
         """Train, from a checkpoint or from the beginning; signals are heard at the end of a step.
@@ -187,7 +258,7 @@ class BaseTrainer(Trainer):
         """
         if resume_from_checkpoint is not None:
             self._resumed = json.loads((Path(resume_from_checkpoint) / LOOP_FILE).read_bytes())
-        with waiting():
+        with waiting(), explained():
             done = super().train(resume_from_checkpoint, **others)
         if self.shards is not None:
             self.shards.gather()
@@ -215,11 +286,18 @@ class BaseTrainer(Trainer):
             super()._maybe_log_save_evaluate(self._tr_loss, None, self.model_wrapped, None, epoch, None, time.time())
 
     def extra_state(self) -> dict[str, Any]:
-        """What a subclass wants to find again when training goes on, JSON-like."""
-        return {}
+        """What is to be found again when training goes on, JSON-like."""
+        return {"memory": self.pieces.state_dict(), "numbers": self.numbers.state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`extra_state` gave."""
+        self.pieces.load_state_dict(state.get("memory", {}))
+        self.numbers.load_state_dict(state.get("numbers", {}))
+
+    def find_rows(self) -> None:
+        """Find out how many rows fit into memory at once, if that is wanted and this device has not told yet."""
+        if self.finds_rows and self.pieces.fitting.recall() is None:
+            self.pieces.halving.rows = find_rows(self, self.model_wrapped)
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Numbers of a validation, named ``eval_...``.
@@ -274,6 +352,7 @@ class BaseTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.checkpoints is None:
             raise ValueError("this training was made without a place for checkpoints")
+        self.numbers.check_weights(self.model)
         self._average_batch_norm()
         self.store_flos()
         if self.state.best_global_step:
@@ -363,6 +442,7 @@ class _EpochForData(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.find_rows()
         self.trainer.catch_up()
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -372,3 +452,4 @@ class _EpochForData(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer._micro_step = 0
+        self.trainer.begin_step()

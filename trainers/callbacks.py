@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from runs.metrics_log import append_metrics, has_reached
 from trainers.processes import agree, broadcast, is_first
+from utils.errors import NoNumbers
 from utils.signals import stop_requested
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ class RunRecorder(TrainerCallback):
 
 
 class StopOnNan(TrainerCallback):
-    """Ends training with advice when a loss is no number: every later step would only make broken weights."""
+    """Ends training when a validation loss is no number; ``trainers.numbers`` sees to the steps of training."""
 
     def on_log(
         self,
@@ -78,13 +79,12 @@ class StopOnNan(TrainerCallback):
         **_: Any,
     ) -> None:
         """Raise on a loss that is not finite; validation comes before its checkpoint, so nothing broken is saved."""
-        for name, kind in (("loss", "training"), ("eval_loss", "validation")):
-            loss = (logs or {}).get(name, 0.0)
-            if not math.isfinite(loss):
-                raise ValueError(
-                    f"step {state.global_step}: the {kind} loss is {loss}. Start again in another work_dir with a "
-                    "lower train.lr, a longer train.warmup, or train.precision=fp32."
-                )
+        loss = (logs or {}).get("eval_loss", 0.0)
+        if not math.isfinite(loss):
+            raise NoNumbers(
+                f"step {state.global_step}: the validation loss is {loss}. Start again in another work_dir with a "
+                "lower train.lr, a longer train.warmup, or train.precision=fp32."
+            )
 
 
 class PauseAfter(TrainerCallback):

@@ -16,11 +16,14 @@ from preprocessors.collator import IGNORE_INDEX
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
+from trainers.memory import ADVICE
 from trainers.objective import Objective, StepTokens, split_tasks, two_views
+from trainers.pieces import take_rows
 from trainers.processes import agree
 from trainers.schedule import give_own_rate
 from trainers.sharding import trainable_copy
 from trainers.validation import Validation
+from utils.memory import Halving
 from utils.signals import StopRequested, stop_requested
 
 
@@ -54,6 +57,12 @@ class StyleCaptionTrainer(BaseTrainer):
         self._whole = captioner
         self.captioner, self.objective, self.validation = trained, objective, validation
         self.vision_lr = vision_lr
+        self.validating = Halving("validation", ADVICE)
+
+    @property
+    def may_split(self) -> bool:
+        """Not where the worst tokens of a micro-batch are left out, which only all of them tell."""
+        return not self.objective.drop_worst
 
     @contextmanager
     def whole_captioner(self) -> Iterator[Captioner]:
@@ -152,19 +161,25 @@ class StyleCaptionTrainer(BaseTrainer):
             if stop_requested():  # told to the others below, where they wait
                 break
             inputs = self._prepare_inputs(batch)
-            labels = inputs["labels"]
-            with self.compute_loss_context_manager():
-                called = self._whole.through(self._whole.module)
-                logits = called.logits(called.encode(inputs), labels)
-            rows = [
-                label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
-                for row in range(len(labels))
-            ]
-            losses[inputs["rows"]] = torch.stack([torch.stack(row) for row in rows]).double()
+            rows = self.validating.in_pieces(range(len(inputs["rows"])), lambda part: self._row_losses(inputs, part))  # noqa: B023
+            losses[inputs["rows"]] = torch.stack(rows).double()
         if agree(stop_requested()):
             raise StopRequested
         loss, nll, tokens = self.sum_over_processes(losses).sum(0).tolist()
         return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
+
+    def _row_losses(self, inputs: dict[str, Tensor], rows: Sequence[int]) -> list[Tensor]:
+        """Sums of loss, nll and tokens of some rows that follow one another, each of shape (3,)."""
+        part = take_rows(inputs, rows[0], rows[-1] + 1)
+        labels = part["labels"]
+        with self.compute_loss_context_manager():
+            called = self._whole.through(self._whole.module)
+            logits = called.logits(called.encode(part), labels)
+        losses = (
+            label_smoothed_cross_entropy(logits[row, None], labels[row, None], self.objective.label_smoothing)
+            for row in range(len(labels))
+        )
+        return [torch.stack([*row]) for row in losses]
 
     def _validation_batches(self) -> DataLoader[Any]:
         """This process's share of the batches; a Trainer's own loader would fill the last ones up with other rows."""

@@ -29,6 +29,18 @@ class StepMeter:
         self._pending: dict[str, list[tuple[Tensor | float, Tensor | float, Tensor | float]]] = {}
         self._window: dict[str, Tensor] = {}
         self._with_deviation: set[str] = set()
+        self._before_step: dict[str, int] = {}
+
+    def begin_step(self) -> None:
+        """What is added from here on belongs to one optimizer step."""
+        self._before_step = {name: len(entries) for name, entries in self._pending.items()}
+
+    def forget_step(self) -> None:
+        """Drop what was added since :meth:`begin_step`; nobody must have called :meth:`end_step` since."""
+        for name, entries in [*self._pending.items()]:
+            del entries[self._before_step.get(name, 0) :]
+            if not entries:
+                del self._pending[name]
 
     def add(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
         """Add a sum over ``count`` things; nothing waits for the device."""
@@ -46,7 +58,7 @@ class StepMeter:
         if not names:
             return {}
         rows = ([[float(number) for number in entry] for entry in self._pending[name]] for name in names)
-        # Not math.fsum, which raises on inf - inf: that is to be NaN, for the alarms.
+        # Not math.fsum, which raises on inf - inf.
         sums = torch.stack([torch.tensor(entries, dtype=torch.float64).sum(0) for entries in rows])
         if self._reduce is not None:
             sums = self._reduce(sums)
@@ -154,26 +166,19 @@ class ScstAlarms:
         """Take back what :meth:`state` gave."""
         self._flat_steps, self._unended_steps = state["flat_steps"], state["unended_steps"]
 
-    def check(self, step: int, *, loss: float, reward: float, flat_share: float, unended_share: float) -> None:
+    def check(self, step: int, *, reward: float, flat_share: float, unended_share: float) -> None:
         """Look at one step.
 
         Args:
             step: Optimizer step, for the message.
-            loss: Of the step.
             reward: Mean reward.
             flat_share: Share of images without a gradient, as :func:`record_samples` counts them.
             unended_share: Share of captions without EOS.
 
         Raises:
-            ValueError: If loss or reward is not finite, or if for ``ALARM_STEPS`` steps every image was flat, or more
-                than ``MAX_UNENDED_SHARE`` of the captions did not end. The message says what to change.
+            ValueError: If for ``ALARM_STEPS`` steps every image was flat, or more than ``MAX_UNENDED_SHARE`` of the
+                captions did not end. The message says what to change.
         """
-        for name, value in (("loss", loss), ("mean reward", reward)):
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"step {step}: the {name} is {value}. Start again from the cross-entropy model in another work_dir "
-                    "with a lower train.lr, a longer train.warmup, or train.precision=fp32."
-                )
         self._flat_steps = self._flat_steps + 1 if flat_share == 1.0 else 0
         self._unended_steps = self._unended_steps + 1 if unended_share > MAX_UNENDED_SHARE else 0
         if self._flat_steps >= ALARM_STEPS:

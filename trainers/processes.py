@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -101,6 +101,15 @@ def _exit_code_of(error: BaseException) -> int:
     if isinstance(error, Ending):
         return error.exit_code
     return exit_codes.BAD_INPUT if isinstance(error, ValueError | OSError) else exit_codes.FAULT
+
+
+def gather(item: T) -> list[T]:
+    """What every process gave, in order, in all of them; it can be pickled."""
+    if world_size() == 1:
+        return [item]
+    items: list[T | None] = [None] * world_size()
+    dist.all_gather_object(items, item, group=_control())
+    return cast(list[T], items)
 
 
 @contextmanager

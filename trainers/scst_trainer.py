@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import TrainingArguments
@@ -16,7 +19,8 @@ from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.losses.cross_entropy import token_log_probs
 from trainers.losses.self_critical import advantages, kl_divergence, self_critical_loss
 from trainers.monitoring import ScstAlarms, record_samples
-from trainers.objective import StepTokens
+from trainers.objective import StepTokens, split_tasks
+from trainers.pieces import StepStart
 from trainers.rewards.calculator import RewardCalculator
 from trainers.rewards.terms import RewardRequest, Rewards, join_rewards
 from trainers.sampler import Sampler, Samples
@@ -61,6 +65,9 @@ class ScstTrainer(StyleCaptionTrainer):
     the earlier ones are divided by an estimate and the gradient is corrected before it is clipped. Under accumulation
     the other terms of the loss are therefore weighted by that correction too, which is within a few percent of 1.
 
+    Where a micro-batch does not fit into memory, the captions of all its pieces are drawn before any is scored, so that
+    their number is known as if it were whole; the pictures pass the encoder once more for that.
+
     Args:
         captioner: Trained by cross-entropy.
         args: Trainer's arguments.
@@ -86,6 +93,7 @@ class ScstTrainer(StyleCaptionTrainer):
         self.self_critical, self.rewards = self_critical, rewards
         self.alarms = ScstAlarms()
         self._divided_by, self._counted = torch.ones(()), torch.ones(())
+        self._drawn: deque[Samples] = deque()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; no thread is left behind, whatever happens."""
@@ -106,7 +114,11 @@ class ScstTrainer(StyleCaptionTrainer):
         self._set_mode()
         captioner, rows = self.captioner.through(model), batch["rows"].tolist()
         encoded = captioner.encode(batch)
-        samples = self._draw(encoded, rows)
+        if self._drawn:
+            samples = self._drawn.popleft()
+        else:
+            samples = self._draw(encoded, rows)
+            self._count([samples])
         submitted = self._submit(samples, rows)
         scored = self._score(captioner, encoded, batch, samples.token_ids.flatten(0, 1))
         rewards = join_rewards([self.rewards.result() for _ in range(submitted)])
@@ -116,6 +128,25 @@ class ScstTrainer(StyleCaptionTrainer):
             cross_entropy = self.cross_entropy(logits, batch["labels"], batch["rows"]) / tokens.captions
             loss = loss + self.self_critical.cross_entropy_weight * cross_entropy
         return loss
+
+    @torch.no_grad()
+    def begin_pieces(self, model: nn.Module, micro: int, pieces: Sequence[dict[str, Tensor]]) -> None:
+        """Draw for all pieces of a micro-batch, and count their tokens."""
+        self._set_mode()
+        self._micro_step = micro + 1
+        statistics, captioner = StepStart(self.model), self.captioner.through(model)
+        for number, piece in enumerate(pieces):
+            self.seed_piece(micro, number, len(pieces))
+            captions, _ = split_tasks(self._prepare_inputs(piece))
+            self._drawn.append(self._draw(captioner.encode(captions), captions["rows"].tolist()))
+        statistics.restore_statistics()
+        self._count(self._drawn)
+
+    def forget_attempt(self) -> None:
+        """Also the captions of the attempt and their rewards."""
+        super().forget_attempt()
+        self._drawn.clear()
+        self.rewards.discard()
 
     def _set_mode(self) -> None:
         self.model.train(self.self_critical.dropout)
@@ -173,13 +204,15 @@ class ScstTrainer(StyleCaptionTrainer):
         greedy = totals[:, -1] if samples.greedy_ids is not None else None
         self._record(mask, totals[:, :num_samples], greedy, rewards)
         advantage = advantages(totals[:, :num_samples], self.self_critical.baseline, greedy)
+        terms = {f"reward/{name}": float(np.abs(values).sum()) for name, values in rewards.terms.items()}
+        self.numbers.note(reward=float(totals.abs().sum()), advantage=float(advantage.abs().sum()), **terms)
         loss = self_critical_loss(scored.token_log_probs, advantage.flatten().to(mask.device, torch.float32), mask)
         count = mask.sum()
         self.meter.add("scst", loss, count)
         if scored.kl is not None:
             self.meter.add("kl", scored.kl, count)
             loss = loss + self.self_critical.kl_weight * scored.kl
-        return loss / self._divisor(count)
+        return loss / self._divided_by
 
     def _record(self, mask: Tensor, sampled: Tensor, greedy: Tensor | None, rewards: Rewards) -> None:
         rows = torch.arange(rewards.total.size).unflatten(0, (len(sampled), -1))
@@ -194,25 +227,30 @@ class ScstTrainer(StyleCaptionTrainer):
             greedy_rewards=greedy,
         )
 
-    def _divisor(self, count: Tensor) -> Tensor:
-        """Tokens of the step as far as they are known: the first micro-batch's, times the number of micro-batches."""
-        count = self.sum_over_processes(count.float())
+    def _count(self, drawn: Sequence[Samples]) -> None:
+        """Count the tokens that a micro-batch's captions add to the step.
+
+        The step's are known only at its end: until then they are the first micro-batch's, times the micro-batches.
+        """
+        self.pieces.check_others()
+        own = torch.stack([samples.token_ids.ne(IGNORE_INDEX).sum() for samples in drawn]).sum()
+        count = self.sum_over_processes(own.float())
         if self._micro_step == 1:
             self._divided_by, self._counted = count * self.current_gradient_accumulation_steps, torch.zeros_like(count)
         self._counted = self._counted + count
-        return self._divided_by
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
-        step = self.meter.end_step()
-        self.alarms.check(
-            self.state.global_step + 1,
-            loss=step["scst"],
-            reward=step["reward"],
-            flat_share=step["flat_share"],
-            unended_share=step["unended_share"],
-        )
         if self.current_gradient_accumulation_steps > 1:
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(self._divided_by / self._counted)
-        return super()._clip_grad_norm(model)
+        norm = super()._clip_grad_norm(model)
+        if not self.numbers.was_skipped:
+            step = self.meter.end_step()
+            self.alarms.check(
+                self.state.global_step + 1,
+                reward=step["reward"],
+                flat_share=step["flat_share"],
+                unended_share=step["unended_share"],
+            )
+        return norm

@@ -115,6 +115,11 @@ class RewardCalculator:
         self._pending.popleft()
         return job.rewards.result()
 
+    def discard(self) -> None:
+        """Drop the requests that were not collected; those that a thread is at end unheard."""
+        while self._pending:
+            self._pending.pop().rewards.cancel()
+
     def close(self) -> None:
         """Drop the requests that wait, and end the threads once they have done what they are at. May be repeated."""
         self._finalizer()
@@ -180,11 +185,8 @@ def _without_eos(caption: str) -> str:
 def _call(name: str, term: Term, hypotheses: Sequence[str], request: RewardRequest) -> FloatArray:
     try:
         values = term(hypotheses, request.rows, request.ended)
-        if values.shape != (len(hypotheses),) or not np.isfinite(values).all():
-            odd = np.count_nonzero(~np.isfinite(values))
-            raise ValueError(
-                f"rewards of shape {values.shape} for {len(hypotheses)} hypotheses, {odd} of them not finite"
-            )
+        if values.shape != (len(hypotheses),):
+            raise ValueError(f"rewards of shape {values.shape} for {len(hypotheses)} hypotheses")
     except Exception as error:
         error.add_note(f"in the reward term {name!r}")
         raise
