@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from trainers.pieces import split_batch
 from trainers.processes import agree
 from utils.errors import OutOfMemory, first_line
 from utils.memory import Halving, is_out_of_memory
-
-if TYPE_CHECKING:
-    from trainers.base import BaseTrainer
 
 ADVICE = (
     "Lower image.size, freeze parts of the model with train.freeze, use train.precision=bf16, a smaller model or a GPU "
@@ -57,11 +54,11 @@ class StepPieces:
     others wait for gradients or weights; the next start begins with smaller pieces.
 
     Args:
-        trainer: Whose steps they are.
+        trainer: A :class:`trainers.base.BaseTrainer`, whose steps they are; it imports this module.
         fitting: Remembers the pieces from start to start.
     """
 
-    def __init__(self, trainer: BaseTrainer, fitting: FittingRows) -> None:
+    def __init__(self, trainer: Any, fitting: FittingRows) -> None:
         self.trainer, self.fitting = trainer, fitting
         self.halving = Halving("training", ADVICE)
         self._batches: list[dict[str, Tensor]] = []

@@ -8,7 +8,7 @@ import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from runs.checkpoints import complete_steps
 from trainers.processes import agree, gather, is_first
 from utils.errors import NoNumbers
 from utils.io import append_jsonl
-
-if TYPE_CHECKING:
-    from trainers.base import BaseTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +70,7 @@ class NumbersGuard:
     them. The device is waited for once a step.
 
     Args:
-        trainer: Whose steps they are.
+        trainer: A :class:`trainers.base.BaseTrainer`, whose steps they are; it imports this module.
         folder: Of the run; None writes nothing down.
         skips_spikes: Leave spikes out too, which are told otherwise.
 
@@ -81,7 +78,7 @@ class NumbersGuard:
         was_skipped: The last step was left out.
     """
 
-    def __init__(self, trainer: BaseTrainer, folder: Path | None, *, skips_spikes: bool = False) -> None:
+    def __init__(self, trainer: Any, folder: Path | None, *, skips_spikes: bool = False) -> None:
         self.trainer, self.skips_spikes = trainer, skips_spikes
         self.file = None if folder is None else folder / FILE_NAME
         self.was_skipped = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,10 @@ from trainers.processes import gather, is_first
 from utils.errors import OutOfMemory
 from utils.memory import free
 
-if TYPE_CHECKING:
-    from trainers.base import BaseTrainer
-
 logger = logging.getLogger(__name__)
 
 
-def find_rows(trainer: BaseTrainer, model: nn.Module) -> int:
+def find_rows(trainer: Any, model: nn.Module) -> int:
     """The largest number of rows, of those that a process has in a step, whose forward and backward pass fit.
 
     They are tried with the longest captions, beside the moments of the optimizer. Weights, gradients, random numbers
@@ -48,14 +45,14 @@ def find_rows(trainer: BaseTrainer, model: nn.Module) -> int:
     return rows
 
 
-def _longest_batch(trainer: BaseTrainer, wanted: int) -> dict[str, Tensor]:
+def _longest_batch(trainer: Any, wanted: int) -> dict[str, Tensor]:
     data, length_of = trainer.train_dataset, getattr(trainer.train_dataset, "caption_length", lambda epoch, row: 0)
     batch = trainer.data_collator([data[row] for row in longest_rows(length_of, len(data), wanted)])
     prepared: dict[str, Tensor] = trainer._prepare_inputs(dict(batch))
     return prepared
 
 
-def _rows_by_trying(trainer: BaseTrainer, model: nn.Module, batch: Mapping[str, Tensor], wanted: int) -> int:
+def _rows_by_trying(trainer: Any, model: nn.Module, batch: Mapping[str, Tensor], wanted: int) -> int:
     # Held meanwhile, because the optimizer has none before its first step.
     held = [] if trainer.optimizer.state else moments([*model.parameters()])
 
@@ -71,7 +68,7 @@ def _rows_by_trying(trainer: BaseTrainer, model: nn.Module, batch: Mapping[str, 
     return found
 
 
-def _rows_on_cpu(trainer: BaseTrainer, model: nn.Module, batch: Mapping[str, Tensor], wanted: int) -> int:
+def _rows_on_cpu(trainer: Any, model: nn.Module, batch: Mapping[str, Tensor], wanted: int) -> int:
     piece = split_batch(batch, 1)[0]
     tokens = _tokens(trainer, piece)
 
@@ -89,5 +86,5 @@ def _rows_on_cpu(trainer: BaseTrainer, model: nn.Module, batch: Mapping[str, Ten
     return min(int(max(left, 0) * SHARE / (BACKWARD * max(one, 1))), wanted)
 
 
-def _tokens(trainer: BaseTrainer, piece: dict[str, Tensor]) -> Tensor:
+def _tokens(trainer: Any, piece: dict[str, Tensor]) -> Tensor:
     return torch.tensor([*trainer.count_tokens([piece])], device=trainer.args.device)

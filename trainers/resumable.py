@@ -1,0 +1,240 @@
+"""The half of a trainer that goes on where it stopped: checkpoints, signals, validations put off, weights in shards."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_pt_utils import nested_gather
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from trainers.checkpoints import CheckpointStore
+from trainers.memory import explained
+from trainers.monitoring import StepMeter
+from trainers.numbers import NumbersGuard
+from trainers.sharding import Shards
+from utils.io import write_text
+from utils.signals import StopRequested, waiting
+
+LOOP_FILE = "loop_state.json"
+"""Numbers of the training loop that transformers' state lacks."""
+STATE_FILE = "trainer_state.json"
+"""Transformers' state."""
+
+
+class ResumableTrainer(Trainer):
+    """Transformers' loop, which a kill, a signal or a pause at any moment does not change.
+
+    Args:
+        module: What is trained.
+        args: Trainer's arguments.
+        checkpoints: Where checkpoints go; None = this training saves none.
+        save_companions: Called with each checkpoint folder, writes what the weights need beside them.
+        whole: The same module once more: ``module``, which nobody else has, is then dealt out among the processes, and
+            this one has weights at validations, in what is saved, and once training is over.
+        **others: As for a Trainer.
+
+    Attributes:
+        awaits_validation: The validation that is due at this step was put off, because a signal came first; a training
+            that goes on from here makes up for it.
+        is_stopped: A signal ended training before its end.
+    """
+
+    control: Any
+    meter: StepMeter
+    numbers: NumbersGuard
+
+    def __init__(
+        self,
+        module: nn.Module,
+        args: TrainingArguments,
+        *,
+        checkpoints: CheckpointStore | None = None,
+        save_companions: Callable[[Path], None] | None = None,
+        whole: nn.Module | None = None,
+        **others: Any,
+    ) -> None:
+        self.shards = None if whole is None else Shards(whole, module)
+        super().__init__(module, args, **others)
+        # A Trainer then leaves the module as it is. It learns so only now, since it refuses to save such a module's
+        # optimizer, which this class does.
+        self.is_distributed_loading_by_transformers = self.shards is not None
+        self.save_companions, self.checkpoints = save_companions, checkpoints
+        self.awaits_validation = self.is_stopped = False
+        self._resumed: dict[str, Any] = {}
+        self._scored: tuple[int, float | None] = (0, None)
+
+    def extra_state(self) -> dict[str, Any]:
+        """What is to be found again when training goes on, JSON-like."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`extra_state` gave."""
+
+    def train(self, resume_from_checkpoint: Any = None, **others: Any) -> Any:
+        """Train, from a checkpoint or from the beginning; signals are heard at the end of a step.
+
+        A whole module beside the one in shards has the weights afterwards.
+        """
+        if resume_from_checkpoint is not None:
+            self._resumed = json.loads((Path(resume_from_checkpoint) / LOOP_FILE).read_bytes())
+        with waiting(), explained():
+            done = super().train(resume_from_checkpoint, **others)
+        if self.shards is not None:
+            self.shards.gather()
+        return done
+
+    def stop_here(self) -> None:
+        """Ask for a checkpoint at the end of this step and for the end of training; a due validation is put off."""
+        self.awaits_validation, self.is_stopped = self.control.should_evaluate, True
+        self.control.should_evaluate = False
+        self.control.should_save = self.control.should_training_stop = True
+        # What a Trainer does when training is over would load the best weights in place of these.
+        self.args.load_best_model_at_end = False
+
+    def catch_up(self) -> None:
+        """Take up the loop where the checkpoint left it, with the validation that it awaits."""
+        if not self._resumed:
+            return
+        self._tr_loss += self._resumed["loss_since_log"]
+        self._globalstep_last_logged = self._resumed["last_logged"]
+        self.meter.load_state(self._resumed["meter"])
+        self.load_extra_state(self._resumed["extra"])
+        if self._resumed["awaits_validation"]:
+            self.control.should_evaluate = self.control.should_save = True
+            epoch = self.state.epoch or 0.0
+            super()._maybe_log_save_evaluate(self._tr_loss, None, self.model_wrapped, None, epoch, None, time.time())
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except StopRequested:  # in the midst of a validation, before its numbers were there
+            self.stop_here()
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _average_batch_norm(self) -> None:
+        """Give all processes the mean of their running statistics, which each gathered on its own rows."""
+        if self.args.world_size == 1:
+            return
+        for name, buffer in self.model.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                dist.all_reduce(buffer)
+                buffer /= self.args.world_size
+
+    def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        done = super()._init_training_state(*args, **kwargs)
+        best = self.state.best_global_step
+        if self.checkpoints is not None and best:
+            # Transformers forgets a best checkpoint that is lost, and would end with the last weights without a word.
+            self.state.best_model_checkpoint = str(self.checkpoints.run.checkpoint(best))
+            self.checkpoints.warn_of_lost_best(best)
+        return done
+
+    def _load_best_model(self) -> None:
+        if self.checkpoints is not None and self.state.best_global_step:
+            self.state.best_model_checkpoint = str(self.checkpoints.best(self.state.best_global_step).folder)
+        if self.shards is None:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.checkpoints is None:
+            raise ValueError("this training was made without a place for checkpoints")
+        self.numbers.check_weights(self.model)
+        self._average_batch_norm()
+        self.store_flos()
+        if self.state.best_global_step:
+            best = self.checkpoints.run.checkpoint(self.state.best_global_step)
+            self.state.best_model_checkpoint = str(best)
+        loop = json.dumps(self._loop_state())
+        scored_at, score = self._scored
+        about = {"max_steps": self.state.max_steps, "epoch": self.state.epoch or 0.0}
+        about |= {"score": score if scored_at == self.state.global_step else None}
+        about |= {"awaits_validation": self.awaits_validation}
+        write = functools.partial(self._write_checkpoint, loop)
+        self.checkpoints.save(self.state.global_step, write, about, self._expected_bytes())
+
+    def _write_checkpoint(self, loop: str, folder: Path) -> None:
+        self.save_model(str(folder), _internal_call=True)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_scaler(str(folder))
+        self._save_rng_state(str(folder))
+        if self.args.should_save:
+            write_text(folder / LOOP_FILE, loop)
+            for item in (*self.callback_handler.callbacks, self.control):
+                if isinstance(item, ExportableState):
+                    self.state.stateful_callbacks[type(item).__name__] = item.state()
+            self.state.save_to_json(str(folder / STATE_FILE))
+
+    def _loop_state(self) -> dict[str, Any]:
+        """Numbers gathered since the last log entry, the same on every process."""
+        self.meter.end_step()
+        # JSON of Python's own: it keeps NaN, which a bad step may have left among the numbers.
+        return {
+            "loss_since_log": nested_gather(self._tr_loss, self.args.parallel_mode).mean().item(),
+            "last_logged": self._globalstep_last_logged,
+            "meter": self.meter.state(),
+            "awaits_validation": self.awaits_validation,
+            "extra": self.extra_state(),
+        }
+
+    def _expected_bytes(self) -> int:
+        """About what a checkpoint takes: weights, and two moments of those that are trained."""
+        sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.model.parameters()]
+        return sum(4 * count * (3 if trained else 1) for count, trained in sizes) + (1 << 20)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.shards is None:
+            super()._save(output_dir, state_dict)
+        else:
+            with self.shards.gathered():
+                self.model = self.shards.whole
+                try:
+                    super()._save(output_dir)
+                finally:
+                    self.model = self.model_wrapped
+        if self.save_companions is not None and self.args.should_save:  # every process comes here, one of them writes
+            self.save_companions(Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.shards is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.shards.load(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
+
+    def _defer_fsdp_gradient_reduction(self) -> AbstractContextManager[None]:
+        return nullcontext()  # reduced with every micro-batch: deferred, all processes would hold whole gradients
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.shards is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        state = self.shards.whole_optimizer(self.optimizer)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.shards is None or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        self.shards.load_optimizer(self.optimizer, state)
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        if self.shards is None:  # shards are where they belong, and cannot be moved
+            super()._move_model_to_device(model, device)
