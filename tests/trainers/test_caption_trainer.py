@@ -108,6 +108,7 @@ def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path, load):
     assert written >= {"samples.jsonl", "checkpoints", "output", "eval", "report.html", "tensorboard"}
     files = {path.name for path in (run / "output").iterdir()}
     assert files == {
+        "MANIFEST.json",
         "config.json",
         "configuration.json",
         "merges.txt",

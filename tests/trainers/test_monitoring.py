@@ -81,7 +81,7 @@ def test_step_meter_two_ranks_give_the_numbers_of_one_process():
 
 
 @pytest.mark.parametrize("values", [(math.inf, -math.inf), (math.inf, math.inf), (1.0, math.nan)])
-def test_step_meter_numbers_that_are_not_finite_reach_the_alarm(values):
+def test_step_meter_numbers_that_are_not_finite_stay_so(values):
     meter = StepMeter()
     for value in values:
         meter.add("scst", torch.tensor(value), 1)
@@ -89,8 +89,6 @@ def test_step_meter_numbers_that_are_not_finite_reach_the_alarm(values):
     step = meter.end_step()
     total = sum(values)
     assert [step["scst"], step["reward"]] == pytest.approx([total, total], nan_ok=True)
-    with pytest.raises(ValueError, match=f"^step 0: the loss is {total}"):
-        told(ScstAlarms(), 1, loss=step["scst"], reward=step["reward"])
 
 
 def record(meter, rewards, captions=("a b", "a b"), greedy=None, ended=(True, True)):
@@ -157,16 +155,7 @@ def test_to_metrics_keeps_what_was_gathered_and_drops_what_is_about_the_program(
 def told(alarms, steps, first=0, **numbers):
     """The alarms after some steps with these numbers, and sound ones for the rest."""
     for step in range(first, first + steps):
-        alarms.check(step, **({"loss": 1.0, "reward": 0.4, "flat_share": 0.2, "unended_share": 0.1} | numbers))
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("number", "called"), [("loss", "loss"), ("reward", "mean reward")])
-def test_alarms_number_that_is_not_finite_stops_at_once(number, called, value):
-    alarms = ScstAlarms()
-    told(alarms, 3)
-    with pytest.raises(ValueError, match=f"^step 3: the {called} is {value}. .* lower train.lr"):
-        told(alarms, 1, first=3, **{number: value})
+        alarms.check(step, **({"reward": 0.4, "flat_share": 0.2, "unended_share": 0.1} | numbers))
 
 
 @pytest.mark.parametrize(
@@ -197,11 +186,11 @@ def test_alarms_nearly_flat_and_nearly_unended_training_goes_on():
 
 def test_alarms_advise_settings_that_exist():
     messages = []
-    for numbers in ({"flat_share": 1.0}, {"unended_share": 1.0}, {"loss": math.nan}):
+    for numbers in ({"flat_share": 1.0}, {"unended_share": 1.0}):
         with pytest.raises(ValueError, match="Start again|start again") as raised:
             told(ScstAlarms(), ALARM_STEPS, **numbers)
         messages.append(str(raised.value))
     named = set(re.findall(r"\b([a-z]+)\.([a-z_]+)", " ".join(messages)))
-    assert len(named) >= 8
+    assert len(named) >= 6
     for group, setting in named:
         assert setting in RunConfig.model_fields[group].annotation.model_fields

@@ -147,10 +147,8 @@ def test_calculator_exception_in_making_the_request_is_raised_by_result(error):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros(3), r"rewards of shape \(3,\) for 2 hypotheses, 0 of them not finite"),
+        (np.zeros(3), r"rewards of shape \(3,\) for 2 hypotheses"),
         (np.zeros((2, 2)), r"shape \(2, 2\)"),
-        (np.array([1, np.nan]), "1 of them not finite"),
-        (np.array([np.inf, -np.inf]), "2 of them not finite"),
     ],
 )
 def test_calculator_rewards_that_are_none_are_refused(values, message):
