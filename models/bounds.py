@@ -27,8 +27,8 @@ Width = Annotated[int, Field(ge=1, le=16_384)]
 """Published: 256 (tiny) to 1,280 (huge)."""
 InnerWidth = Annotated[int, Field(ge=1, le=65_536)]
 """Published: four times the width."""
-Layers = Annotated[int, Field(ge=1, le=256)]
-"""Published: 4 (tiny) to 24 (huge). Each takes two milliseconds to make."""
+Layers = Annotated[int, Field(ge=1, le=128)]
+"""Published: 4 (tiny) to 24 (huge). Each takes five milliseconds to make."""
 Blocks = Annotated[int, Field(ge=1, le=128)]
 """In a stage of a ResNet. Published: 36 in ResNet-152."""
 Heads = Annotated[int, Field(ge=1, le=256)]

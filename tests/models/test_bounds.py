@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.bounds import OFA, SETTINGS, OFAFields, find_foreign_faults
+from models.bounds import OFA, OFAFields, find_foreign_faults
 from models.ofa import PRESETS, OFAConfig
 from utils.io import read_json
 from utils.small_json import check_against
@@ -49,8 +49,8 @@ def test_all_faults_up_to_five_are_told_at_once_with_file_key_and_value():
 
 def test_numbers_that_are_none_are_refused():
     for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="length_penalty"):
-            check_against(SETTINGS, {"length_penalty": value}, Path("configuration.json"), "model")
+        with pytest.raises(ValueError, match=r"config\.json: init_std=.*must be a finite number"):
+            check_against(OFA, {"init_std": value}, Path("config.json"))
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path, load):
     files = {path.name for path in (run / "output").iterdir()}
     assert files == {
         "config.json",
+        "MANIFEST.json",
         "configuration.json",
         "merges.txt",
         "pytorch_model.bin",
