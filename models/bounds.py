@@ -27,16 +27,17 @@ Width = Annotated[int, Field(ge=1, le=16_384)]
 """Published: 256 (tiny) to 1,280 (huge)."""
 InnerWidth = Annotated[int, Field(ge=1, le=65_536)]
 """Published: four times the width."""
-Layers = Annotated[int, Field(ge=1, le=256)]
-"""Published: 4 (tiny) to 24 (huge). Each takes two milliseconds to make."""
+Layers = Annotated[int, Field(ge=1, le=128)]
+"""Published: 4 (tiny) to 24 (huge). Each takes five milliseconds to make."""
 Blocks = Annotated[int, Field(ge=1, le=128)]
 """In a stage of a ResNet. Published: 36 in ResNet-152."""
 Heads = Annotated[int, Field(ge=1, le=256)]
 """Published: 4 to 16."""
-TextPositions = Annotated[int, Field(ge=1, le=4096)]
-"""Published: 1,024. Tables of all pairs grow with the square: 134 MB each at the bound."""
-ImagePositions = Annotated[int, Field(ge=1, le=64)]
-"""Patches along a side. Published: 42. The table of all pairs grows with the fourth power: 134 MB at the bound."""
+TextPositions = Annotated[int, Field(ge=1, le=2048)]
+"""Published: 1,024. Tables of all pairs grow with the square; making one at the bound takes 300 MB."""
+ImagePositions = Annotated[int, Field(ge=1, le=56)]
+"""Patches along a side. Published: 42. The table of all pairs grows with the fourth power; making one at the bound
+takes 300 MB."""
 Buckets = Annotated[int, Field(ge=1, le=8192)]
 """Published: 256."""
 Channels = Annotated[int, Field(ge=1, le=1024)]
@@ -147,8 +148,8 @@ class BeamSearchFields(TypedDict):
 
     beam_size: Annotated[int, Field(ge=1, le=256)]
     """Usual: 5. Each beam has scores over the whole vocabulary."""
-    max_len_b: Annotated[int, Field(ge=1, le=4096)]
-    min_len: Annotated[int, Field(ge=0, le=4096)]
+    max_len_b: Annotated[int, Field(ge=1, le=2048)]
+    min_len: Annotated[int, Field(ge=0, le=2048)]
     no_repeat_ngram_size: Annotated[int, Field(ge=0, le=1_000_000)]
 
 

@@ -138,13 +138,13 @@ def _vision(**changes: object) -> Callable[[Path], None]:
 
 
 NUMBERS = {
-    "encoder_layers": [1_000_000, 10**9, -1, 0, "4", 4.5, None, [4], True, 1e308, {"a": 1}, 200],
+    "encoder_layers": [1_000_000, 10**9, -1, 0, "4", 4.5, None, [4], True, 1e308, {"a": 1}, 100],
     "decoder_layers": [1_000_000, 10**30],
     "d_model": [10**7, 10**15, -8, 0, "wide", 64, 16_384],
     "vocab_size": [10**9, -1, 999_999, None],
     "text_vocab_size": [10**9, "x"],
-    "max_position_embeddings": [1_000_000, 4096],
-    "image_bucket_size": [5000, 64, 0],
+    "max_position_embeddings": [1_000_000, 4096, 2048],
+    "image_bucket_size": [5000, 56, 0],
     "token_bucket_size": [10**8, 8192],
     "code_image_size": [10**7, -5],
     "encoder_ffn_dim": [10**9, 65_536],
