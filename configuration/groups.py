@@ -273,7 +273,7 @@ class TrainConfig(Group):
 class DecodeConfig(Group):
     """How captions are generated."""
 
-    num_beams: int = Field(default=5, ge=1)
+    num_beams: int = Field(default=5, ge=1, le=256)
     """Beams; 1 = greedy."""
     max_length: int = Field(default=16, ge=1)
     """Most caption tokens before EOS."""

@@ -29,7 +29,7 @@ from runs.lock import locked
 from runs.metrics_log import has_reached
 from runs.source import warn_of_other_source
 from trainers.processes import ending_with_the_others, on_first
-from utils.durable import recover_folder
+from utils.durable import clear_leftovers, recover_folder
 from utils.errors import Stopped
 from utils.logging import setup_logging
 from utils.signals import requested_by
@@ -96,6 +96,7 @@ def _take_up(held: ExitStack, run: Run) -> bool:
         return False
     held.enter_context(locked(run))
     recover_folder(run.output)
+    clear_leftovers(run.checkpoints)
     return True
 
 
@@ -116,7 +117,6 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         keep_document_frequency(run, prepared.tasks.document_frequency)
     trainer = build_trainer(args, prepared, pause_after)
     assert trainer.checkpoints is not None
-    trainer.checkpoints.clear()
     held = on_first(partial(choose_checkpoint, run, trainer.checkpoints.verifier))
     if held is not None and pause_after is not None and has_reached(held.epoch, pause_after) and not held.is_finished:
         return report_pause(run, held.epoch, held.step, held.max_steps)
@@ -132,7 +132,7 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         return report_pause(run, state.epoch or 0.0, state.global_step, state.max_steps)
     # Evaluate what is saved: accelerate leaves the forward pass under autocast.
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    on_first(lambda: prepared.captioner.save(run.output))
+    trainer.checkpoints.keep_model(run.output, lambda: prepared.captioner.save(run.output))
     logger.info("model: %s", run.output)
     return None
 

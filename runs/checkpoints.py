@@ -59,9 +59,12 @@ class Verifier:
         if not (folder / MANIFEST_FILE).exists():
             return [f"has no {MANIFEST_FILE}: its save was cut short, or a former version made it"]
         try:
-            checkpoint, manifest = read_checkpoint(folder), read_manifest(folder)
+            return self._faults(folder)
         except (ValueError, OSError) as error:
             return [str(error).removeprefix(f"{folder}/")]
+
+    def _faults(self, folder: Path) -> list[str]:
+        checkpoint, manifest = read_checkpoint(folder), read_manifest(folder)
         if checkpoint.step != _step_of(folder):
             return [f"{MANIFEST_FILE} is that of step {checkpoint.step}"]
         names = [*manifest.files, MANIFEST_FILE]

@@ -11,7 +11,7 @@ import pytest
 from runs.folder import Run
 from runs.metrics_log import append_metrics
 from utils.io import append_jsonl, encode_json
-from utils.manifest import MANIFEST_FILE
+from utils.manifest import MANIFEST_FILE, encode_manifest
 
 CONFIG = {
     "model": {"preset": "nano"},
@@ -59,9 +59,8 @@ def make_run(tmp_path) -> Callable[..., Run]:
 
 def _checkpoint(run: Run, step: int) -> None:
     about = {"step": step, "max_steps": 12, "epoch": step / 4, "processes": 1, "rows_per_step": 8, "settings": ""}
-    files = {"model.safetensors": {"size": 100, "sha256": ""}}
-    content = {"format_version": 1, "about": about | {"score": 1.5, "awaits_validation": False}, "files": files}
-    _write(run.checkpoint(step) / MANIFEST_FILE, content)
+    about |= {"score": 1.5, "awaits_validation": False}
+    _write(run.checkpoint(step) / MANIFEST_FILE, encode_manifest({"model.safetensors": (100, "")}, about))
     (run.checkpoint(step) / "model.safetensors").write_bytes(b"x" * 100)
 
 

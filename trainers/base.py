@@ -236,7 +236,6 @@ class BaseTrainer(ResumableTrainer):
         Raises:
             StopRequested: If a signal came; nothing is logged then.
         """
-        self._average_batch_norm()
         self.model.eval()
         try:
             metrics = {f"{metric_key_prefix}_{name}": value for name, value in self.validate().items()}
@@ -266,3 +265,6 @@ class _EpochForData(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer._micro_step = 0
         self.trainer.begin_step()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.average_batch_norm()

@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from runs.checkpoints import Checkpoint, Verifier, best_first, point_to, prune, read_checkpoint, whole_checkpoints
 from runs.folder import Run
 from trainers.processes import agree, broadcast, is_first
-from utils.durable import STAGED, clear_leftovers, put_in_place, sync_folder
+from utils.durable import STAGED, put_in_place, sync_file, sync_folder
 from utils.errors import Fault, Stopped, first_line
 from utils.manifest import read_manifest, seal
-from utils.signals import requested_by, stop_requested
+from utils.signals import requested_by, stop_requested, waiting
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +80,33 @@ class CheckpointStore:
         aside = self.run.checkpoints / f"{STAGED}checkpoint-{step}"
         while True:
             self._wait_for_room(step, expected_bytes)
-            fault = self._try(lambda: self._write(aside, write))
-            if fault is None:
-                fault = self._try(lambda: self._put_in_place(aside, step, about))
+            fault = (
+                self._try(lambda: self._make_room_aside(aside))  # nobody writes before the folder is there
+                or self._try(lambda: write(aside))
+                or self._try(lambda: self._put_in_place(aside, step, about))
+            )
             if fault is None:
                 return
-            self._give_up_or_wait(step, aside, fault)
+            if is_first():
+                shutil.rmtree(aside, ignore_errors=True)
+            self._give_up_or_wait(str(self.run.checkpoint(step)), fault)
+
+    def keep_model(self, folder: Path, write: Callable[[], None]) -> None:
+        """Write the final model on the first process; a full disk is waited for.
+
+        Args:
+            folder: For messages.
+            write: Writes it whole or not at all.
+
+        Raises:
+            Fault: If it cannot be written for another reason than a full disk.
+            Stopped: If a signal ends a wait for room.
+        """
+        with waiting():
+            while fault := self._try(lambda: write() if is_first() else None):
+                self._give_up_or_wait(str(folder), fault)
+            if agree(stop_requested()):
+                raise Stopped(f"stopped by {requested_by()} after training; the same command evaluates {folder}")
 
     def best(self, step: int) -> Checkpoint:
         """The checkpoint with the best validation.
@@ -123,24 +144,20 @@ class CheckpointStore:
             end,
         )
 
-    def clear(self) -> None:
-        """Remove what a killed save left behind."""
-        if is_first() and self.run.checkpoints.is_dir():
-            clear_leftovers(self.run.checkpoints)
-
     def _best_first(self) -> list[Checkpoint]:
         return best_first([*whole_checkpoints(self.run)], greater_is_better=self.greater_is_better)
 
-    def _write(self, aside: Path, write: Callable[[Path], None]) -> None:
+    def _make_room_aside(self, aside: Path) -> None:
         if is_first():
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-        agree(False)  # nobody writes before the folder is there
-        write(aside)
 
     def _put_in_place(self, aside: Path, step: int, about: Mapping[str, Any]) -> None:
         if not is_first():
             return
+        for file in (self.run.metrics, self.run.samples):  # what they say up to here is not written again
+            if file.is_file():
+                sync_file(file)
         seal(aside, dict(self.about) | dict(about) | {"step": step})
         folder = self.run.checkpoint(step)
         put_in_place(aside, folder)
@@ -180,16 +197,22 @@ class CheckpointStore:
             return None
         return SaveFault(fault.reason if fault else "another process could not write", agree(_is_no_room(fault)))
 
-    def _give_up_or_wait(self, step: int, aside: Path, fault: SaveFault) -> None:
-        if is_first():
-            shutil.rmtree(aside, ignore_errors=True)
+    def _give_up_or_wait(self, what: str, fault: SaveFault) -> None:
         if not fault.is_no_room:
             raise Fault(
-                f"{self.run.checkpoint(step)}: could not be saved ({fault.reason}). Mend it and start again: the same "
-                f"command goes on from {self._newest()}"
+                f"{what}: could not be saved ({fault.reason}). Mend it and start again: the same command goes on from "
+                f"{self._newest()}"
             )
-        logger.warning("%s: %s; trying again", self.run.checkpoint(step), fault.reason)
+        self._end_if_stopped(what)
+        if is_first():
+            logger.warning("%s: %s; trying again", what, fault.reason)
         time.sleep(LOOK_AGAIN)
+
+    def _end_if_stopped(self, what: str) -> None:
+        if agree(stop_requested()):
+            raise Stopped(
+                f"stopped by {requested_by()} without room for {what}; the same command goes on from {self._newest()}"
+            )
 
     def _wait_for_room(self, step: int, expected_bytes: int) -> None:
         """Wait until the disk has room for a checkpoint; the first process looks, all wait."""
@@ -198,11 +221,7 @@ class CheckpointStore:
             missing = broadcast(self._missing_bytes(expected_bytes) if is_first() else 0)
             if missing <= 0:
                 return
-            if agree(stop_requested()):
-                raise Stopped(
-                    f"stopped by {requested_by()} without room for the checkpoint of step {step}; the same command "
-                    f"goes on from {self._newest()}"
-                )
+            self._end_if_stopped(f"the checkpoint of step {step}")
             if is_first() and time.monotonic() - told >= SAY_AGAIN:
                 logger.warning(
                     "%s: the disk is full; %.1f MB more are needed for the checkpoint of step %d. Training waits until "
@@ -212,11 +231,14 @@ class CheckpointStore:
             time.sleep(LOOK_AGAIN)
 
     def _missing_bytes(self, expected: int) -> int:
-        self.run.checkpoints.mkdir(parents=True, exist_ok=True)
-        for item in whole_checkpoints(self.run):
-            expected = sum(size for size, _ in read_manifest(item.folder).files.values())
-            break
-        return expected - shutil.disk_usage(self.run.checkpoints).free
+        try:
+            self.run.checkpoints.mkdir(parents=True, exist_ok=True)
+            for item in whole_checkpoints(self.run):
+                expected = sum(size for size, _ in read_manifest(item.folder).files.values())
+                break
+            return expected - shutil.disk_usage(self.run.checkpoints).free
+        except (OSError, ValueError):
+            return 0  # the save itself meets it, and says what it is
 
     def _newest(self) -> str:
         return next((item.folder.name for item in whole_checkpoints(self.run)), "the beginning")

@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import Trainer, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import ExportableState
@@ -124,14 +126,20 @@ class ResumableTrainer(Trainer):
             self.stop_here()
             super()._maybe_log_save_evaluate(*args, **kwargs)
 
-    def _average_batch_norm(self) -> None:
-        """Give all processes the mean of their running statistics, which each gathered on its own rows."""
-        if self.args.world_size == 1:
+    def average_batch_norm(self) -> None:
+        """Give all processes the mean of the running statistics that each gathered on its own rows of this step.
+
+        At every step, since means of means round otherwise: a save on demand would change the weights from then on.
+        """
+        norms = [module for module in self.model.modules() if isinstance(module, _BatchNorm) and module.training]
+        buffers = [item for norm in norms for item in (norm.running_mean, norm.running_var) if item is not None]
+        if self.args.world_size == 1 or not buffers:
             return
-        for name, buffer in self.model.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                dist.all_reduce(buffer)
-                buffer /= self.args.world_size
+        joined = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.all_reduce(joined)
+        joined /= self.args.world_size
+        for buffer, mean in zip(buffers, joined.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
 
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         done = super()._init_training_state(*args, **kwargs)
@@ -154,7 +162,6 @@ class ResumableTrainer(Trainer):
         if self.checkpoints is None:
             raise ValueError("this training was made without a place for checkpoints")
         self.numbers.check_weights(self.model)
-        self._average_batch_norm()
         self.store_flos()
         if self.state.best_global_step:
             best = self.checkpoints.run.checkpoint(self.state.best_global_step)
@@ -168,10 +175,19 @@ class ResumableTrainer(Trainer):
         self.checkpoints.save(self.state.global_step, write, about, self._expected_bytes())
 
     def _write_checkpoint(self, loop: str, folder: Path) -> None:
-        self.save_model(str(folder), _internal_call=True)
-        self._save_optimizer_and_scheduler(str(folder))
-        self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
+        parts = (
+            functools.partial(self.save_model, _internal_call=True),
+            *(self._save_optimizer_and_scheduler, self._save_scaler, self._save_rng_state),
+        )
+        failed: list[Exception] = []
+        for write_part in parts:
+            try:
+                write_part(str(folder))
+            except (OSError, SafetensorError, RuntimeError) as error:
+                # The others gather shards with this process for the next part: it goes there before it says so.
+                failed.append(error)
+        if failed:
+            raise failed[0]
         if self.args.should_save:
             write_text(folder / LOOP_FILE, loop)
             for item in (*self.callback_handler.callbacks, self.control):

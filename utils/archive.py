@@ -29,7 +29,7 @@ from tqdm import tqdm
 from utils import exit_codes
 from utils.durable import recover_folder, sync_folder
 from utils.io import encode_json, hash_file, read_json
-from utils.manifest import FORMAT_VERSION, MANIFEST_FILE, check_sealed, find_faults, read_manifest, seal
+from utils.manifest import MANIFEST_FILE, check_sealed, encode_manifest, find_faults, read_manifest, seal
 from utils.safe_tar import add_bytes, open_writer
 from utils.unpacked import find_archive_faults, unpack
 
@@ -145,17 +145,15 @@ class _Packed(NamedTuple):
 
     def manifest(self) -> bytes:
         """Of what is packed."""
-        listed = {}
+        listed: dict[str, tuple[int, str]] = {}
         for name in self.names:
             if name in self.contents:
-                size, digest = len(self.contents[name]), hashlib.sha256(self.contents[name]).hexdigest()
+                listed[name] = len(self.contents[name]), hashlib.sha256(self.contents[name]).hexdigest()
             elif name in self.known:
-                size, digest = self.known[name]
+                listed[name] = self.known[name]
             else:
-                size, digest = (self.model / name).stat().st_size, hash_file(self.model / name)
-            listed[name] = {"size": size, "sha256": digest}
-        content = {"format_version": FORMAT_VERSION, "about": {"kind": "archive"}, "files": listed}
-        return encode_json(content, indent=True) + b"\n"
+                listed[name] = (self.model / name).stat().st_size, hash_file(self.model / name)
+        return encode_manifest(listed, {"kind": "archive"})
 
     def add_to(self, archive: TarFile, top: str) -> None:
         """The manifest first, so that an archive that is cut short is known for one."""

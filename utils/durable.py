@@ -13,6 +13,8 @@ STAGED = ".tmp-"
 """Begins the name of a folder that is being written."""
 REPLACED = ".replaced-"
 """Begins the name of a whole folder whose successor is about to take its place."""
+HALF_WRITTEN = ".*.tmp"
+"""Files that ``utils.io.write_bytes`` was writing."""
 REMOVED = ".removed-"
 """Begins the name of a folder that is being removed."""
 
@@ -83,6 +85,8 @@ def clear_leftovers(parent: Path) -> None:
     for kind in (STAGED, REMOVED, REPLACED):
         for path in parent.glob(f"{kind}*"):
             shutil.rmtree(path, ignore_errors=True)
+    for file in parent.glob(HALF_WRITTEN):
+        file.unlink(missing_ok=True)
 
 
 def sync_tree(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -120,7 +121,15 @@ def append_jsonl(path: Path | str, obj: Any) -> None:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 row = b"\n" + row
-        file.write(row)
+        end = file.seek(0, os.SEEK_END)
+        try:
+            file.write(row)
+            file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.close()  # which tries to write the rest
+            os.truncate(path, end)  # a row that is cut short would stay when it is written again
+            raise
 
 
 def _read_bytes(path: Path) -> bytes:

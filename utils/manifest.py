@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.durable import sync_file, sync_folder
-from utils.io import hash_file, read_json, write_json
+from utils.io import encode_json, hash_file, read_json, write_bytes
 
 MANIFEST_FILE = "MANIFEST.json"
 FORMAT_VERSION = 1
@@ -42,11 +43,16 @@ def seal(folder: Path, about: Mapping[str, Any] | None = None) -> Manifest:
     names = sorted(_files_below(folder))
     with ThreadPoolExecutor(THREADS) as pool:
         files = dict(zip(names, pool.map(lambda name: _describe(folder, name), names), strict=True))
-    listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}
-    content = {"format_version": FORMAT_VERSION, "about": dict(about or {}), "files": listed}
-    write_json(folder / MANIFEST_FILE, content)
+    write_bytes(folder / MANIFEST_FILE, encode_manifest(files, about or {}))
     sync_folder(folder)
     return Manifest(files, dict(about or {}))
+
+
+def encode_manifest(files: Mapping[str, tuple[int, str]], about: Mapping[str, Any]) -> bytes:
+    """The content of a manifest file, as :class:`Manifest` says it."""
+    listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}
+    content = {"format_version": FORMAT_VERSION, "about": dict(about), "files": listed}
+    return encode_json(content | {"sha256": _hash_content(content)}, indent=True) + b"\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -83,6 +89,9 @@ def parse_manifest(content: Any, path: Path) -> Manifest:
     for name in listed:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ValueError(f"{path}: names {name}, which is outside of its folder")
+    said = {key: value for key, value in content.items() if key != "sha256"}
+    if content.get("sha256") != _hash_content(said):
+        raise ValueError(f"{path}: is damaged; it has other content than was written")
     return Manifest(listed, about)
 
 
@@ -132,6 +141,11 @@ def check_sealed(folder: Path) -> bool:
         )
         raise ValueError(f"{folder}: is damaged: {'; '.join(faults[:5])}{more}. {remedy}")
     return True
+
+
+def _hash_content(content: Mapping[str, Any]) -> str:
+    """Of a manifest itself: a flipped bit in what it says of a folder would be believed otherwise."""
+    return hashlib.sha256(encode_json(content)).hexdigest()
 
 
 def _wrong_size(path: Path, name: str, size: int) -> str | None:

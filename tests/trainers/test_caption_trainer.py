@@ -110,7 +110,6 @@ def test_training_writes_what_a_run_folder_holds(tiny_document, tmp_path, load):
     assert files == {
         "MANIFEST.json",
         "config.json",
-        "MANIFEST.json",
         "configuration.json",
         "merges.txt",
         "pytorch_model.bin",

@@ -59,3 +59,12 @@ def test_damaged_or_hostile_manifest_is_refused(folder, change, said):
     write_json(folder / MANIFEST_FILE, read_json(folder / MANIFEST_FILE) | change)
     with pytest.raises(ValueError, match=said):
         find_faults(folder)
+
+
+@pytest.mark.parametrize(("said", "other"), [('"step": 3', '"step": 7'), ('"sha256"', '"sha257"'), ("2048", "2049")])
+def test_manifest_that_says_something_else_than_was_written_is_refused(folder, said, other):
+    """What a manifest says of its folder, such as a step or a score, has no other guard."""
+    path = folder / MANIFEST_FILE
+    path.write_text(path.read_text().replace(said, other))
+    with pytest.raises(ValueError, match="is damaged"):
+        read_manifest(folder)
