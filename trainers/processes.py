@@ -6,6 +6,7 @@ it. All processes call a function together, at the same place of the program; al
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,11 +122,12 @@ def ending_with_the_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if world_size() == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
+        together = max(world_size(), int(os.environ.get("WORLD_SIZE", "1")))  # it may have died before all had met
+        if together == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
             raise
         raise Fault(
-            f"rank {dist.get_rank()}: another process of this run has ended, and its own message says why; the same "
-            "command goes on from the last checkpoint"
+            f"rank {os.environ.get('RANK', '0')}: another process of this run has ended, and its own message says why; "
+            "the same command goes on from the last checkpoint"
         ) from error
 
 

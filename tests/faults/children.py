@@ -78,7 +78,9 @@ def _wait_for(children: dict[int, int]) -> int:
             sys.stderr.write(f"rank {children.pop(pid)} ended with {code}\n")
             worst = worst if worst == 75 else code or worst
             if code and deadline is None:
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 30
+                for left in children:
+                    _tell(left, signal.SIGTERM)
         if deadline is not None and time.monotonic() > deadline:
             for left in children:
                 _tell(left, signal.SIGKILL)

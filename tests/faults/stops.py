@@ -53,7 +53,7 @@ def try_stop(warm: Warm, conf: Path, log: Path, stop: Stop, expected: dict[str, 
     """Start, tell, wait, look for orphans, start again, compare."""
     leader = warm.start(PROGRAM, log, arguments=["--conf", str(conf)], ranks=stop.ranks)
     early = warm.wait(leader, stop.after)
-    phase = phase_of(log.read_text(errors="replace"))
+    phase = phase_of(log.read_text(errors="replace") if log.exists() else "")
     told = time.monotonic()
     if early is None:
         tell(leader, stop)

@@ -16,6 +16,7 @@ from tests.faults import tiny
 from tests.faults.stops import PROGRAM, go_on
 from tests.faults.tally import IS_LONG
 from utils.errors import Fault
+from utils.io import read_json
 
 
 def absent(file: Path, other: Path) -> None:
@@ -45,7 +46,7 @@ def swapped(file: Path, other: Path) -> None:
 
 
 def shortened(file: Path, other: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(file.read_bytes().rstrip(b"\n")[:-1])
 
 
 DAMAGES: tuple[Callable[[Path, Path], None], ...] = (absent, empty, half, one_bit, zeros, swapped, shortened)
@@ -53,9 +54,9 @@ DAMAGES: tuple[Callable[[Path, Path], None], ...] = (absent, empty, half, one_bi
 
 @pytest.fixture(scope="module")
 def paused(warm, scenes, tmp_path_factory) -> Path:
-    """Configuration of a run that is paused after checkpoints 9 and 18; the first of them is the better one."""
+    """Configuration of a run that is paused after checkpoints 9 and 18."""
     folder = tmp_path_factory.mktemp("paused")
-    conf = tiny.write_conf(tiny.document(scenes, lr=0.5), folder, "run")
+    conf = tiny.write_conf(tiny.document(scenes), folder, "run")
     assert warm.call(PROGRAM, folder / "log", arguments=["--conf", str(conf), "--pause_after", "1.2"]) == 0
     return conf
 
@@ -66,7 +67,7 @@ def copied(paused, scenes, tmp_path) -> Callable[[str], Path]:
 
     def copy(name: str) -> Path:
         shutil.copytree(paused.with_suffix(""), tmp_path / name)
-        return tiny.write_conf(tiny.document(scenes, lr=0.5), tmp_path, name)
+        return tiny.write_conf(tiny.document(scenes), tmp_path, name)
 
     return copy
 
@@ -99,7 +100,7 @@ def test_newest_checkpoint_damaged_anywhere_is_passed_over_with_its_reason(pause
 
 
 def test_run_whose_newest_checkpoint_is_damaged_ends_with_equal_bytes(warm, whole, copied, tally, tmp_path):
-    expected = whole(lr=0.5)
+    expected = whole()
     tried = damages(Run(copied("first").with_suffix("")))
     chosen = tried if IS_LONG else random.Random(3).sample(tried, 2)
     for number, (name, damage) in enumerate(tqdm(chosen, desc="damaged", disable=not IS_LONG)):
@@ -110,13 +111,17 @@ def test_run_whose_newest_checkpoint_is_damaged_ends_with_equal_bytes(warm, whol
 
 
 @pytest.mark.parametrize("damage", DAMAGES if IS_LONG else (one_bit,))
-def test_lost_best_ends_with_exit_1_and_what_to_do_or_with_the_next(warm, copied, tally, tmp_path, damage):
-    conf, log = copied("run"), tmp_path / "log"
+def test_lost_best_ends_with_exit_1_and_what_to_do_or_with_the_next(warm, scenes, tally, tmp_path, damage):
+    """With a learning rate that is far too high, and stays so, step 18 is better than the last."""
+    conf, log = tiny.write_conf(tiny.document(scenes, lr=0.5, lr_end=0.5), tmp_path, "run"), tmp_path / "log"
     run = Run(conf.with_suffix(""))
-    damage(run.checkpoint(9) / "model.safetensors", run.checkpoint(18) / "model.safetensors")
+    assert warm.call(PROGRAM, log, arguments=["--conf", str(conf)]) == 0
+    assert read_json(run.best)["step"] == 18
+    shutil.rmtree(run.output)
+    damage(run.checkpoint(18) / "model.safetensors", run.checkpoint(24) / "model.safetensors")
     code = warm.call(PROGRAM, log, arguments=["--conf", str(conf)])
     said = log.read_text()
-    right = code == 1 and "the best checkpoint is lost (checkpoint-9: model.safetensors" in said
+    right = code == 1 and "the best checkpoint is lost (checkpoint-18: model.safetensors" in said
     right = right and "--set checkpoint.on_lost_best=next" in said and not run.output.exists()
     tally("best lost", "end of training", "" if right and "Traceback" not in said else f"{code}: {said[-1500:]}")
     code = warm.call(PROGRAM, log, arguments=["--conf", str(conf), "--set", "checkpoint.on_lost_best=next"])
