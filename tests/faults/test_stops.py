@@ -51,7 +51,8 @@ def test_killed_launcher_leaves_ranks_that_end_and_lock_until_then(warm, scenes,
         if is_locked(run):
             code = warm.call(PROGRAM, tmp_path / "second", arguments=["--conf", str(conf)], ranks=2)
             said = (tmp_path / "second").read_text()
-            right = code == 69 and "works in this folder" in said
+            # They may all have ended before the second one has read its data.
+            right = code == 0 or (code == 69 and "works in this folder" in said)
             tally("second start", "while orphans end", "" if right else f"{code}: {said[-1500:]}")
         left = orphans(leader, LOOK_EVERY + stops.LIMIT)
         end_session(leader)
