@@ -16,7 +16,7 @@ def _weights(run):
     return torch.load(run / "output/pytorch_model.bin", weights_only=True)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["whole", pytest.param("sharded", marks=pytest.mark.slow)])
 def test_paused_run_on_two_processes_goes_on_as_if_it_never_paused(launch, write, tmp_path, mode):
     """With dropout, from a checkpoint between two epochs; the same command goes on."""
     train = {"batch_size": 12, "epochs": 2}
@@ -31,7 +31,9 @@ def test_paused_run_on_two_processes_goes_on_as_if_it_never_paused(launch, write
     assert all(torch.equal(tensor, paused[name]) for name, tensor in straight.items())
 
 
-@pytest.mark.parametrize(("rank", "place"), [(0, "scores"), (1, "captions"), (0, "output")])
+@pytest.mark.parametrize(
+    ("rank", "place"), [pytest.param(0, "scores", marks=pytest.mark.slow), (1, "captions"), (0, "output")]
+)
 def test_fault_of_one_process_ends_the_other_soon(launch, write, rank, place):
     conf = write("run", train={"batch_size": 12, "epochs": 1})
     start = time.monotonic()

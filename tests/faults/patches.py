@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline import train as train_module
 from preprocessors.dataset import CaptionDataset
 from trainers import checkpoints
 from trainers.caption_trainer import StyleCaptionTrainer
@@ -33,17 +32,17 @@ def slow_step(seconds: float) -> None:
 
 def kill_worker(row: int, how: str, flag: str) -> None:
     """A data worker dies (``kill``) or hangs (``hang``) at a row, once: a file says that it has."""
-    usual = CaptionDataset.__getitem__
+    usual = CaptionDataset.__getitems__
 
-    def get(self: Any, index: int) -> Any:
-        if index == row and not Path(flag).exists() and self.training:
+    def get(self: Any, rows: Any) -> Any:
+        if self.training and row in rows and not Path(flag).exists():
             Path(flag).touch()
             if how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(1000)
-        return usual(self, index)
+        return usual(self, rows)
 
-    CaptionDataset.__getitem__ = get
+    CaptionDataset.__getitems__ = get
 
 
 def failing(name: str, number: int, times: int, at: int = 1) -> None:
@@ -72,7 +71,7 @@ def jumping_clock() -> None:
     time.time = now
 
 
-def quota(megabytes: float, flag: str) -> None:
+def quota(flag: str) -> None:
     """No file of a checkpoint can be written (disk quota) until a file says that there is room."""
     usual = checkpoints.CheckpointStore._make_room_aside
 
@@ -93,10 +92,9 @@ def final_folder_without_room(flag: str) -> None:
 
     def save(self: Any, folder: Path) -> None:
         if folder.name == "output" and not Path(flag).exists():
+            checkpoints.shutil.disk_usage = lambda _: type("Usage", (), {"free": 0})
             raise RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos 64 vs 0")
         usual(self, folder)
 
     StyledCaptioner.save = save
     checkpoints.LOOK_AGAIN = 0.05
-    checkpoints.shutil.disk_usage = lambda _: type("Usage", (), {"free": 0 if not Path(flag).exists() else 1 << 40})
-    assert train_module
