@@ -28,6 +28,8 @@ PATIENCE = timedelta(days=1)
 
 LOST = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
 """In what a collective raises when a process that it waits for is gone."""
+WORKER_LOST = re.compile(r"DataLoader worker .* (is killed by signal|exited unexpectedly)")
+"""In what PyTorch raises when a process that loads data is gone, wherever the program is at that moment."""
 
 
 class EndedByFirst(Ending):
@@ -115,13 +117,18 @@ def gather(item: T) -> list[T]:
 
 @contextmanager
 def ending_with_the_others() -> Iterator[None]:
-    """End with one message where another process has ended in the middle of something that all do together.
+    """End with one message where another process, of training or of loading data, has ended in the middle of its work.
 
     That process says why, on its own standard error; what a collective raises here says only that it is gone.
     """
     try:
         yield
     except RuntimeError as error:
+        if WORKER_LOST.search(str(error)):
+            raise Fault(
+                f"a process that loads data has died ({first_line(error)}); the system ends one where memory is short: "
+                "fewer of them need less, --set train.num_workers=... The same command goes on from the last checkpoint"
+            ) from error
         together = max(world_size(), int(os.environ.get("WORLD_SIZE", "1")))  # it may have died before all had met
         if together == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
             raise
