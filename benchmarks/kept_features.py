@@ -75,7 +75,7 @@ def _endless(trainer: Any) -> Iterator[Any]:
 
 
 def _step(trainer: Any, batch: Any) -> None:
-    trainer._micro_step = 0
+    trainer.begin_step()
     tokens = trainer._get_num_items_in_batch([batch], trainer.args.device)
     trainer.training_step(trainer.model, trainer._prepare_inputs(dict(batch)), tokens)
     torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)

@@ -139,7 +139,7 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
 
         def scst_step() -> None:
             optimizer.zero_grad()
-            trainer._micro_step = 0
+            trainer.begin_step()
             trainer.training_step(model, dict(batch), tokens)
             trainer._clip_grad_norm(model)
             optimizer.step()

@@ -14,7 +14,7 @@ from models.settings import CaptionerSettings, read_settings
 from preprocessors.interface import CaptionPreprocessor
 from preprocessors.text.styles import FILE_NAME as STYLES_FILE
 from preprocessors.text.styles import StyleRegistry
-from utils.durable import clear_removed, recover_folder, replaced_folder
+from utils.durable import replaced_folder
 from utils.hub import resolve_model_folder
 from utils.manifest import check_sealed, seal
 from utils.small_json import check_against, read_small_json
@@ -63,12 +63,10 @@ class StyledCaptioner:
 
     def save(self, folder: Path) -> None:
         """Write a model folder: aside first, sealed, then in place of an older one, which goes only after that."""
-        recover_folder(folder)  # what a killed program had moved aside is the older one
         with replaced_folder(folder) as aside:
             self.captioner.save(aside, self.settings)
             self.registry.save(aside)
             seal(aside, {"kind": "model"})
-        clear_removed(folder)
 
 
 def join_styles(captioner: Captioner, registry: StyleRegistry) -> None:

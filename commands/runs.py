@@ -19,6 +19,7 @@ from typing import Any
 from utils import exit_codes
 
 INTERRUPTED = ""
+INTERRUPTED_CODE = exit_codes.INTERRUPTED
 DEFAULT_FOLDER = Path("work_dir")
 BOARD_NAME = "runs"
 """Of the leaderboard's files, in the first folder; a sweep has a leaderboard of its own there."""

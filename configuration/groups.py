@@ -17,13 +17,13 @@ from configuration.types import (
     Names,
     Prompt,
     Relation,
+    RowsOrAuto,
     one_of,
 )
 from metrics.table import METRICS
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
-PositiveInt = Annotated[int, Field(ge=1)]
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
 
 
@@ -189,7 +189,7 @@ class TrainConfig(Group):
 
     epochs: int = Field(default=3, ge=1)
     """Passes over the training rows."""
-    batch_size: PositiveInt | Literal["auto"] = 16
+    batch_size: RowsOrAuto = 16
     """Rows per device and forward pass; where they do not fit into memory, they are divided, with the same update.
     auto = a device's share of ``global_batch_size``, in pieces of as many rows as are found to fit."""
     global_batch_size: int | None = Field(default=None, ge=1)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
@@ -74,6 +74,13 @@ def one_of(names: Collection[str], what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_rows(value: Any) -> int | str:
+    """One check for both kinds: a union of types would tell a fault of each."""
+    if value == "auto" or (type(value) is int and value >= 1):
+        return cast(int | str, value)
+    raise ValueError('must be a whole number of at least 1, or "auto"')
+
+
 MetricName = Annotated[str, one_of(METRICS, "metric")]
 ConfigPath = Annotated[Path, PlainValidator(_to_path)]
 Name = Annotated[str, AfterValidator(_check_not_blank)]
@@ -84,6 +91,7 @@ Prompt = Annotated[
     AfterValidator(_check_prompt),
 ]
 Names = Annotated[list[Name], Field(min_length=1)]
+RowsOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_rows)]
 
 
 class Relation(NamedTuple):

@@ -32,11 +32,16 @@ class Start(NamedTuple):
     """Go on though what may round otherwise, or the pictures, have changed."""
 
 
-def check_continues(run: Run, start: Start) -> None:
+def check_continues(run: Run, packages: Mapping[str, Any], start: Start) -> None:
     """Refuse to go on where the weights would become others than without the interruption.
 
     With ``start.allow_change`` other processes and versions are told and taken, as long as a step has as many rows:
     with more or fewer, the learning rate and the places of the checkpoints would be those of another run.
+
+    Args:
+        run: Its folder.
+        packages: Versions that an earlier start was made with, by name.
+        start: This one.
 
     Raises:
         ValueError: Naming what has changed, and both values.
@@ -44,7 +49,7 @@ def check_continues(run: Run, start: Start) -> None:
     newest = next(whole_checkpoints(run), None)
     if newest is None or run.output.is_dir():
         return
-    changed = _changed_versions(run)
+    changed = _changed_versions(packages)
     if newest.processes != start.processes:
         changed.append(f"processes: {newest.processes} -> {start.processes}")
     if newest.rows_per_step != start.rows_per_step:
@@ -105,12 +110,7 @@ def forget_after(run: Run, held: Checkpoint | None) -> None:
             logger.info("%s: %d rows after step %d are written again", file, count, step)
 
 
-def _changed_versions(run: Run) -> list[str]:
-    record = run.root / "environment.json"
-    before = read_json(record) if record.is_file() else {}
-    then = before.get("packages") if isinstance(before, dict) else None
-    if not isinstance(then, dict):
-        return []
+def _changed_versions(then: Mapping[str, Any]) -> list[str]:
     now = describe_environment()["packages"]
     return [
         f"{name}: {then[name]} -> {now[name]}" for name in DECISIVE_PACKAGES if then.get(name, now[name]) != now[name]

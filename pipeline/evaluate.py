@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pipeline.results import describe_provenance, score_examples, write_evaluati
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
-from trainers.processes import ending_with_the_others
+from trainers.processes import ending_with_the_others, on_first
 from utils.durable import recover_folder
 from utils.logging import setup_logging
 
@@ -47,9 +48,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
-    with processes.main_process_first():
-        if rank() == 0:
-            prepare_data(config.data)
+    on_first(partial(prepare_data, config.data))
     train_split = read_split(config.data, "train", check_pictures=False)
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))

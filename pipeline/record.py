@@ -98,10 +98,12 @@ def open_run(
     run, made_from = Run(work_dir), extra_environment.get("data", {})
     if run.config_file.exists():
         check_same_run(run, config, allow_shares=start is not None and start.allow_change)
-    check_same_data(run, made_from, dropped)
+    record = read_record_of_start(run)
+    before = record.get("data") or {}
+    check_same_data(run, before, made_from, dropped)
     if start is not None:
-        check_continues(run, start)
-        check_same_pictures(run, read_data_record(run), made_from, start)
+        check_continues(run, record.get("packages") or {}, start)
+        check_same_pictures(run, before, made_from, start)
     record_start(run, config.to_json_dict(), command, extra_environment, conf_file=conf_file)
     return run
 
@@ -136,27 +138,28 @@ def _new_run_from(run: Run) -> str:
     return "" if weights is None else f"; a new run from its weights: --set work_dir=... --checkpoint {weights}"
 
 
-def read_data_record(run: Run) -> Mapping[str, Any]:
-    """What the run was made from, as its last start recorded it; empty if there was none.
+def read_record_of_start(run: Run) -> Mapping[str, Any]:
+    """Versions and data of the run, as its last start recorded them; empty if there was none.
 
     Raises:
         ValueError: If the record is damaged.
     """
     try:
-        return read_environment(run).get("data") or {} if run.environment.exists() else {}
+        return read_environment(run) if run.environment.exists() else {}
     except (ValueError, OSError) as error:
         raise ValueError(
             f"{error}. It says which data the run was made from: restore it, or remove it to go on without that check"
         ) from error
 
 
-def check_same_data(run: Run, made_from: Mapping[str, str], dropped: Sequence[Mapping[str, Any]] = ()) -> None:
+def check_same_data(
+    run: Run, before: Mapping[str, Any], made_from: Mapping[str, str], dropped: Sequence[Mapping[str, Any]]
+) -> None:
     """Refuse a folder that holds a run on other data.
 
     Raises:
-        ValueError: Naming what differs, or what is wrong with the record of an earlier start.
+        ValueError: Naming what differs.
     """
-    before = read_data_record(run)
     for key, name in FIXED_DATA.items():
         if key in before and key in made_from and before[key] != made_from[key]:
             lost = newly_dropped(run, dropped) if key == "train_sha256" else []

@@ -21,7 +21,7 @@ from pipeline.evaluate import evaluate_split
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
 from pipeline.record import enter_run, keep_document_frequency
-from pipeline.training import build_trainer, rows_per_step, training_arguments
+from pipeline.training import build_trainer, make_store, rows_per_step, training_arguments
 from runs.checkpoints import choose_checkpoint
 from runs.ending import record_ending
 from runs.folder import Run
@@ -115,12 +115,12 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
     run = prepared.run
     if rank() == 0 and prepared.tasks.document_frequency is not None:
         keep_document_frequency(run, prepared.tasks.document_frequency)
-    trainer = build_trainer(args, prepared, pause_after)
-    assert trainer.checkpoints is not None
-    held = on_first(partial(choose_checkpoint, run, trainer.checkpoints.verifier))
+    store = make_store(prepared.config, run, args)
+    held = on_first(partial(choose_checkpoint, run, store.verifier))
     if held is not None and pause_after is not None and has_reached(held.epoch, pause_after) and not held.is_finished:
         return report_pause(run, held.epoch, held.step, held.max_steps)
     on_first(partial(forget_after, run, held))
+    trainer = build_trainer(args, prepared, pause_after, store)
     trainer.train(resume_from_checkpoint=None if held is None else str(held.folder))
     state = trainer.state
     if trainer.is_stopped:
@@ -132,7 +132,7 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         return report_pause(run, state.epoch or 0.0, state.global_step, state.max_steps)
     # Evaluate what is saved: accelerate leaves the forward pass under autocast.
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    trainer.checkpoints.keep_model(run.output, lambda: prepared.captioner.save(run.output))
+    store.keep_model(run.output, lambda: prepared.captioner.save(run.output))
     logger.info("model: %s", run.output)
     return None
 

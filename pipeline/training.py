@@ -83,8 +83,20 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     )
 
 
-def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: float | None = None) -> StyleCaptionTrainer:
-    """The trainer of a run, with its validation and its observers; ``pause_after`` counts epochs."""
+def build_trainer(
+    args: TrainingArguments,
+    prepared: Prepared,
+    pause_after: float | None = None,
+    store: CheckpointStore | None = None,
+) -> StyleCaptionTrainer:
+    """The trainer of a run, with its validation and its observers.
+
+    Args:
+        args: Trainer's arguments.
+        prepared: The run.
+        pause_after: Epochs.
+        store: Of its checkpoints; None makes one.
+    """
     config, run, writer, tasks = prepared.config, prepared.run, prepared.writer, prepared.tasks
     train, captioner, preprocessor = config.train, writer.captioner, writer.preprocessor
     frozen = frozen_parts(train, config.scst, captioner.vision())
@@ -119,7 +131,7 @@ def build_trainer(args: TrainingArguments, prepared: Prepared, pause_after: floa
         "validation": validation,
         "sharded": is_wished(),
         "save_companions": prepared.captioner.save_companions,
-        "checkpoints": make_store(config, run, args),
+        "checkpoints": make_store(config, run, args) if store is None else store,
         "folder": run.root,
         "finds_rows": train.batch_size == "auto",
         "skips_spikes": train.skip_spikes,

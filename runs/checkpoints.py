@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +64,8 @@ class Verifier:
             return [str(error).removeprefix(f"{folder}/")]
 
     def _faults(self, folder: Path) -> list[str]:
-        checkpoint, manifest = read_checkpoint(folder), read_manifest(folder)
+        manifest = read_manifest(folder)
+        checkpoint = _describe(folder, manifest.about)
         if checkpoint.step != _step_of(folder):
             return [f"{MANIFEST_FILE} is that of step {checkpoint.step}"]
         names = [*manifest.files, MANIFEST_FILE]
@@ -84,7 +85,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         FileNotFoundError: If it has no manifest: its save was cut short, or a former version made it.
         ValueError: If the manifest is damaged, or not that of a checkpoint.
     """
-    about = read_manifest(folder).about
+    return _describe(folder, read_manifest(folder).about)
+
+
+def _describe(folder: Path, about: Mapping[str, Any]) -> Checkpoint:
     try:
         score = about["score"]
         return Checkpoint(

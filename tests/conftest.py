@@ -59,6 +59,29 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
+def toy_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of captioners knows the toy meanwhile."""
+    import models
+
+    monkeypatch.setattr(models, "CAPTIONERS", {**models.CAPTIONERS, "toy": "tests.toy_captioner:ToyCaptioner"})
+
+
+@pytest.fixture
+def toy_document(toy_in_the_table: None, tiny_document: dict[str, Any], scenes: Path, tmp_path: Path) -> dict[str, Any]:
+    """Configuration of a run that starts from an untrained toy."""
+    from models.captioner import NewModel
+    from tests.toy_captioner import PROMPT, ToyCaptioner
+    from utils.io import read_jsonl
+
+    captions = [text for _, row in read_jsonl(scenes / "train.jsonl") for text in row["captions"]]
+    prompts = [PROMPT.format(style) for style in ("neutral", "romantic", "pirate", "robot")]
+    prompts.append("what is the complete text of write a reply.")
+    ToyCaptioner.new(NewModel("", {}, captions, prompts, 0, 0, 1)).save(tmp_path / "start", None)
+    start = {"model": {"name": str(tmp_path / "start")}, "style": {"prompt": PROMPT}}
+    return tiny_document | start | {"masked_lm": {"weight": 0.5}}
+
+
+@pytest.fixture
 def seal_checkpoint() -> Callable[..., None]:
     """Writes the manifest that makes a folder ``checkpoint-<step>`` a whole checkpoint; settings of its own win."""
     from utils.manifest import seal

@@ -16,6 +16,7 @@ from metrics.table import METRICS
 from models import CAPTIONERS
 from sweeps.engines.table import ENGINES
 from trainers.rewards.table import REWARD_TERMS
+from utils import exit_codes
 from utils.environment import PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -181,6 +182,7 @@ def test_command_has_what_a_command_needs(module: str):
     assert callable(command.add_options)
     assert callable(command.run)
     assert isinstance(command.INTERRUPTED, str)
+    assert command.INTERRUPTED_CODE in (exit_codes.STOPPED, exit_codes.INTERRUPTED)
 
 
 @pytest.mark.parametrize(

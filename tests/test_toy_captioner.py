@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
 
 import finetune
-import models
 from models import open_captioner
-from models.captioner import NewModel
 from tests.toy_captioner import ToyCaptioner
 from utils.io import read_jsonl
 
-PROMPT = " describe in {} words"
-
-
-@pytest.fixture(autouse=True)
-def _toy_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {**models.CAPTIONERS, "toy": "tests.toy_captioner:ToyCaptioner"}
-    monkeypatch.setattr(models, "CAPTIONERS", MappingProxyType(table))
+pytestmark = pytest.mark.usefixtures("toy_in_the_table")
 
 
 @pytest.fixture
-def document(tiny_document: dict[str, Any], scenes: Path, tmp_path: Path) -> dict[str, Any]:
+def document(toy_document: dict[str, Any]) -> dict[str, Any]:
     """Configuration of a run that starts from an untrained toy."""
-    captions = [text for _, row in read_jsonl(scenes / "train.jsonl") for text in row["captions"]]
-    prompts = [PROMPT.format(style) for style in ("neutral", "romantic", "pirate", "robot")]
-    toy = ToyCaptioner.new(
-        NewModel("", {}, captions, [*prompts, "what is the complete text of write a reply."], 0, 0, 1)
-    )
-    toy.save(tmp_path / "start", None)
-    return tiny_document | {
-        "model": {"name": str(tmp_path / "start")},
-        "style": {"prompt": PROMPT},
+    return toy_document | {
         "train": {"epochs": 8, "batch_size": 8, "lr": 2e-2, "lr_end": 1e-3, "warmup": 0.0},
-        "masked_lm": {"weight": 0.5},
     }
 
 

@@ -15,6 +15,7 @@ from preprocessors.pictures.images import MEAN_STD, ImageTransform
 
 SPECIAL = ["<bos>", "<pad>", "<eos>", "<mask>"]
 WIDTH = 24
+PROMPT = " describe in {} words"
 
 
 class ToyTokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -17,6 +18,8 @@ HALF_WRITTEN = ".*.tmp"
 """Files that ``utils.io.write_bytes`` was writing."""
 REMOVED = ".removed-"
 """Begins the name of a folder that is being removed."""
+RANDOM = "[0-9a-f]" * 8
+"""Ends the name of a folder that was moved aside; so ``.removed-a-b-...`` is not taken for one of ``a``."""
 
 
 @contextmanager
@@ -24,9 +27,11 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into, which takes the place of ``folder`` when the block ends well.
 
     What stood there before goes only after its successor is in place; a block that fails leaves it as it was. What a
-    killed program left aside is cleared away first, so only one process at a time may write a folder.
+    killed program had moved aside is put back first, and what it left besides is cleared away, so only one process at a
+    time may write a folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    recover_folder(folder)
     aside = folder.with_name(f"{STAGED}{folder.name}")
     remove_folder(aside)
     aside.mkdir()
@@ -51,8 +56,10 @@ def put_in_place(aside: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     sync_folder(folder.parent)
-    for replaced in folder.parent.glob(f"{REPLACED}{folder.name}-*"):
+    for replaced in _moved_aside(REPLACED, folder):
         remove_folder(replaced)
+    for removed in _moved_aside(REMOVED, folder):  # by programs that were killed at it
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def recover_folder(folder: Path) -> bool:
@@ -62,18 +69,29 @@ def recover_folder(folder: Path) -> bool:
     """
     if folder.exists():
         return False
-    for old in sorted(folder.parent.glob(f"{REPLACED}{folder.name}-*")):
+    for old in _moved_aside(REPLACED, folder):
         old.rename(folder)
         sync_folder(folder.parent)
         return True
     return False
 
 
+def _moved_aside(kind: str, folder: Path) -> list[Path]:
+    return sorted(folder.parent.glob(f"{kind}{glob.escape(folder.name)}-{RANDOM}"))
+
+
+def _own_name(folder: Path) -> str:
+    """That of a folder before it was replaced."""
+    if not folder.name.startswith(REPLACED):
+        return folder.name
+    return folder.name.removeprefix(REPLACED).rpartition("-")[0]
+
+
 def remove_folder(folder: Path) -> None:
     """Remove a folder that may be missing; one that is only half removed no longer has its name."""
     if not folder.exists():
         return
-    aside = folder.with_name(f"{REMOVED}{folder.name}-{secrets.token_hex(4)}")
+    aside = folder.with_name(f"{REMOVED}{_own_name(folder)}-{secrets.token_hex(4)}")
     folder.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
 
@@ -81,7 +99,7 @@ def remove_folder(folder: Path) -> None:
 def clear_leftovers(parent: Path) -> None:
     """Put back what killed programs had set aside, remove what they had begun to write or to remove."""
     for old in parent.glob(f"{REPLACED}*"):
-        recover_folder(parent / old.name.removeprefix(REPLACED).rpartition("-")[0])
+        recover_folder(parent / _own_name(old))
     for kind in (STAGED, REMOVED, REPLACED):
         for path in parent.glob(f"{kind}*"):
             shutil.rmtree(path, ignore_errors=True)
@@ -117,10 +135,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def clear_removed(folder: Path) -> None:
-    """Remove what killed programs had moved aside of a folder that is there."""
-    if folder.exists():
-        for old in folder.parent.glob(f"{REMOVED}{folder.name}-*"):
-            shutil.rmtree(old, ignore_errors=True)

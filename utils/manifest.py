@@ -32,9 +32,10 @@ class Manifest(NamedTuple):
 
 
 def seal(folder: Path, about: Mapping[str, Any] | None = None) -> Manifest:
-    """Hash all files of a folder and write its manifest, last, and to the disk.
+    """Hash all files of a folder, bring them to the disk, and write the manifest, last.
 
-    An older manifest is replaced. Files are read back from the disk where the system allows, not from its memory.
+    An older manifest is replaced. Where the system allows, its memory forgets the files once they are hashed:
+    :func:`find_faults` then reads what came to the disk, and compares it with what was written.
 
     Args:
         folder: Complete; nobody else writes into it.
@@ -168,5 +169,7 @@ def _files_below(folder: Path) -> list[str]:
 
 
 def _describe(folder: Path, name: str) -> tuple[int, str]:
-    sync_file(folder / name)
-    return (folder / name).stat().st_size, hash_file(folder / name)
+    path = folder / name
+    found = path.stat().st_size, hash_file(path)
+    sync_file(path)
+    return found

@@ -13,6 +13,7 @@ from configuration.changes import describe_changes, hash_settings
 from configuration.loading import load_config
 from pipeline import continuation
 from pipeline.continuation import Start, check_continues, hash_pictures
+from pipeline.record import read_record_of_start
 from pipeline.train import train
 from preprocessors.examples import CaptionExample
 from runs.folder import Run
@@ -27,14 +28,14 @@ def run(tmp_path, seal_checkpoint) -> Run:
 
 
 def test_same_start_goes_on(run):
-    check_continues(run, Start(rows_per_step=16, processes=2))
-    check_continues(Run(run.root / "new"), Start(rows_per_step=1, processes=1))
+    check_continues(run, {}, Start(rows_per_step=16, processes=2))
+    check_continues(Run(run.root / "new"), {}, Start(rows_per_step=1, processes=1))
 
 
 def test_other_number_of_processes_is_refused_though_the_rows_are_as_many(run, caplog):
     with pytest.raises(ValueError, match=r"begun with other processes: 2 -> 1; the weights .*--allow-change"):
-        check_continues(run, Start(rows_per_step=16, processes=1))
-    check_continues(run, Start(rows_per_step=16, processes=1, allow_change=True))
+        check_continues(run, {}, Start(rows_per_step=16, processes=1))
+    check_continues(run, {}, Start(rows_per_step=16, processes=1, allow_change=True))
     assert "begun with other processes: 2 -> 1; going on as --allow-change asks" in caplog.text
 
 
@@ -42,18 +43,19 @@ def test_other_number_of_processes_is_refused_though_the_rows_are_as_many(run, c
 def test_step_of_other_rows_is_refused_whatever_is_allowed(run, allow_change):
     """21 steps would become 39, and the learning rate that of another run."""
     with pytest.raises(ValueError, match=r"has 16 rows, and would have 8 now .*2 processes then, 1 now"):
-        check_continues(run, Start(rows_per_step=8, processes=1, allow_change=allow_change))
+        check_continues(run, {}, Start(rows_per_step=8, processes=1, allow_change=allow_change))
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers"])
 def test_other_version_is_refused(run, package):
     versions = {"torch": None, "transformers": None} | {package: "0.1"}
     write_json(run.root / "environment.json", {"packages": {k: v for k, v in versions.items() if v}})
+    packages = read_record_of_start(run)["packages"]
     with pytest.raises(ValueError, match=rf"begun with other {package}: 0\.1 -> \d.*--allow-change"):
-        check_continues(run, Start(16, 2))
-    check_continues(run, Start(16, 2, allow_change=True))
+        check_continues(run, packages, Start(16, 2))
+    check_continues(run, packages, Start(16, 2, allow_change=True))
     run.output.mkdir()  # trained already: nothing can change
-    check_continues(run, Start(16, 2))
+    check_continues(run, packages, Start(16, 2))
 
 
 @pytest.fixture

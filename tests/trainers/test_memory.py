@@ -6,48 +6,28 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-import models
 from configuration.loading import load_config
-from models.captioner import NewModel
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
-from tests.toy_captioner import ToyCaptioner
 from trainers.base import BaseTrainer
-from utils.io import read_jsonl
+from utils.io import read_json, read_jsonl, write_json
 
-PROMPT = " describe in {} words"
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB (injected)"
 STEPS = {1: 6, 3: 2}
 """Optimizer steps of two epochs over 12 pictures in 4 styles, 48 rows, by accumulation: see ``document``."""
 
 
-@pytest.fixture(autouse=True)
-def _toy_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {**models.CAPTIONERS, "toy": "tests.toy_captioner:ToyCaptioner"}
-    monkeypatch.setattr(models, "CAPTIONERS", MappingProxyType(table))
-
-
 @pytest.fixture
-def document(tiny_document: dict[str, Any], scenes: Path, tmp_path: Path) -> dict[str, Any]:
+def document(toy_document: dict[str, Any]) -> dict[str, Any]:
     """A toy without dropout, on rows that share pictures, with masked captions beside them."""
-    captions = [text for _, row in read_jsonl(scenes / "train.jsonl") for text in row["captions"]]
-    prompts = [PROMPT.format(style) for style in ("neutral", "romantic", "pirate", "robot")]
-    toy = ToyCaptioner.new(
-        NewModel("", {}, captions, [*prompts, "what is the complete text of write a reply."], 0, 0, 1)
-    )
-    toy.save(tmp_path / "start", None)
-    return tiny_document | {
-        "model": {"name": str(tmp_path / "start")},
-        "style": {"prompt": PROMPT},
+    return toy_document | {
         "train": {"epochs": 1, "batch_size": 8, "lr": 1e-2, "lr_end": 1e-3, "warmup": 0.0, "group_pictures": True},
-        "masked_lm": {"weight": 0.5},
         "checkpoint": {"every_epochs": 1},
         "decode": {"num_beams": 2, "max_length": 6},
     }
@@ -227,3 +207,26 @@ def assert_bitwise(whole: dict[str, Any], pieced: dict[str, Any]) -> None:
     losses = [[row["eval_loss"] for row in run["logged"] if "eval_loss" in row] for run in (whole, pieced)]
     assert losses[0]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+
+
+def test_auto_is_a_run_with_the_rows_that_were_asked_for(document, tmp_path):
+    """Finding out how many rows fit leaves no trace in weights, moments or logs; where all fit, nothing is divided."""
+    plain = finish(make(document, tmp_path, "plain"))
+    asked = {"batch_size": "auto", "global_batch_size": 8}
+    trainer = make(document, tmp_path, "auto", train=document["train"] | asked)
+    found = finish(trainer)
+    assert trainer.pieces.halving.rows == 8
+    assert read_json(tmp_path / "auto/memory.json") == {"device": "cpu", "rows_at_once": 8}
+    for part in ("weights", "moments"):
+        assert all(torch.equal(tensor, found[part][name]) for name, tensor in plain[part].items())
+    assert found["steps"] == plain["steps"]
+
+
+def test_rows_that_are_known_to_fit_are_not_sought_again(document, tmp_path, monkeypatch):
+    asked = document["train"] | {"batch_size": "auto", "global_batch_size": 8}
+    (tmp_path / "auto").mkdir()
+    write_json(tmp_path / "auto/memory.json", {"device": "cpu", "rows_at_once": 2})
+    monkeypatch.setattr("trainers.base.find_rows", lambda *_: pytest.fail("sought again"))
+    trainer = make(document, tmp_path, "auto", train=asked)
+    assert finish(trainer)["steps"] == 6
+    assert trainer.pieces.halving.rows == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -57,10 +58,25 @@ def test_rename_that_is_refused_puts_the_old_folder_back(tmp_path):
     assert (tmp_path / "model/file").read_text() == "old"
 
 
+def test_what_was_set_aside_of_a_neighbour_is_left_alone(tmp_path):
+    """`model` and `model-b` stand side by side, and so do folders with brackets, which are no patterns here."""
+    for name in ("model", "model[1]"):
+        write(tmp_path / name, "old")
+        (tmp_path / f".replaced-{name}-b-0123abcd").mkdir()
+        (tmp_path / f".removed-{name}-b-0123abcd").mkdir()
+        (tmp_path / f".removed-{name}-0123abcd").mkdir()
+        write(tmp_path / name, "new")
+        assert (tmp_path / name / "file").read_text() == "new"
+        left = {path.name for path in tmp_path.iterdir() if f"{name}-" in path.name}
+        assert left == {f".replaced-{name}-b-0123abcd", f".removed-{name}-b-0123abcd"}
+        shutil.rmtree(tmp_path / name)
+        assert not recover_folder(tmp_path / name)
+
+
 def test_leftovers_are_cleared_and_what_was_set_aside_comes_back(tmp_path):
-    for name in (".tmp-checkpoint-4", ".removed-checkpoint-1-ab", ".replaced-checkpoint-2-cd", "checkpoint-3"):
+    for name in (".tmp-checkpoint-4", ".removed-checkpoint-1-ab", ".replaced-checkpoint-2-0123abcd", "checkpoint-3"):
         (tmp_path / name).mkdir()
-    (tmp_path / ".replaced-checkpoint-3-ef").mkdir()
+    (tmp_path / ".replaced-checkpoint-3-0123abcd").mkdir()
     clear_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-3"]
 
