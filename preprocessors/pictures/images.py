@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from preprocessors.examples import CaptionExample, DroppedRow
+from preprocessors.pictures.files import open_picture
 
 Channels = tuple[float, float, float]
 
@@ -58,7 +59,7 @@ def load_image(path: Path) -> Image.Image:
         ValueError: If the file is no picture, or is damaged or cut short.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as file, Image.open(file) as image:
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: picture not found. Check the path and data.images.") from error
@@ -155,7 +156,7 @@ def verify_images(
 def _find_fault(path: Path) -> str | None:
     """What is wrong with a picture, as :func:`load_image` would say it."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as file, Image.open(file) as image:
             image.draft("RGB", (32, 32))
             image.load()
     except DECODE_ERRORS:
