@@ -226,7 +226,7 @@ class StepPieces:
         self.fitting.remember(tried // 2)
         raise OutOfMemory(
             f"training: {tried} rows at once do not fit into memory ({reason}), where the other processes cannot be "
-            f"told. Start again: the same command goes on with {tried // 2}, which changes nothing but the speed"
+            f"told. Start again: the same command goes on with {tried // 2} at a time, which is slower"
         )
 
     def _whole_only(self, tried: int, reason: str) -> OutOfMemory:

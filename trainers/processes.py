@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from utils import exit_codes
-from utils.errors import Ending, Fault, first_line
+from utils.errors import Ending, Fault, Stopped, first_line
 
 T = TypeVar("T")
 
@@ -119,10 +119,14 @@ def gather(item: T) -> list[T]:
 def ending_with_the_others() -> Iterator[None]:
     """End with one message where another process, of training or of loading data, has ended in the middle of its work.
 
-    That process says why, on its own standard error; what a collective raises here says only that it is gone.
+    That process says why, on its own standard error; what a collective raises here says only that it is gone. Where all
+    come to the end of their work, they leave one another before the program goes.
     """
     try:
         yield
+    except Stopped:  # agreed upon: all of them come here
+        _leave()
+        raise
     except RuntimeError as error:
         if WORKER_LOST.search(str(error)):
             raise Fault(
@@ -136,6 +140,14 @@ def ending_with_the_others() -> Iterator[None]:
             f"rank {os.environ.get('RANK', '0')}: another process of this run has ended, and its own message says why; "
             "the same command goes on from the last checkpoint"
         ) from error
+    else:
+        _leave()
+
+
+def _leave() -> None:
+    # The threads of a group that is still open when the interpreter ends may abort it, after all work was done.
+    if _is_joined():
+        dist.destroy_process_group()
 
 
 def _is_joined() -> bool:

@@ -68,7 +68,7 @@ class Halving:
         self.rows = tried // 2
         free()
         logger.warning(
-            "%s: %d rows at once do not fit into memory (%s); going on with %d, which changes nothing but the speed. "
+            "%s: %d rows at once do not fit into memory (%s); going on with %d at a time, which is slower. "
             "If that is too slow: %s",
             *(self.what, tried, reason, self.rows, self.advice),
         )
