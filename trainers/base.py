@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
+from trainers import processes
 from trainers.fitting import FittingRows
 from trainers.memory import StepPieces
 from trainers.monitoring import StepMeter
@@ -129,6 +130,13 @@ class BaseTrainer(ResumableTrainer):
     def validate(self) -> dict[str, float]:
         """Numbers of a validation by name, ``loss`` among them; in evaluation mode."""
         raise NotImplementedError
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The loader of training batches, which does not wait without end for a process that hangs."""
+        loader = super().get_train_dataloader()
+        if loader.num_workers:
+            loader.base_dataloader.timeout = processes.WORKER_PATIENCE  # accelerate's own stands around it
+        return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler

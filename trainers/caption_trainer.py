@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from models.captioner import Captioner
 from preprocessors.collator import IGNORE_INDEX
+from trainers import processes
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
@@ -192,4 +193,5 @@ class StyleCaptionTrainer(BaseTrainer):
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
+            timeout=processes.WORKER_PATIENCE if args.dataloader_num_workers else 0,
         )

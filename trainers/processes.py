@@ -30,6 +30,10 @@ LOST = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pi
 """In what a collective raises when a process that it waits for is gone."""
 WORKER_LOST = re.compile(r"DataLoader worker .* (is killed by signal|exited unexpectedly)")
 """In what PyTorch raises when a process that loads data is gone, wherever the program is at that moment."""
+WORKER_SILENT = re.compile(r"DataLoader timed out after")
+"""In what PyTorch raises when no batch has come for :data:`WORKER_PATIENCE`."""
+WORKER_PATIENCE = 900.0
+"""Seconds that a batch may take to load; a network drive that is gone would otherwise be waited for without end."""
 
 
 class EndedByFirst(Ending):
@@ -132,6 +136,11 @@ def ending_with_the_others() -> Iterator[None]:
             raise Fault(
                 f"a process that loads data has died ({first_line(error)}); the system ends one where memory is short: "
                 "fewer of them need less, --set train.num_workers=... The same command goes on from the last checkpoint"
+            ) from error
+        if WORKER_SILENT.search(str(error)):
+            raise Fault(
+                f"no batch came for {WORKER_PATIENCE:g} s from the processes that load data: are the pictures still "
+                "within reach? The same command goes on from the last checkpoint"
             ) from error
         together = max(world_size(), int(os.environ.get("WORLD_SIZE", "1")))  # it may have died before all had met
         if together == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocessors.dataset import CaptionDataset
-from trainers import checkpoints
+from trainers import checkpoints, processes
 from trainers.caption_trainer import StyleCaptionTrainer
 
 
@@ -32,6 +32,7 @@ def slow_step(seconds: float) -> None:
 
 def kill_worker(row: int, how: str, flag: str) -> None:
     """A data worker dies (``kill``) or hangs (``hang``) at a row, once: a file says that it has."""
+    processes.WORKER_PATIENCE = 2.0
     usual = CaptionDataset.__getitems__
 
     def get(self: Any, rows: Any) -> Any:

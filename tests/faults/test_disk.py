@@ -189,13 +189,17 @@ def test_run_waits_for_room_and_goes_on_exactly(warm, scenes, whole, tmp_path, t
     tally("disk full", f"whole run, {patch.replace('_', ' ')}", why or go_on(warm, conf, log, 1, whole()))
 
 
-@pytest.mark.parametrize(("how", "workers"), [("kill", 2)])
-def test_data_worker_that_dies_ends_the_run_which_goes_on_exactly(warm, scenes, whole, tmp_path, tally, how, workers):
+@pytest.mark.parametrize(
+    ("how", "workers", "told"), [("kill", 2, "that loads data has died"), ("hang", 2, "no batch came for 2 s")]
+)
+def test_data_worker_that_dies_or_hangs_ends_the_run_which_goes_on_exactly(
+    warm, scenes, whole, tmp_path, tally, how, workers, told
+):
     conf, log = tiny.write_conf(tiny.document(scenes, workers), tmp_path, "run"), tmp_path / "log"
     patched = {"row": 3, "how": how, "flag": str(tmp_path / "flag")}
     code = warm.call(PROGRAM, log, arguments=["--conf", str(conf)], patch=f"{PATCHES}:kill_worker", patched=patched)
     said = log.read_text()
-    why = "" if code == 1 and "Traceback" not in said else f"{code}: {said[-2500:]}"
+    why = "" if code == 1 and told in said and "Traceback" not in said else f"{code}: {said[-2500:]}"
     tally(f"data worker: {how}", "training", why or go_on(warm, conf, log, 1, whole(1, workers)))
 
 
