@@ -6,8 +6,10 @@ it. All processes call a function together, at the same place of the program; al
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -128,7 +130,8 @@ def ending_with_the_others() -> Iterator[None]:
     """
     try:
         yield
-    except Stopped:  # agreed upon: all of them come here
+    except Stopped as stopped:  # agreed upon: all of them come here
+        traceback.clear_frames(stopped.__traceback__)  # the trainer is to go first
         _leave()
         raise
     except RuntimeError as error:
@@ -154,9 +157,12 @@ def ending_with_the_others() -> Iterator[None]:
 
 
 def _leave() -> None:
-    # The threads of a group that is still open when the interpreter ends may abort it, after all work was done.
+    # The threads of a group that lives on until the interpreter ends may abort it, after all work was done. They end
+    # with the last reference to the group: that of the cache, and those of a wrapped model in cycles of a trainer.
     if _is_joined():
+        _control_of.cache_clear()
         dist.destroy_process_group()
+        gc.collect()
 
 
 def _is_joined() -> bool:

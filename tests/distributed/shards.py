@@ -19,12 +19,14 @@ from configuration.loading import load_config
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
 from preprocessors.dataset import CaptionDataset
+from trainers.processes import ending_with_the_others
 from utils.io import write_json
 
 ROWS = (1, 4, 12)
 BATCHES = (2, 5, 8)
 
 
+@ending_with_the_others()
 def evaluate_all(config: RunConfig) -> dict[str, Any]:
     """By rows and batch size: the captions, in their order, and the numbers of a validation."""
     args = training_arguments(config)

@@ -1,5 +1,7 @@
 """`finetune.py` in which one rank has no memory for more than two rows in its second step; for `torchrun`.
 
+At the end each rank names its threads.
+
 torchrun --nproc_per_node 2 tests/distributed/short_of_memory.py 1 --conf config.json
 """
 
@@ -29,4 +31,7 @@ if __name__ == "__main__":
     rank, *arguments = sys.argv[1:]
     if rank == os.environ["RANK"]:
         StyleCaptionTrainer.step_loss = step_loss
-    sys.exit(finetune.main(arguments))
+    code = finetune.main(arguments)
+    names = sorted(Path(task, "comm").read_text().strip() for task in Path("/proc/self/task").iterdir())
+    sys.stderr.write(f"threads at the end: {names}\n")
+    sys.exit(code)

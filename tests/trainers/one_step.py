@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from configuration.loading import RunConfig, load_config
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
+from trainers.processes import ending_with_the_others
 
 LOGGED = ("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption_length", "unended_share")
 
@@ -27,6 +28,7 @@ class KeepGradients(TrainerCallback):
         self.gradients = {name: getattr(grad, "full_tensor", grad.clone)() for name, grad in gradients.items()}
 
 
+@ending_with_the_others()
 def one_step(config: RunConfig) -> dict[str, dict[str, torch.Tensor]]:
     """Gradients and parameter changes of the first step, by plain SGD: Adam's first step would hide their size."""
     args = training_arguments(config)
