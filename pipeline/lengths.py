@@ -28,12 +28,14 @@ class LengthChoice:
         source: Who chose it, for messages.
         lengths: Of the training captions.
         positions: Most tokens that the model can be trained on.
+        no_repeat_ngram_size: Of the run's generation.
     """
 
     limit: int
     source: str
     lengths: CaptionLengths
     positions: int
+    no_repeat_ngram_size: int = 0
 
     def describe(self) -> dict[str, Any]:
         """For the record of a run: the limit, where it is from, and how many of the training captions do not fit."""
@@ -61,6 +63,14 @@ class LengthChoice:
                 "%d %s have more tokens than the %d that the model takes, and are cut in training too",
                 *(longer, what, self.positions),
             )
+        if 1000 * self.lengths.repeating > (1000 - COVERED_PERMILLE) * total:
+            logger.warning(
+                "decode.no_repeat_ngram_size=%d: %d of %d %s (%.1f%%) have so many tokens in a row twice, and captions "
+                "like them cannot be written; where a token is less than a word, as in most scripts but Latin, set it "
+                "to 0",
+                *(self.no_repeat_ngram_size, self.lengths.repeating, total, what),
+                100 * self.lengths.repeating / total,
+            )
 
 
 def choose_length(
@@ -84,13 +94,14 @@ def choose_length(
         ValueError: If the model's own limit is below ``decode.min_length``.
     """
     positions, asked = captioner.limits().text_length, config.decode.max_length
-    lengths = lengths_of(examples, captioner, punctuation)
+    ngrams = config.decode.no_repeat_ngram_size
+    lengths = lengths_of(examples, captioner, punctuation, ngrams)
     if asked is not None:
-        return LengthChoice(asked, "as set", lengths, positions)
+        return LengthChoice(asked, "as set", lengths, positions, ngrams)
     if before is not None:
-        return LengthChoice(own_limit(config, before), "of the model it starts from", lengths, positions)
+        return LengthChoice(own_limit(config, before), "of the model it starts from", lengths, positions, ngrams)
     limit = min(max(lengths.covering(), config.decode.min_length), positions)
-    return LengthChoice(limit, "covers 99.5% of the training captions", lengths, positions)
+    return LengthChoice(limit, "covers 99.5% of the training captions", lengths, positions, ngrams)
 
 
 def own_limit(config: RunConfig, settings: CaptionerSettings | None) -> int:
@@ -113,12 +124,14 @@ def with_limit(config: RunConfig, limit: int) -> RunConfig:
     return config.model_copy(update={"decode": config.decode.model_copy(update={"max_length": limit})})
 
 
-def lengths_of(examples: Sequence[CaptionExample], captioner: Captioner, punctuation: Punctuation) -> CaptionLengths:
+def lengths_of(
+    examples: Sequence[CaptionExample], captioner: Captioner, punctuation: Punctuation, no_repeat_ngram_size: int = 0
+) -> CaptionLengths:
     """How long people's captions are, by style."""
     by_style: dict[str, list[str]] = {}
     for example in examples:
         by_style.setdefault(example.style, []).extend(example.captions)
-    return caption_lengths(by_style, captioner.tokenizer, punctuation)
+    return caption_lengths(by_style, captioner.tokenizer, punctuation, no_repeat_ngram_size)
 
 
 def describe_cut(
