@@ -27,14 +27,14 @@ class LengthChoice:
         limit: Most caption tokens before EOS.
         source: Who chose it, for messages.
         lengths: Of the training captions.
-        positions: Most tokens that the model can be trained on.
+        trainable: Most tokens of a caption that the model is trained on.
         no_repeat_ngram_size: Of the run's generation.
     """
 
     limit: int
     source: str
     lengths: CaptionLengths
-    positions: int
+    trainable: int
     no_repeat_ngram_size: int = 0
 
     def describe(self) -> dict[str, Any]:
@@ -56,12 +56,12 @@ class LengthChoice:
                 "%s (%.1f%%) have more tokens, and captions like them come out cut, or others in their place%s; "
                 "decode.max_length=%d would cover 99.5%%",
                 *(found, 100 * number / total, _shares(over, totals)),
-                min(self.lengths.covering(), self.positions),
+                min(self.lengths.covering(), self.trainable),
             )
-        if longer := sum(self.lengths.over(self.positions).values()):
+        if longer := sum(self.lengths.over(self.trainable).values()):
             logger.warning(
-                "%d %s have more tokens than the %d that the model takes, and are cut in training too",
-                *(longer, what, self.positions),
+                "%d %s have more tokens than the %d that the model is trained on, and are cut in training too",
+                *(longer, what, self.trainable),
             )
         if 1000 * self.lengths.repeating > (1000 - COVERED_PERMILLE) * total:
             logger.warning(

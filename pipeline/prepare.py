@@ -77,6 +77,7 @@ def prepare(config: RunConfig) -> Prepared:
     wanted = (config.image, config.style, config.decode, registry, styles, vision, came_with)
     styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation))
     writer = make_writer(config, styled)
+    lengths = replace(lengths, trainable=writer.preprocessor.max_source_length)
     check_fits(config.decode, writer)
     check_vision(config, writer)
     train = with_model_styles(train, registry)

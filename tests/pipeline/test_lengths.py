@@ -77,7 +77,7 @@ def test_limit_stays_within_the_positions_and_above_the_shortest(tiny_document, 
     prepared = _prepare(tiny_document, tmp_path)
     assert prepared.lengths.limit == prepared.captioner.captioner.limits().text_length == 30
     prepared.lengths.tell()
-    assert "1 training captions have more tokens than the 30 that the model takes, and are cut in" in caplog.text
+    assert "1 training captions have more tokens than the 30 that the model is trained on, and are cut" in caplog.text
     tiny_document["data"] = data(["a"])
     assert _prepare(tiny_document, tmp_path, min_length=9).lengths.limit == 9
 
