@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import Tensor
 from tqdm import tqdm
 
+from captioning.endings import cut_at_limit
 from models.captioner import Captioner
 from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together
@@ -36,12 +37,14 @@ class CaptionWriter:
     Attributes:
         features: Of the vision network; pictures that are among them are not opened. None opens all.
         memory: Divides batches that do not fit.
+        cut: Ids of the examples captioned last whose captions were cut at the limit of their length.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
         self.features: FeatureCache | None = None
         self.memory = Halving("captioning", ADVICE)
+        self.cut: set[str] = set()
         self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
@@ -65,6 +68,8 @@ class CaptionWriter:
                 plain = self.preprocessor.registry.neutral
                 neutral = self.captioner.encode(self._inputs([replace(item, style=plain) for item in examples]))
             token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
+            cut = cut_at_limit(self.captioner, encoded, token_ids, self.decoding.max_length)
+        self.cut |= {example.example_id for example, is_cut in zip(examples, cut, strict=True) if is_cut}
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
         ]
@@ -104,6 +109,7 @@ class CaptionWriter:
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         batches = self._batches(examples, batch_size)[rank::processes]
         captions: dict[str, str] = {}
+        self.cut = set()
         stopped = False
         total = sum(map(len, batches))
         with tqdm(total=total, desc="captions", unit="img", disable=not progress or rank > 0, leave=False) as bar:
@@ -113,14 +119,15 @@ class CaptionWriter:
                 texts = self.memory.in_pieces(batch, self.caption_batch)
                 captions |= zip((example.example_id for example in batch), texts, strict=True)
                 bar.update(len(batch))
-        shares: list[dict[str, str] | None] = [None if stopped else captions]
+        shares: list[tuple[dict[str, str], set[str]] | None] = [None if stopped else (captions, self.cut)]
         if distributed:
             own, shares = shares[0], [None] * processes
             dist.all_gather_object(shares, own)
         whole = [part for part in shares if part is not None]
         if len(whole) < len(shares):
             raise StopRequested
-        captions = {key: text for part in whole for key, text in part.items()}
+        captions = {key: text for part, _ in whole for key, text in part.items()}
+        self.cut = {key for _, cut in whole for key in cut}
         return {example.example_id: captions[example.example_id] for example in examples}
 
     def _batches(self, examples: Sequence[CaptionExample], batch_size: int) -> list[list[CaptionExample]]:

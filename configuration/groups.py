@@ -114,6 +114,9 @@ class DataConfig(Group):
     """Train on these styles only; None = all."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a missing or damaged picture; skipped rows are listed in the run."""
+    punctuation: Literal["strip", "keep"] | None = None
+    """Of captions that are trained on: ``strip`` removes it, as OFA does, so that the captioner never writes an
+    apostrophe, hyphen or comma; None = as the model to start from was trained, strip for a new one."""
     num_images: int | None = Field(default=None, ge=1)
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
 
@@ -275,8 +278,9 @@ class DecodeConfig(Group):
 
     num_beams: int = Field(default=5, ge=1, le=256)
     """Beams; 1 = greedy."""
-    max_length: int = Field(default=16, ge=1)
-    """Most caption tokens before EOS."""
+    max_length: int | None = Field(default=None, ge=1)
+    """Most caption tokens before EOS; None = what the model folder says, and where it says nothing what covers 99.5% of
+    the training captions."""
     min_length: int = Field(default=1, ge=0)
     """Fewest caption tokens before EOS."""
     no_repeat_ngram_size: int = Field(default=3, ge=0)
@@ -289,7 +293,7 @@ class DecodeConfig(Group):
     RELATIONS = (
         Relation(
             ("min_length", "max_length"),
-            lambda group: group.min_length <= group.max_length,
+            lambda group: group.max_length is None or group.min_length <= group.max_length,
             "must be at most decode.max_length",
         ),
     )

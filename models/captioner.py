@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.interface import CaptionPreprocessor
 from preprocessors.pictures.images import Normalisation
+from preprocessors.text.captions import Punctuation
 from preprocessors.text.masking import MaskTokenizer
 from preprocessors.text.styles import StyleRegistry
 
@@ -70,6 +71,8 @@ class NewModel(NamedTuple):
     """A pretrained vision network by name, folder or hub id; None for the captioner's own."""
     vision_is_named: bool = False
     """Folders name the weights of that network and do not hold them."""
+    punctuation: Punctuation = "strip"
+    """Rule for the captions."""
 
 
 class CaptionTokenizer(MaskTokenizer, Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocessors.pictures.images import MEAN_STD, Normalisation
+from preprocessors.text.captions import Punctuation
 from utils.small_json import check_against, read_small_json
 
 FILE_NAME = "configuration.json"
@@ -50,6 +51,7 @@ class CaptionerSettings:
         neutral_prompt: The same with the neutral style in it.
         trained_styles: Those that the model has learnt, as its registry writes them.
         decoding: How it captions unless told otherwise.
+        punctuation: Rule for the captions that it was trained on; OFA's in published models and in older folders.
     """
 
     image_size: int
@@ -59,6 +61,7 @@ class CaptionerSettings:
     neutral_prompt: str
     trained_styles: tuple[str, ...]
     decoding: Decoding
+    punctuation: Punctuation = "strip"
 
     def to_model_section(self) -> dict[str, Any]:
         """The settings under the names that stand in the file."""
@@ -79,6 +82,7 @@ class CaptionerSettings:
             },
             "length_penalty": self.decoding.length_penalty,
             "guidance": self.decoding.guidance,
+            "punctuation": self.punctuation,
         }
 
     def differences(self, wanted: CaptionerSettings, model: str) -> list[str]:
@@ -87,6 +91,7 @@ class CaptionerSettings:
             ("image.size", wanted.image_size, self.image_size),
             ("style.prompt", wanted.prompt, self.prompt),
             ("image.mean_std", _name_of(wanted.mean_std), _name_of(self.mean_std)),
+            ("data.punctuation", wanted.punctuation, self.punctuation),
         ]
         return [
             f"{name}: {asked!r} is asked for, but {model} was trained with {trained!r}"
@@ -137,4 +142,5 @@ def read_settings(folder: Path) -> CaptionerSettings | None:
             length_penalty=section["length_penalty"],
             guidance=section.get("guidance", 1.0),
         ),
+        punctuation=section.get("punctuation", "strip"),
     )

@@ -12,9 +12,11 @@ from models import new_captioner
 from models.captioner import NewModel, VisionInfo
 from models.settings import CaptionerSettings, Decoding
 from pipeline.data import styles_of
+from pipeline.punctuation import punctuation_of
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import UNCROPPED_VIEWS
 from preprocessors.pictures.images import MEAN_STD
+from preprocessors.text.captions import Punctuation
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import masked_prompt
 from preprocessors.text.prompts import STYLE_SLOT
@@ -69,6 +71,7 @@ def _new_captioner(
             seed=config.train.seed,
             vision=config.model.vision,
             vision_is_named=config.model.vision_weights == "named",
+            punctuation=punctuation_of(config.data, None),
         )
     )
     join_styles(captioner, registry)
@@ -86,18 +89,21 @@ def make_settings(
     styles: Sequence[str],
     vision: VisionInfo,
     before: CaptionerSettings | None = None,
+    *,
+    punctuation: Punctuation = "strip",
 ) -> CaptionerSettings:
     """What the captioner of a run must be used with.
 
     Args:
         image: Its pictures.
         style: Its prompt.
-        decode: How it captions.
+        decode: How it captions, ``max_length`` resolved.
         registry: Of the model.
         styles: What the run trains on.
         vision: What its vision network was made for; holds where neither the configuration nor the model it starts from
             says otherwise.
         before: Of the model that the run starts from, whose trained styles stay known.
+        punctuation: Of :func:`pipeline.punctuation.punctuation_of`.
     """
     trained = {registry.resolve(name) for name in (*styles, *(() if before is None else before.trained_styles))}
     if style.dropout:
@@ -114,11 +120,12 @@ def make_settings(
         neutral_prompt=style.prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
         trained_styles=tuple(name for name in registry.names if name in trained),
         decoding=make_decoding(decode),
+        punctuation=punctuation,
     )
 
 
 def make_decoding(decode: DecodeConfig) -> Decoding:
-    """How a run generates captions."""
+    """How a run generates captions; ``decode.max_length`` is resolved."""
     return Decoding(**decode.model_dump())
 
 
@@ -155,7 +162,7 @@ def check_fits(decode: DecodeConfig, writer: CaptionWriter) -> None:
         raise ValueError(
             f"image.size={size}: the model takes multiples of {limits.image_multiple} up to {limits.image_size} pixels"
         )
-    if decode.max_length > limits.text_length:
+    if decode.max_length is not None and decode.max_length > limits.text_length:
         raise ValueError(f"decode.max_length={decode.max_length}: the model has positions for {limits.text_length}")
     for style in preprocessor.registry.names:
         tokens = len(writer.captioner.tokenizer.encode_text(preprocessor.prompt_text(style)))

@@ -13,7 +13,7 @@ from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
 from preprocessors.readers import ReadResult, SplitName, read_examples
 from preprocessors.text.corpora import StyledText, read_style_corpus
-from preprocessors.text.styles import fold_name
+from preprocessors.text.styles import fold_name, tidy_name
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:
     """
     spellings: dict[str, str] = {}
     for example in examples:
-        spellings.setdefault(fold_name(example.style), example.style.strip())
+        spellings.setdefault(fold_name(example.style), tidy_name(example.style))
     return [spellings[key] for key in sorted(spellings)]
 
 

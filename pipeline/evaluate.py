@@ -16,9 +16,11 @@ from metrics.baselines import neighbours_verdict
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
 from pipeline.data import hash_examples, prepare_data, read_split, styles_of
 from pipeline.features import feature_source, keep_features
+from pipeline.lengths import describe_cut, own_limit, with_limit
 from pipeline.neighbours import look_up
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
+from pipeline.punctuation import punctuation_of
 from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
@@ -52,9 +54,12 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     train_split = read_split(config.data, "train", check_pictures=False)
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
-    styles = styles_of(train_split.examples)
+    styles, vision = styles_of(train_split.examples), styled.captioner.vision()
+    if config.decode.max_length is None:
+        config = with_limit(config, own_limit(config, styled.settings))
     wanted = make_settings(
-        config.image, config.style, config.decode, styled.registry, styles, styled.captioner.vision(), styled.settings
+        *(config.image, config.style, config.decode, styled.registry, styles, vision, styled.settings),
+        punctuation=punctuation_of(config.data, styled.settings),
     )
     if styled.settings is None:
         styled = styled.with_settings(wanted)
@@ -104,6 +109,9 @@ def evaluate_split(
         neighbours=look_up(config.eval.neighbours, train_examples, split.examples, source),
         metrics=config.eval.metrics,
         provenance=provenance,
+    )
+    results["length"] = describe_cut(
+        split.examples, writer.cut, writer.decoding.max_length, writer.captioner, writer.preprocessor
     )
     if verdict := neighbours_verdict(results):
         logger.warning("%s", verdict)

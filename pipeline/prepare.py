@@ -12,6 +12,8 @@ from models.settings import CaptionerSettings
 from pipeline.captioner import check_fits, make_settings, make_writer, set_up_captioner
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
+from pipeline.lengths import LengthChoice, choose_length, with_limit
+from pipeline.punctuation import punctuation_of
 from pipeline.tasks import TrainingTasks, prepare_tasks
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
@@ -35,12 +37,13 @@ class Prepared:
     """A training run before its first step.
 
     Attributes:
-        config: What it is made from.
+        config: What it is made from, with what was left to the data and the model resolved.
         data: Rows.
         captioner: With the settings of this run.
         writer: Captions with it in this run.
         tasks: What the losses and rewards need; empty where training is over.
         run: The folder.
+        lengths: How long its captions may be, and the training captions are.
         came_with: Settings of the captioner that the run starts from.
     """
 
@@ -50,6 +53,7 @@ class Prepared:
     writer: CaptionWriter
     tasks: TrainingTasks
     run: Run
+    lengths: LengthChoice
     came_with: CaptionerSettings | None = None
 
 
@@ -67,10 +71,13 @@ def prepare(config: RunConfig) -> Prepared:
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
     styles = styles_of([*train.examples, *corpus])
-    styled = styled.with_settings(
-        make_settings(config.image, config.style, config.decode, registry, styles, vision, came_with)
-    )
+    punctuation = punctuation_of(config.data, came_with)
+    lengths = choose_length(config, styled.captioner, train.examples, came_with, punctuation)
+    config = with_limit(config, lengths.limit)
+    wanted = (config.image, config.style, config.decode, registry, styles, vision, came_with)
+    styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation))
     writer = make_writer(config, styled)
+    lengths = replace(lengths, trainable=writer.preprocessor.max_source_length)
     check_fits(config.decode, writer)
     check_vision(config, writer)
     train = with_model_styles(train, registry)
@@ -79,7 +86,7 @@ def prepare(config: RunConfig) -> Prepared:
     run, tasks = Run(config.work_dir), TrainingTasks()
     if not run.output.is_dir():
         tasks = prepare_tasks(config, styled.captioner, writer.preprocessor, train.examples, corpus)
-    return Prepared(config, RunData(train, val, evaluated, corpus), styled, writer, tasks, run, came_with)
+    return Prepared(config, RunData(train, val, evaluated, corpus), styled, writer, tasks, run, lengths, came_with)
 
 
 def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:

@@ -30,12 +30,13 @@ FIXED_DATA = {
 """What may not change while a run is interrupted, and its name for messages."""
 
 
-def describe_data(prepared: Prepared) -> dict[str, str]:
-    """What a run is made from besides its settings, as hashes by name, and the name of the split."""
+def describe_data(prepared: Prepared) -> dict[str, Any]:
+    """What a run is made from besides its settings: hashes by name, the split, how captions are cleaned and bounded."""
     config, data = prepared.config, prepared.data
     splits = {"train": data.train, "val": data.val, "eval": data.eval}
     made_from = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
     made_from |= {"split": data.train.split_id} | hash_pictures(data.train.examples)
+    made_from |= {"punctuation": prepared.writer.preprocessor.punctuation} | prepared.lengths.describe()
     if config.masked_lm.corpus is not None:
         made_from |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
     if config.scst.enabled and config.scst.document_frequency is not None:
@@ -153,7 +154,7 @@ def read_record_of_start(run: Run) -> Mapping[str, Any]:
 
 
 def check_same_data(
-    run: Run, before: Mapping[str, Any], made_from: Mapping[str, str], dropped: Sequence[Mapping[str, Any]]
+    run: Run, before: Mapping[str, Any], made_from: Mapping[str, Any], dropped: Sequence[Mapping[str, Any]]
 ) -> None:
     """Refuse a folder that holds a run on other data.
 

@@ -15,6 +15,7 @@ from pipeline.objective import term_weights
 from pipeline.results import captions_by_style
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor
+from preprocessors.text.captions import Punctuation
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import CaptionMasker, MaskedSource
 from preprocessors.text.style_words import foreign_token_ids, style_word_scores, typical_words
@@ -61,7 +62,7 @@ def prepare_tasks(
     masking = foreign = None
     with_foreign = any(LOSS_TERMS[name].needs_foreign for name in term_weights(config))
     if config.masked_lm.weight or with_foreign:
-        typical = find_typical_words(preprocessor.registry, examples, corpus)
+        typical = find_typical_words(preprocessor.registry, examples, corpus, preprocessor.punctuation)
         if config.masked_lm.weight:
             masking = MaskedSource(make_masker(config.masked_lm, captioner, preprocessor, typical), corpus)
         if with_foreign:
@@ -72,13 +73,16 @@ def prepare_tasks(
 
 
 def find_typical_words(
-    registry: StyleRegistry, examples: Sequence[CaptionExample], corpus: Sequence[StyledText]
+    registry: StyleRegistry,
+    examples: Sequence[CaptionExample],
+    corpus: Sequence[StyledText],
+    punctuation: Punctuation = "strip",
 ) -> dict[str, frozenset[str]]:
     """The words that tell each style from the others."""
     captions = captions_by_style(examples)
     for text in corpus:
         captions.setdefault(registry.resolve(text.style, where=text.where), []).append(text.body)
-    return typical_words(style_word_scores(captions))
+    return typical_words(style_word_scores(captions, punctuation))
 
 
 def make_masker(
@@ -96,6 +100,7 @@ def make_masker(
         style_word_rate=masked_lm.style_word_rate,
         mask_style_rate=masked_lm.mask_style_rate,
         max_source_length=preprocessor.max_source_length,
+        punctuation=preprocessor.punctuation,
     )
 
 

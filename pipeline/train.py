@@ -20,6 +20,7 @@ from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
+from pipeline.punctuation import tell_punctuation
 from pipeline.record import enter_run, keep_document_frequency
 from pipeline.training import build_trainer, make_store, rows_per_step, training_arguments
 from runs.checkpoints import choose_checkpoint
@@ -72,11 +73,13 @@ def train(
     with ExitStack() as held:
         is_known = on_first(partial(_take_up, held, Run(config.work_dir)))
         prepared = prepare(config)
-        run = prepared.run
+        config, run = prepared.config, prepared.run
         start = Start(rows_per_step(config, args), args.world_size, allow_change)
         on_first(partial(_enter, None if is_known else held, prepared, command, conf_file, start))
         setup_logging(run.log, rank())
         _warn_of_other_use(prepared)
+        prepared.lengths.tell()
+        tell_punctuation(prepared.writer.preprocessor.punctuation, prepared.data.train.examples)
         if rank() == 0:
             warn_of_other_source(run)
         if run.output.is_dir():

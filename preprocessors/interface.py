@@ -10,6 +10,7 @@ from torch import Tensor
 
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.images import ImageTransform
+from preprocessors.text.captions import Punctuation
 from preprocessors.text.styles import StyleRegistry
 
 
@@ -42,6 +43,8 @@ class CaptionPreprocessor(Protocol):
     image_transform: ImageTransform
     max_source_length: int
     """Most token ids of a prompt or target, BOS and EOS not counted."""
+    punctuation: Punctuation
+    """Rule for captions that are trained on."""
     seed: int
 
     def prompt_text(self, style: str | None) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import EncodedExample
 from preprocessors.pictures.images import ImageTransform, load_image
-from preprocessors.text.captions import TextTokenizer, clean_caption
+from preprocessors.text.captions import Punctuation, TextTokenizer, clean_caption, encode_caption
 from preprocessors.text.prompts import DEFAULT_PROMPT, STYLE_SLOT
 from preprocessors.text.styles import StyleRegistry
 
@@ -26,6 +26,7 @@ class OFAStylePreprocessor:
         max_source_length: Ids kept of a prompt, and of a target.
         max_target_length: Words kept of a caption.
         style_dropout: Probability, in training, of replacing the style by the neutral one.
+        punctuation: Rule for captions that are trained on.
         seed: Seed of crops, style dropout and the choice of captions.
 
     Raises:
@@ -42,6 +43,7 @@ class OFAStylePreprocessor:
         max_source_length: int = 256,
         max_target_length: int = 256,
         style_dropout: float = 0.0,
+        punctuation: Punctuation = "strip",
         seed: int = 7,
     ) -> None:
         if prompt.count(STYLE_SLOT) > 1:
@@ -53,6 +55,7 @@ class OFAStylePreprocessor:
         self.max_source_length = max_source_length
         self.max_target_length = max_target_length
         self.style_dropout = style_dropout
+        self.punctuation: Punctuation = punctuation
         self.seed = seed
         self._prompt_ids: dict[str, list[int]] = {}
 
@@ -78,8 +81,9 @@ class OFAStylePreprocessor:
 
     def target_ids(self, caption: str) -> list[int]:
         """Target ids of a caption: the text after :func:`clean_caption`, then EOS; EOS alone if nothing is left."""
-        text = clean_caption(caption, self.max_target_length)
-        return [*self.tokenizer.encode_text(text, max_length=self.max_source_length), self.tokenizer.eos_token_id]
+        text = clean_caption(caption, self.max_target_length, punctuation=self.punctuation)
+        token_ids = encode_caption(self.tokenizer, text, max_length=self.max_source_length)
+        return [*token_ids, self.tokenizer.eos_token_id]
 
     def caption_of(self, example: CaptionExample, *, epoch: int, row: int) -> str:
         """The caption whose turn it is in training: each epoch goes on to the next, from a start drawn for the row."""

@@ -175,5 +175,6 @@ class ToyCaptioner:
             prompt=settings.prompt,
             max_source_length=64,
             style_dropout=style_dropout,
+            punctuation=settings.punctuation,
             seed=seed,
         )

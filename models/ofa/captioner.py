@@ -217,6 +217,7 @@ class OFACaptioner:
             prompt=settings.prompt,
             max_source_length=min(MAX_TOKENS, self.limits().text_length),
             style_dropout=style_dropout,
+            punctuation=settings.punctuation,
             seed=seed,
         )
 

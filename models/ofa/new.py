@@ -25,7 +25,8 @@ def new_ofa(wanted: NewModel) -> tuple[OFAForConditionalGeneration, OFATokenizer
         ValueError: If an override is no field of OFAConfig, or not of its type.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        train_bpe(wanted.captions, Path(scratch), wanted.bpe_size, extra_texts=wanted.prompts)
+        bpe, prompts = Path(scratch), wanted.prompts
+        train_bpe(wanted.captions, bpe, wanted.bpe_size, extra_texts=prompts, punctuation=wanted.punctuation)
         tokenizer = open_tokenizer(Path(scratch), num_codes=wanted.num_codes, num_bins=0)
     vision = None if wanted.vision is None else open_vision(wanted.vision, named=wanted.vision_is_named)
     config = _make_config(wanted, tokenizer, vision and vision.description)

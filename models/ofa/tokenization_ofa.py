@@ -11,6 +11,9 @@ from transformers import RobertaTokenizer
 from models.ofa.configuration_ofa import BIN_TOKENS, CODE_TOKENS
 from utils.io import write_json
 
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""What bytes that are no character are decoded to."""
+
 
 class OFATokenizer(RobertaTokenizer):
     """Byte-level BPE; of a folder it is opened by :func:`models.ofa.vocabulary.open_tokenizer`.
@@ -51,11 +54,15 @@ class OFATokenizer(RobertaTokenizer):
         return self._tokenizer.encode(text, add_special_tokens=False).ids[:max_length]
 
     def decode_caption(self, token_ids: Sequence[int]) -> str:
-        """Text of generated ids between BOS and the first EOS, outer space stripped."""
+        """Text of generated ids between BOS and the first EOS, outer space stripped.
+
+        A caption that is cut in the middle of a character, which may take several tokens, ends before it.
+        """
         ids = list(token_ids)
         start = 1 if ids and ids[0] == self.bos_token_id else 0
         end = ids.index(self.eos_token_id) if self.eos_token_id in ids else len(ids)
-        return self.decode(ids[start:end], skip_special_tokens=True).strip()
+        text: str = self.decode(ids[start:end], skip_special_tokens=True)
+        return text.rstrip(REPLACEMENT).strip()
 
     def save_folder(self, folder: Path) -> None:
         """Write ``vocab.json``, ``merges.txt`` and what is appended to them into a model folder."""

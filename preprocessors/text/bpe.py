@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from preprocessors.text.captions import clean_caption
+from preprocessors.text.captions import Punctuation, clean_caption
 from utils.io import write_json, write_text
 
 FIRST_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # ids 0-3 in every published vocabulary
@@ -17,7 +17,14 @@ NUM_BYTES = 256
 SMALLEST_SIZE = len(FIRST_TOKENS) + NUM_BYTES + 1
 
 
-def train_bpe(captions: Iterable[str], folder: Path, vocab_size: int, *, extra_texts: Sequence[str] = ()) -> int:
+def train_bpe(
+    captions: Iterable[str],
+    folder: Path,
+    vocab_size: int,
+    *,
+    extra_texts: Sequence[str] = (),
+    punctuation: Punctuation = "strip",
+) -> int:
     """Train a BPE on captions and write ``vocab.json`` and ``merges.txt``.
 
     Words are cut out as RoBERTa's tokenizer does, without a space put before the text. Captions are learnt as they are
@@ -31,6 +38,7 @@ def train_bpe(captions: Iterable[str], folder: Path, vocab_size: int, *, extra_t
             ``<mask>`` last. There are fewer where the captions have no more to merge.
         extra_texts: Texts that go with every caption, i.e. the prompts. Each counts as often as if the captions were
             shared out among them, so that a prompt becomes few tokens.
+        punctuation: Rule for the captions.
 
     Returns:
         Number of entries.
@@ -42,7 +50,7 @@ def train_bpe(captions: Iterable[str], folder: Path, vocab_size: int, *, extra_t
         raise ValueError(
             f"model.bpe_size={vocab_size}: must be at least {SMALLEST_SIZE} (special tokens and 256 bytes)."
         )
-    cleaned = [text for text in map(clean_caption, captions) if text]
+    cleaned = [text for text in (clean_caption(caption, punctuation=punctuation) for caption in captions) if text]
     if not cleaned:
         raise ValueError(f"{folder}: no captions to train a BPE on. Check the training split.")
     corpus = [*cleaned, *(f" {text}" for text in cleaned)]

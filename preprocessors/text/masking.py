@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from preprocessors.text.captions import TextTokenizer, clean_caption
+from preprocessors.text.captions import Punctuation, TextTokenizer, clean_caption, encode_caption
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.styles import StyleRegistry
+from preprocessors.text.words import compared_word, split_words
 
 MASKED_PROMPT = ' what is the complete text of " {caption} "? write a {style} reply.'
 
@@ -40,8 +41,9 @@ class _Frame(NamedTuple):
 class CaptionMasker:
     """Makes sources of OFA's text infilling, aware of the style.
 
-    A word is what stands between white space in the cleaned caption; all its sub-words become one mask. At least one
-    word is masked. The target is the whole caption, see :meth:`preprocessors.interface.CaptionPreprocessor.target_ids`.
+    A word is what stands between white space in the cleaned caption, or a character of a script without spaces; all its
+    sub-words become one mask. At least one word is masked. The target is the whole caption, see
+    :meth:`preprocessors.interface.CaptionPreprocessor.target_ids`.
 
     Args:
         tokenizer: Tokenizer of the model.
@@ -51,6 +53,7 @@ class CaptionMasker:
         style_word_rate: The same for words typical of the style, in [0, 1].
         mask_style_rate: Probability, in [0, 1], that one mask stands for the style in the prompt.
         max_source_length: Most ids of a source between BOS and EOS; words at the end of a longer caption are left out.
+        punctuation: Rule for the captions.
 
     Raises:
         ValueError: If ``typical_words`` names an unknown style, or the prompt of a style leaves no room for a caption.
@@ -69,6 +72,7 @@ class CaptionMasker:
         style_word_rate: float,
         mask_style_rate: float,
         max_source_length: int,
+        punctuation: Punctuation = "strip",
     ) -> None:
         self.tokenizer = tokenizer
         self.registry = registry
@@ -77,6 +81,7 @@ class CaptionMasker:
         self.style_word_rate = style_word_rate
         self.mask_style_rate = mask_style_rate
         self.max_source_length = max_source_length
+        self.punctuation: Punctuation = punctuation
         self._frames = {name: self._make_frame(name) for name in registry.names}
 
     def mask(self, caption: str, style: str, generator: random.Random) -> list[int]:
@@ -101,7 +106,8 @@ class CaptionMasker:
         return [*source, *frame.before_style, *style_ids, *frame.after_style, self.tokenizer.eos_token_id]
 
     def _choose_words(self, words: Sequence[str], typical: frozenset[str], generator: random.Random) -> set[int]:
-        rates = [self.style_word_rate if word.lower() in typical else self.mask_rate for word in words]
+        compared = (compared_word(word, self.punctuation) for word in words)
+        rates = [self.style_word_rate if word in typical else self.mask_rate for word in compared]
         chosen = {number for number, rate in enumerate(rates) if generator.random() < rate}
         if words and not chosen:
             chosen = {generator.randrange(len(words))}
@@ -109,8 +115,8 @@ class CaptionMasker:
 
     def _words_that_fit(self, caption: str, room: int) -> list[tuple[str, list[int]]]:
         words: list[tuple[str, list[int]]] = []
-        for word in clean_caption(caption).split():
-            word_ids = self.tokenizer.encode_text(f" {word}")
+        for word in split_words(clean_caption(caption, punctuation=self.punctuation)):
+            word_ids = encode_caption(self.tokenizer, word)
             room -= len(word_ids)
             if words and room < 0:
                 break

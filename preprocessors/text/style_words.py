@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from preprocessors.text.captions import clean_caption
+from preprocessors.text.captions import Punctuation, clean_caption
+from preprocessors.text.words import compared_words, is_unspaced
 
 THRESHOLD = 1.96  # z above which chance would put 2.5% of the words that make no difference
 
 
-def style_word_scores(captions_by_style: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+def style_word_scores(
+    captions_by_style: Mapping[str, Sequence[str]], punctuation: Punctuation = "strip"
+) -> dict[str, dict[str, float]]:
     """How much more a style uses a word than all the other styles together do.
 
     The score is the log-odds of the word in the style less those in the others, divided by the standard deviation of
@@ -20,8 +23,9 @@ def style_word_scores(captions_by_style: Mapping[str, Sequence[str]]) -> dict[st
     average style, so that neither a word seen once nor a word that everybody uses stands out.
 
     Args:
-        captions_by_style: Captions by style. Words are those that masking sees: divided by white space after
-            :func:`preprocessors.text.captions.clean_caption`, in lower case.
+        captions_by_style: Captions by style. Words are those that masking sees after
+            :func:`preprocessors.text.captions.clean_caption`, as :mod:`preprocessors.text.words` compares them.
+        punctuation: Rule for the captions.
 
     Returns:
         z by style and word, for the words the style uses; for all others it would be 0 or less. Of a single style
@@ -32,7 +36,7 @@ def style_word_scores(captions_by_style: Mapping[str, Sequence[str]]) -> dict[st
         Dirichlet prior. Their prior is scaled to an average day of speeches, ours to an average style. Unscaled it
         outweighs each of 215 personalities 215 times, and leaves next to none of them a typical word.
     """
-    counts = {style: _count_words(captions) for style, captions in captions_by_style.items()}
+    counts = {style: _count_words(captions, punctuation) for style, captions in captions_by_style.items()}
     totals: Counter[str] = Counter()
     for words in counts.values():
         totals.update(words)
@@ -59,6 +63,7 @@ def foreign_token_ids(
 
     Only words that are one token: the first piece of a longer word also begins innocent words, which would be
     punished with it. And only a word's form after a space: at the start of a caption, or capitalised, it goes free.
+    Scripts without spaces have none there either.
 
     Args:
         typical_words: By style its typical words, in lower case.
@@ -71,7 +76,7 @@ def foreign_token_ids(
         ValueError: If there are none in any style.
     """
     all_words = frozenset().union(*typical_words.values())
-    pieces = {word: encode(f" {word}") for word in all_words}
+    pieces = {word: encode(word if is_unspaced(word) else f" {word}") for word in all_words}
     single = {word: ids[0] for word, ids in pieces.items() if len(ids) == 1}
     token_ids = {
         style: sorted(single[word] for word in all_words - own if word in single)
@@ -85,9 +90,9 @@ def foreign_token_ids(
     return token_ids
 
 
-def _count_words(captions: Sequence[str]) -> Counter[str]:
+def _count_words(captions: Sequence[str], punctuation: Punctuation) -> Counter[str]:
     # All captions in one go: a call for each would take most of the time.
-    return Counter(clean_caption("\n".join(captions)).lower().split())
+    return Counter(compared_words(clean_caption("\n".join(captions), punctuation=punctuation), punctuation))
 
 
 def _score(words: Counter[str], totals: Counter[str], prior_scale: float) -> dict[str, float]:

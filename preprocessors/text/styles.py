@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,34 @@ Inject = Literal["words", "code", "token"]
 
 FILE_NAME = "styles.json"
 TOKEN_TEMPLATES: dict[str, str] = {"words": "{name}", "code": "<code_{id}>", "token": "<style_{id}>"}
+_INVISIBLE = frozenset(
+    map(chr, (0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
+)
+_PRESENTATION = dict.fromkeys((0xFE0E, 0xFE0F))  # variation selectors: a character as text, as an emoji
 NUM_CODES = 8192  # <code_0> .. <code_8191> stand in the vocabulary of every published OFA checkpoint
 
 
+def tidy_name(name: str) -> str:
+    """A style name as a new registry writes it: in composed form (NFC), without space and invisible marks around it.
+
+    Marks are those of direction and of joining, and the one at the head of a file, which editors leave behind.
+    """
+    start, end = 0, len(name)
+    while start < end and _is_blank(name[start]):
+        start += 1
+    while end > start and _is_blank(name[end - 1]):
+        end -= 1
+    return unicodedata.normalize("NFC", name[start:end])
+
+
 def fold_name(name: str) -> str:
-    """The form in which style names are compared: without case and surrounding space."""
-    return name.strip().casefold()
+    """The form in which style names are compared: without case, surrounding space and invisible marks.
+
+    Names that look alike are alike: composed and decomposed letters (NFC and NFD), an emoji with and without the mark
+    that asks for its coloured form.
+    """
+    decomposed = unicodedata.normalize("NFD", tidy_name(name)).casefold()
+    return unicodedata.normalize("NFC", decomposed.translate(_PRESENTATION))
 
 
 class StyleRegistry:
@@ -203,6 +226,10 @@ def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) 
         style = registry.resolve(example.style, where=example.where)
         resolved.append(replace(example, example_id=make_example_id(example.image_name, style), style=style))
     return merge_examples(resolved)
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or character in _INVISIBLE
 
 
 def _index_names(names: Sequence[str]) -> dict[str, int]:

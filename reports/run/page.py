@@ -18,6 +18,7 @@ from metrics.baselines import neighbours_verdict
 from metrics.table import label_of
 from preprocessors.pictures.images import DECODE_ERRORS
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
+from reports.run.endings import endings_card
 from reports.run.tables import (
     describe_confidence,
     diversity_cards,
@@ -89,7 +90,7 @@ def write_report(
     styles = [*results["per_style"], *(judged.get("per_style") or {}), *(row.style for row in rows)]
     page = templates.get_template("report.html.j2").render(
         title=title,
-        cards=headline_cards(results),
+        cards=[*headline_cards(results), *endings_card(results)],
         confidence=describe_confidence(results),
         table=style_table(results),
         verdict=neighbours_verdict(results),

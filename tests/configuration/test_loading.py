@@ -28,7 +28,7 @@ def test_load_config_smallest_file_gives_the_documented_defaults(load):
     assert (config.image.feature_views, config.decode.num_beams, config.decode.max_length, config.model.bpe_size) == (
         1,
         5,
-        16,
+        None,
         2000,
     )
     assert config.style.prompt == " what does the image describe? write a {} reply."
@@ -153,7 +153,7 @@ def test_nearest_keys_every_single_deletion_leads_back_to_its_key():
         ("image", {"size": 16}, "image.size=16: must be greater than or equal to 32"),
         ("image", {"size": 64, "max_size": 48}, "image.max_size=48: must be at least image.size"),
         ("image", {"random_crop": True}, "image.random_crop=true: needs image.max_size"),
-        ("decode", {"min_length": 17}, "decode.min_length=17: must be at most decode.max_length"),
+        ("decode", {"min_length": 17, "max_length": 16}, "decode.min_length=17: must be at most decode.max_length"),
         ("eval", {"styles": []}, "eval.styles=[]: "),
         ("checkpoint", {"every_epochs": 0}, "checkpoint.every_epochs=0: must be greater than 0"),
         ("model", {}, "model.name: give exactly one of model.name (folder or hub id) and model.preset"),

@@ -18,6 +18,7 @@ SETTINGS = CaptionerSettings(
     decoding=Decoding(
         num_beams=3, max_length=20, min_length=2, no_repeat_ngram_size=4, length_penalty=0.5, guidance=1.5
     ),
+    punctuation="keep",
 )
 
 
@@ -67,8 +68,22 @@ def test_settings_without_a_key_of_the_beam_search_are_refused_by_name(tmp_path)
 
 def test_differences_name_setting_and_both_values():
     assert SETTINGS.differences(SETTINGS, "m") == []
-    wanted = replace(SETTINGS, image_size=480, mean_std=MEAN_STD["half"], decoding=Decoding())
+    wanted = replace(SETTINGS, image_size=480, mean_std=MEAN_STD["half"], decoding=Decoding(), punctuation="strip")
     assert SETTINGS.differences(wanted, "run/output") == [
         "image.size: 480 is asked for, but run/output was trained with 224",
         "image.mean_std: 'half' is asked for, but run/output was trained with 'imagenet'",
+        "data.punctuation: 'strip' is asked for, but run/output was trained with 'keep'",
     ]
+
+
+def test_folder_of_an_older_version_was_trained_by_ofa_s_rule(tmp_path):
+    section = replace(SETTINGS, punctuation="keep").to_model_section()
+    assert section.pop("punctuation") == "keep"
+    write_json(tmp_path / "configuration.json", {"model": section})
+    assert read_settings(tmp_path).punctuation == "strip"
+
+
+def test_settings_with_an_unknown_rule_are_refused(tmp_path):
+    write_json(tmp_path / "configuration.json", {"model": SETTINGS.to_model_section() | {"punctuation": "drop"}})
+    with pytest.raises(ValueError, match=r"model\.punctuation"):
+        read_settings(tmp_path)
