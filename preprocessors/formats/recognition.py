@@ -1,0 +1,88 @@
+"""What form a file has, and the rows of a file in a form that is named or recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from preprocessors.formats.rows import AnnotationRow, Place, Sample, Source, first_row
+from preprocessors.formats.table import FORMATS
+from preprocessors.formats.text_tables import shape_of
+from utils.io import UTF8_BOM
+
+
+def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
+    r"""Rows of a source in a format; ``\`` in picture names, which Windows writes, becomes ``/``.
+
+    Raises:
+        ValueError: If a row cannot be read; where the file is in another form, that form is named.
+    """
+    looked = False
+    try:
+        for row in FORMATS[name].open_rows(source):
+            if not looked and not any(row.captions.values()):
+                _name_other_form(name, source.path, "no captions")
+            looked = True
+            yield row._replace(image=row.image.replace("\\", "/")) if "\\" in row.image else row
+    except ValueError as error:
+        _name_other_form(name, source.path, str(error))
+        raise
+
+
+def find_source(name: str, place: Place) -> Path:
+    """The path of a source, as the format finds it.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If what is there is in another form, which is named.
+    """
+    try:
+        return FORMATS[name].find(place)
+    except FileNotFoundError as error:
+        _name_other_form(name, place.annotations, str(error))
+        raise
+
+
+def recognise(path: Path) -> str | None:
+    """The format of a file or folder, from its content; None if it is in no form that is known, or is not there."""
+    sample = look_at(path)
+    known = (name for name, form in FORMATS.items() if form.recognises is not None and form.recognises(sample))
+    return next(known, None)
+
+
+def look_at(path: Path) -> Sample:
+    """What a file looks like; whatever is at fault in it, it is no error here."""
+    if not path.is_file():
+        return Sample(path)
+    data = path.read_bytes().removeprefix(UTF8_BOM).lstrip()
+    first_line = data.partition(b"\n")[0]
+    if data[:1] not in (b"{", b"["):
+        return Sample(path, header=shape_of(first_line.decode(errors="replace")).header)
+    content = _parsed(data)
+    lines = content is None or b"\n" not in data.rstrip()
+    row = _parsed(first_line) if lines and data[:1] == b"{" else None
+    if isinstance(row, dict) and not any(isinstance(value, list) and first_row(value) for value in row.values()):
+        return Sample(path, first=row)
+    return Sample(path, content, first_row(content))
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _name_other_form(name: str, path: Path, problem: str) -> None:
+    sample = look_at(path)
+    own = FORMATS[name].recognises
+    if own is not None and own(sample):
+        return
+    other = recognise(path)
+    if other is not None and other != name:
+        raise ValueError(
+            f"{path}: this is {FORMATS[other].title}: data.format={other}. It cannot be read as {name} ({problem})"
+        )
