@@ -12,6 +12,7 @@ from typing import Any
 from metrics.caption_table import CaptionTable
 from metrics.published import UNSTYLED, read_published, read_published_by_style
 from preprocessors.formats.recognition import look_at
+from preprocessors.formats.rows import id_text
 from preprocessors.formats.text_tables import table_rows
 from utils.io import read_json, read_jsonl
 
@@ -130,7 +131,7 @@ def _read_content(path: Path) -> Any:
 def _add_pictures(table: CaptionTable, content: Any) -> None:
     """File names and domains from the ``images`` of a COCO file, where it has them."""
     pictures = content.get("images") if isinstance(content, dict) else None
-    known = {str(each.get("id")): each for each in pictures or [] if isinstance(each, dict)}
+    known = {id_text(each.get("id")): each for each in pictures or [] if isinstance(each, dict)}
     for key, image in table.images.items():
         picture = known.get(image, {})
         for column, held in (("file_name", table.files), ("domain", table.domains)):
@@ -152,19 +153,14 @@ def _group_by_style(path: Path, content: Any) -> dict[str, list[str]]:
 def _make_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> CaptionTable:
     table = CaptionTable(path)
     for row in rows:
-        image, style = _id_text(row["image_id"]), row.get("style")
-        key = _id_text(row.get("example_id", image if style is None else f"{image}#{style}"))
+        image, style = id_text(row["image_id"]), row.get("style")
+        key = id_text(row.get("example_id", image if style is None else f"{image}#{style}"))
         table.captions.setdefault(key, []).append(row["caption"])
         if table.images.setdefault(key, image) != image:
             raise ValueError(f"{path}: {key!r} is of two images, {table.images[key]!r} and {image!r}.")
         if style is not None and table.styles.setdefault(key, style) != style:
             raise ValueError(f"{path}: {key!r} is in two styles, {table.styles[key]!r} and {style!r}.")
     return table
-
-
-def _id_text(value: Any) -> str:
-    # 11.0 is what tables make of a column of whole numbers with gaps.
-    return str(int(value) if isinstance(value, float) else value)
 
 
 def _is_map(content: Any) -> bool:

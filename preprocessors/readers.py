@@ -112,7 +112,7 @@ def read_examples(
     place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
     source = _find_source(format, place, image_suffix)
     source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images))
-    in_split = list(_rows_of_split(open_rows(format, source), source, split_name))
+    in_split = list(_rows_of_split(_with_slashes(open_rows(format, source)), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
     rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)
     if on_bad_image != "ignore":
@@ -151,8 +151,11 @@ def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: Sp
         belongs_to = _split_of(row, source.split) if source.split else split_name
         counts[belongs_to] += 1
         if belongs_to == split_name:
-            if split_name != "test" and not row.drop_reason and not all(row.captions.values()):
-                raise ValueError(f"{row.where}: 'captions' is an empty list or not there; one is needed. {REMEDY}")
+            bare = next((style for style, texts in row.captions.items() if not texts), None)
+            if split_name != "test" and not row.drop_reason and bare is not None:
+                raise ValueError(
+                    f"{row.where}: no caption in style {bare!r}; only a test split may be without. {REMEDY}"
+                )
             yield row
     if not counts:
         raise ValueError(f"{source.path}: the file has no rows. Check data.annotations and data.{split_name}.")
@@ -162,6 +165,11 @@ def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: Sp
             f"{source.path}: {source.split_id} has no rows for {split_name!r} (rows: {found}). "
             f"Use another split, or data.split=hash, which has all three."
         )
+
+
+def _with_slashes(rows: Iterator[AnnotationRow]) -> Iterator[AnnotationRow]:
+    # Windows writes backslashes between folders.
+    return (row._replace(image=row.image.replace("\\", "/")) if "\\" in row.image else row for row in rows)
 
 
 def _split_of(row: AnnotationRow, split: str) -> str:

@@ -13,9 +13,11 @@ from preprocessors.formats.rows import (
     Sample,
     Source,
     file_per_split,
+    id_text,
     identifier_of,
     json_object,
     json_objects,
+    objects_of,
     placed,
     text_of,
 )
@@ -35,19 +37,20 @@ def coco_rows(source: Source) -> Iterator[AnnotationRow]:
     path = source.path
     content = json_object(path, "images")
     pictures: dict[str, tuple[int, str, str]] = {}
-    for row, record, where in json_objects(enumerate(content["images"], start=1), path, "images "):
+    for row, record in enumerate(objects_of(content, "images", str(path)), start=1):
+        where = f"{path}, images row {row}"
         name = text_of(record, "file_name", where)
         image = placed(source.images, _folder(record, name), name)
         pictures[identifier_of(record, "id", where)] = row, image, str(record.get("domain", ""))
-    captioned = set()
-    for row, record, where in json_objects(enumerate(content.get("annotations") or [], start=1), path, "annotations "):
+    annotations = content.get("annotations") or []
+    for row, record, where in json_objects(enumerate(annotations, start=1), path, "annotations "):
         key = identifier_of(record, "image_id", where)
         if key not in pictures:
             raise ValueError(f"{where}: no picture in 'images' has its image_id {key!r}. Add it, or remove the row.")
-        captioned.add(key)
         _, image, domain = pictures[key]
         captions: dict[str, tuple[str, ...]] = {source.neutral: (text_of(record, "caption", where),)}
         yield AnnotationRow(str(path), row, image, captions, image_id=key, domain=domain)
+    captioned = {id_text(each.get("image_id")) for each in annotations if isinstance(each, dict)}
     for key, (row, image, domain) in pictures.items():
         if key not in captioned:
             yield AnnotationRow(str(path), row, image, {source.neutral: ()}, image_id=key, domain=domain)

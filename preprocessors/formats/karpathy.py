@@ -14,6 +14,7 @@ from preprocessors.formats.rows import (
     identifier_of,
     json_object,
     json_objects,
+    objects_of,
     one_file,
     placed,
     text_of,
@@ -33,11 +34,8 @@ def karpathy_rows(source: Source) -> Iterator[AnnotationRow]:
     path = source.path
     content = json_object(path, "images")
     for row, record, where in json_objects(enumerate(content["images"], start=1), path):
-        sentences = record.get("sentences")
-        if not isinstance(sentences, list):
-            raise ValueError(f"{where}: 'sentences' must be a list, got {sentences!r}. {REMEDY}")
         captions = []
-        for _, sentence, _ in json_objects(enumerate(sentences, start=1), path):
+        for sentence in objects_of(record, "sentences", where):
             if "sentiment" in sentence:
                 raise ValueError(f"{where}: a sentence has a sentiment, which would be lost. {REMEDY}")
             captions.append(text_of(sentence, "raw", where))

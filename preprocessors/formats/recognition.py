@@ -15,7 +15,7 @@ from utils.io import UTF8_BOM
 
 
 def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
-    r"""Rows of a source in a format; ``\`` in picture names, which Windows writes, becomes ``/``.
+    """Rows of a source in a format.
 
     Raises:
         ValueError: If a row cannot be read; where the file is in another form, that form is named.
@@ -26,7 +26,7 @@ def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
             if not looked and not any(row.captions.values()):
                 _name_other_form(name, source.path, "no captions")
             looked = True
-            yield row._replace(image=row.image.replace("\\", "/")) if "\\" in row.image else row
+            yield row
     except ValueError as error:
         _name_other_form(name, source.path, str(error))
         raise

@@ -226,6 +226,14 @@ def json_objects(
         yield row, record, where
 
 
+def objects_of(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    """The objects of a list in a record."""
+    value = record.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"{where}: {key!r} must be a list of objects, got {value!r}. {REMEDY}")
+    return value
+
+
 def string_of(record: dict[str, Any], key: str, where: str) -> str:
     """A text of a record, which may be blank."""
     value = record.get(key)
@@ -246,11 +254,15 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
 def identifier_of(record: dict[str, Any], key: str, where: str) -> str:
     """An id of a record as text, which may be a whole number; "" if there is none."""
     value = record.get(key, "")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # what tables make of a column with gaps
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    whole = isinstance(value, float) and value.is_integer()
+    if isinstance(value, bool) or not (isinstance(value, str | int) or whole):
         raise ValueError(f"{where}: {key!r} must be text or a whole number, got {value!r}. {REMEDY}")
-    return str(value).strip()
+    return id_text(value).strip()
+
+
+def id_text(value: Any) -> str:
+    """An id as it is compared: 42 and 42.0, which tables make of a column with gaps, are "42"."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def placed(images: Path | None, folder: str, name: str) -> str:

@@ -14,6 +14,7 @@ from preprocessors.formats.rows import (
     first_row,
     json_object,
     json_objects,
+    objects_of,
     one_file,
     text_of,
 )
@@ -39,15 +40,14 @@ def senticap_rows(source: Source) -> Iterator[AnnotationRow]:
             yield _row(source, row, record, [record], where)
         return
     for row, record, where in json_objects(enumerate(json_object(path, "images")["images"], start=1), path):
-        sentences = record.get("sentences")
-        if not isinstance(sentences, list):
-            raise ValueError(f"{where}: 'sentences' must be a list, got {sentences!r}. {REMEDY}")
-        yield _row(source, row, record, sentences, where)
+        yield _row(source, row, record, objects_of(record, "sentences", where), where)
 
 
-def _row(source: Source, row: int, record: dict[str, Any], sentences: list[Any], where: str) -> AnnotationRow:
+def _row(
+    source: Source, row: int, record: dict[str, Any], sentences: list[dict[str, Any]], where: str
+) -> AnnotationRow:
     captions: dict[str, tuple[str, ...]] = {}
-    for _, sentence, _ in json_objects(enumerate(sentences, start=1), source.path):
+    for sentence in sentences:
         style = _style(sentence, where)
         captions[style] = (*captions.get(style, ()), text_of(sentence, "raw", where))
     split = record.get("split")

@@ -140,7 +140,7 @@ def test_coco_pictures_are_found_in_the_folders_of_its_archives(write, tmp_path)
 def test_coco_test_file_has_pictures_without_captions(write):
     folder = write("image_info_test2014.json", {"images": COCO["images"]}).parent
     assert [*read("coco", folder, "test").values()] == [(), ()]
-    with pytest.raises(ValueError, match=r"image_info_test2014.json, row 1: 'captions' is an empty list or not there"):
+    with pytest.raises(ValueError, match=r"image_info_test2014.json, row 1: no caption in style"):
         read("coco", folder, "val", files={"val": "image_info_test2014.json"})
 
 
@@ -185,7 +185,7 @@ def test_karpathy_pictures_lie_in_their_folder_or_without_it(write, tmp_path):
     ("change", "message"),
     [
         ({"split": "dev"}, "row 1: split is 'dev', must be one of train, restval, val, test"),
-        ({"sentences": None}, "row 1: 'sentences' must be a list, got None"),
+        ({"sentences": None}, "row 1: 'sentences' must be a list of objects, got None"),
         ({"sentences": [{"raw": ""}]}, "row 1: 'raw' is blank"),
     ],
 )
