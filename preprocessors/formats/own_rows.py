@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from preprocessors.formats.rows import REMEDY, AnnotationRow, Source, captions_of, string_of, text_of
+from preprocessors.formats.rows import REMEDY, AnnotationRow, Source, captions_of, text_of
 from preprocessors.formats.text_tables import list_in_text
 
 ROLES = ("image", "style", "text")
@@ -21,6 +21,14 @@ USUAL_COLUMNS: Mapping[str, str] = {
 """What columns hold that no map names."""
 
 
+class _Columns(NamedTuple):
+    """Which columns of a record hold what."""
+
+    image: str
+    style: str | None
+    texts: tuple[str, ...]
+
+
 def own_rows(records: Iterable[tuple[int, dict[str, Any], str]], source: Source) -> Iterator[AnnotationRow]:
     """Rows of records with a picture, captions, and a style if the first one has it.
 
@@ -32,17 +40,21 @@ def own_rows(records: Iterable[tuple[int, dict[str, Any], str]], source: Source)
     Raises:
         ValueError: If a record lacks something, or has a style where the others have none.
     """
-    columns = _columns_by_role(source.columns)
+    known: dict[tuple[str, ...], _Columns] = {}
+    suffix = source.image_suffix if "image" in source.columns.values() else ""
     styled: bool | None = None
     for row, record, where in records:
-        named = [column for column in columns["style"] if column in record]
+        names = tuple(record)
+        columns = known.get(names) or known.setdefault(names, _columns_of(names, source.columns))
         if styled is None:
-            styled = bool(named) or _is_mapped(source, "style")
-        if named and not styled:
-            raise ValueError(f"{where}: {named[0]!r} is given, but the rows before have no style. {REMEDY}")
-        style = text_of(record, _present(columns["style"], record), where) if styled else source.neutral
-        captions = _captions(record, columns["text"], where, must_be_there=_is_mapped(source, "text"))
-        yield AnnotationRow(str(source.path), row, _image(record, columns["image"], where, source), {style: captions})
+            styled = columns.style is not None
+        if columns.style is not None and not styled:
+            raise ValueError(f"{where}: {columns.style!r} is given, but the rows before have no style. {REMEDY}")
+        style = text_of(record, columns.style or "style", where) if styled else source.neutral
+        image = text_of(record, columns.image, where)
+        if suffix and not Path(image).suffix:
+            image += suffix
+        yield AnnotationRow(str(source.path), row, image, {style: _captions(record, columns.texts, where)})
 
 
 def has_own_columns(record: Iterable[str]) -> bool:
@@ -51,40 +63,26 @@ def has_own_columns(record: Iterable[str]) -> bool:
     return {"image", "text"} <= held
 
 
-def _columns_by_role(given: Mapping[str, str]) -> dict[str, list[str]]:
-    columns = {role: [column for column, held in given.items() if held == role] for role in ROLES}
-    usual = {role: [column for column, held in USUAL_COLUMNS.items() if held == role] for role in ROLES}
-    return {role: columns[role] or usual[role] for role in ROLES}
+def _columns_of(names: tuple[str, ...], given: Mapping[str, str]) -> _Columns:
+    """The columns among those of a record; one that the map names must be there, or is told to be missing."""
+    found: dict[str, list[str]] = {}
+    for role in ROLES:
+        mapped = [column for column, held in given.items() if held == role]
+        usual = [column for column, held in USUAL_COLUMNS.items() if held == role and column in names]
+        found[role] = mapped or usual
+    style = found["style"]
+    return _Columns((found["image"] or ["image"])[0], style[0] if style else None, tuple(found["text"]))
 
 
-def _is_mapped(source: Source, role: str) -> bool:
-    return role in source.columns.values()
-
-
-def _present(columns: list[str], record: Mapping[str, Any]) -> str:
-    return next((column for column in columns if column in record), columns[0])
-
-
-def _image(record: dict[str, Any], columns: list[str], where: str, source: Source) -> str:
-    image = text_of(record, _present(columns, record), where)
-    return image + source.image_suffix if _is_mapped(source, "image") and not Path(image).suffix else image
-
-
-def _captions(record: dict[str, Any], columns: list[str], where: str, *, must_be_there: bool) -> tuple[str, ...]:
+def _captions(record: dict[str, Any], columns: tuple[str, ...], where: str) -> tuple[str, ...]:
     """Captions of all text columns; none where a picture is only to be captioned."""
     found: list[str] = []
     for column in columns:
-        if column not in record and not must_be_there:
-            continue
         value = record.get(column)
-        if value == []:
-            continue
-        listed = list_in_text(value) if isinstance(value, str) else None
-        if listed is not None:
-            record = record | {column: list(listed)}
-            found += captions_of(record, column, where) if listed else ()
-        elif isinstance(value, list):
+        if isinstance(value, str):
+            listed = list_in_text(value)
+            texts = [value] if listed is None and value.strip() else listed
+            found += captions_of({column: [*texts]}, column, where) if texts else ()
+        elif value != []:
             found += captions_of(record, column, where)
-        elif string_of(record, column, where).strip():
-            found.append(text_of(record, column, where))
     return tuple(found)

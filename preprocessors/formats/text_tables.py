@@ -62,6 +62,8 @@ def table_rows(
 
 def list_in_text(text: str) -> tuple[str, ...] | None:
     """The texts of a list that was written as one text, by Python, JSON or numpy; None if this is none."""
+    if text[:1] != "[" and not text[:1].isspace():
+        return None
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return None
