@@ -23,6 +23,11 @@ class CaptionTable:
     domains: dict[str, str] = field(default_factory=dict)
     """Part of the data set by example_id, where the file says it."""
 
+    @property
+    def of_training(self) -> dict[str, list[str]]:
+        """The captions of the training split, or all where the file carries no splits."""
+        return {key: texts for key, texts in self.captions.items() if self.splits.get(key, "train") == "train"}
+
     def picture(self, example_id: str) -> str:
         """The picture of an example: what the file says, or else its id."""
         return self.images.get(example_id, example_id)

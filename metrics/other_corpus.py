@@ -15,7 +15,8 @@ def read_document_frequency(path: Path, tokenizer: Tokenizer) -> DocumentFrequen
 
     Args:
         path: What ``metrics.cider build-df`` wrote (``.npz``), a pickle of self-critical.pytorch (``.p``, ``.pkl``;
-            taken to be tokenised as here), or human captions in any form that references may have.
+            taken to be tokenised as here), or human captions in any form that references may have, of
+            which the training split counts where they carry splits.
         tokenizer: What makes words of the captions that are scored.
 
     Raises:
@@ -30,7 +31,9 @@ def read_document_frequency(path: Path, tokenizer: Tokenizer) -> DocumentFrequen
     if path.suffix in (".p", ".pkl"):
         counted = DocumentFrequency.read_pickle(path, tokenizer=tokenizer.name, eos=None)
         return replace(counted, eos=EOS) if counted.lookup(EOS) else counted
-    captions = read_references(path).captions
+    captions = read_references(path).of_training
+    if not captions:
+        raise ValueError(f"{path}: its training split has no captions.")
     words = iter(tokenizer.tokenize_many(text for texts in captions.values() for text in texts))
     documents = {key: [next(words) for _ in texts] for key, texts in captions.items()}
     wordless = [key for key, texts in documents.items() if not any(texts)]

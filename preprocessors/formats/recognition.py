@@ -13,6 +13,9 @@ from preprocessors.formats.table import FORMATS
 from preprocessors.formats.text_tables import shape_of
 from utils.io import UTF8_BOM
 
+HEAD = 1 << 16
+"""Bytes that tell what a file is that is no JSON."""
+
 
 def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
     """Rows of a source in a format.
@@ -57,10 +60,12 @@ def look_at(path: Path) -> Sample:
     """What a file looks like; whatever is at fault in it, it is no error here."""
     if not path.is_file():
         return Sample(path)
-    data = path.read_bytes().removeprefix(UTF8_BOM).lstrip()
+    with path.open("rb") as file:
+        data = file.read(HEAD).removeprefix(UTF8_BOM).lstrip()
+        if data[:1] not in (b"{", b"["):  # which may be an archive of any size
+            return Sample(path, header=shape_of(data.partition(b"\n")[0].decode(errors="replace")).header)
+        data += file.read()
     first_line = data.partition(b"\n")[0]
-    if data[:1] not in (b"{", b"["):
-        return Sample(path, header=shape_of(first_line.decode(errors="replace")).header)
     content = _parsed(data)
     lines = content is None or b"\n" not in data.rstrip()
     row = _parsed(first_line) if lines and data[:1] == b"{" else None

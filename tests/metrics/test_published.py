@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from metrics.build_df import build_document_frequency
 from metrics.caption_files import read_hypotheses, read_references, read_train_captions
 from metrics.evaluate import main
 from metrics.matching import keep_used_splits, match_pictures
+from metrics.other_corpus import read_document_frequency
+from metrics.tokenizers.table import open_tokenizer
 
 KITE, BUS, PEARS = "a kite over the beach", "a bus in the snow", "pears in a basket"
 
@@ -115,6 +118,8 @@ def test_splits_that_no_hypothesis_is_of_are_left_out(write, evaluate):
     assert [*table.captions] == ["2", "3"]
     assert evaluate(references, write("h.json", {"2": "a", "3": "b"}))["n"] == 2
     assert read_train_captions(references) == {"": ["word1 a", "word4 a"]}
+    assert read_document_frequency(references, open_tokenizer()).num_documents == 2
+    assert build_document_frequency([references], references.with_suffix(".npz"))["documents"] == 2
 
 
 def test_styles_of_published_references_are_scored_by_style(field, write, evaluate):
@@ -206,8 +211,6 @@ def test_references_as_their_own_other_corpus_give_the_same_cider(field, evaluat
 
 
 def test_document_frequencies_that_were_counted_or_pickled_are_taken(field, evaluate, tmp_path):
-    from metrics.build_df import build_document_frequency
-
     pair = field / "e3_refs.json", field / "e5_predictions.jsonl"
     build_document_frequency([field / "e3_refs.json"], tmp_path / "df.npz")
     counted = evaluate(*pair, "--document-frequency", str(tmp_path / "df.npz"))
