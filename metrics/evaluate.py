@@ -88,7 +88,6 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         OSError: If a file cannot be read.
     """
     from metrics.caption_files import read_hypotheses, read_references, read_train_captions
-    from metrics.doubtful import find_doubts
     from metrics.matching import keep_used_splits, match_pictures
     from metrics.other_corpus import read_document_frequency
     from metrics.results import evaluate_captions
@@ -102,15 +101,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         check_writable(options.out, inputs)
     references, hypotheses = read_references(options.references), read_hypotheses(options.hypotheses)
     weights = options.document_frequency and read_document_frequency(options.document_frequency, tokenizer)
-    doubts = [
-        f"{table.path}: {doubt}"
-        for table in (references, hypotheses)
-        for doubt in find_doubts(
-            (text for texts in table.captions.values() for text in texts), by_words=options.tokenizer == PTB
-        )
-    ]
-    for doubt in doubts:
-        logger.warning("%s", doubt)
+    doubts = tell_doubts((references, hypotheses), by_words=options.tokenizer == PTB)
     references, matched_by = match_pictures(references, hypotheses)
     references = keep_used_splits(references, hypotheses)
     train_captions = None if options.train_captions is None else read_train_captions(options.train_captions)
@@ -132,6 +123,19 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         tokenizer=tokenizer,
         document_frequency=weights,
     )
+
+
+def tell_doubts(tables: Sequence[CaptionTable], *, by_words: bool) -> list[str]:
+    """What is doubtful about the captions of files, which is logged as well; see ``metrics.doubtful``."""
+    from metrics.doubtful import find_doubts
+
+    doubts = []
+    for table in tables:
+        captions = (text for texts in table.captions.values() for text in texts)
+        doubts += [f"{table.path}: {doubt}" for doubt in find_doubts(captions, by_words=by_words)]
+    for doubt in doubts:
+        logger.warning("%s", doubt)
+    return doubts
 
 
 def default_metrics(tokenizer: str) -> list[str]:

@@ -17,11 +17,16 @@ HEAD = 1 << 16
 """Bytes that tell what a file is that is no JSON."""
 
 
+class OtherForm(ValueError):
+    """A file is in another form than it is said to be."""
+
+
 def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
     """Rows of a source in a format.
 
     Raises:
-        ValueError: If a row cannot be read; where the file is in another form, that form is named.
+        OtherForm: If a row cannot be read because the file is in another form, which is named.
+        ValueError: If a row cannot be read for any other reason.
     """
     looked = False
     try:
@@ -30,6 +35,8 @@ def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
                 _name_other_form(name, source.path, "no captions")
             looked = True
             yield row
+    except OtherForm:
+        raise
     except ValueError as error:
         _name_other_form(name, source.path, str(error))
         raise
@@ -40,7 +47,7 @@ def find_source(name: str, place: Place) -> Path:
 
     Raises:
         FileNotFoundError: If nothing is there.
-        ValueError: If what is there is in another form, which is named.
+        OtherForm: If what is there is in another form, which is named.
     """
     try:
         return FORMATS[name].find(place)
@@ -88,6 +95,6 @@ def _name_other_form(name: str, path: Path, problem: str) -> None:
         return
     other = recognise(path)
     if other is not None and other != name:
-        raise ValueError(
+        raise OtherForm(
             f"{path}: this is {FORMATS[other].title}: data.format={other}. It cannot be read as {name} ({problem})"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from preprocessors.formats.personality_captions import read_personalities
-from preprocessors.formats.recognition import open_rows, recognise
+from preprocessors.formats.recognition import OtherForm, open_rows, recognise
 from preprocessors.formats.rows import Source
 from preprocessors.readers import hash_split, read_examples
 
@@ -378,8 +378,9 @@ def test_file_of_another_form_is_named(write, own, given):
         assert [*rows]
         return
     message = rf"{path.name}: this is .*: data\.format={own}\. It cannot be read as {given} \("
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(OtherForm, match=message) as caught:
         list(rows)
+    assert str(caught.value).count(": data.format=") == 1
 
 
 def test_file_of_another_form_under_the_name_of_a_folder_is_named(release, write):
