@@ -21,6 +21,7 @@ from configuration.types import (
     one_of,
 )
 from metrics.table import METRICS
+from preprocessors.formats.own_rows import ROLES
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
@@ -38,7 +39,7 @@ def _needed(name: str) -> Relation:
 def _only_with(name: str) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) is None or name in FORMATS[group.format].settings,
+        lambda group: getattr(group, name) in (None, {}) or name in FORMATS[group.format].settings,
         f"only used with data.format {' or '.join(formats_with(name))}; remove it",
     )
 
@@ -100,7 +101,10 @@ class DataConfig(Group):
     images: ConfigPath | None = None
     """Folder of the pictures."""
     image_suffix: str = ".jpg"
-    """Added to picture names that come without one (personality_captions)."""
+    """Added to picture names that come without one (personality_captions, and names found through ``columns``)."""
+    columns: dict[str, Annotated[str, one_of(ROLES, "content of a column")]] = {}
+    """What the columns of one's own file hold (csv, json, jsonl): by the name of a column ``image``, ``style``, or
+    ``text``, which is a caption or a list of them; {} = they are called so."""
     train: Name | None = None
     """Name of the training file inside ``annotations``."""
     val: Name | None = None
@@ -126,6 +130,7 @@ class DataConfig(Group):
         *(_only_with(name) for name in ("train", "val", "test")),
         *(_divides(split, formats) for split, formats in own_splits().items()),
         _divides(HELD_OUT_SPLIT, [name for formats in own_splits().values() for name in formats]),
+        _only_with("columns"),
         _only_with("num_images"),
     )
 

@@ -134,6 +134,8 @@ def _compare(
             for texts in (answers, hypotheses)
         ]
         found["CIDEr"] = scores[0].overall["CIDEr"]
+        if found["CIDEr"] is None:
+            raise ValueError(scores[0].unavailable["CIDEr"])
         found["interval"] = bootstrap_intervals(scores[0], images, resamples=resamples, seed=seed)["CIDEr"]
     except ValueError as error:
         # No reference has a word, or only one image leaves no interval.

@@ -3,8 +3,9 @@
     python -m metrics.cider build-df --references train.json --out df.npz
     python -m metrics.cider build-df --references train.json more.json --out df.npz
 
-References are COCO annotations, a list of rows {"image_id", "caption"}, or a map {id: [captions]}. Every example of
-every file is one document. The last line on standard output says what was counted, one JSON object.
+References are COCO annotations, a data set as published (docs/data.md), of which the training split counts, a list of
+rows {"image_id", "caption"}, or a map {id: [captions]}. Every example of every file is one document. The last line on
+standard output says what was counted, one JSON object.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def build_document_frequency(references: Sequence[Path], out: Path) -> dict[str,
     """Read captions, tokenise and count them, write the counts.
 
     Args:
-        references: JSON files.
+        references: Files of human captions.
         out: The ``.npz`` file to write.
 
     Returns:
@@ -64,7 +65,7 @@ def build_document_frequency(references: Sequence[Path], out: Path) -> dict[str,
 
     if out.suffix != ".npz":
         raise ValueError(f"--out {out}: must end in .npz, which tells these counts from pickled ones.")
-    examples = [item for path in references for item in read_references(path).captions.items()]
+    examples = [item for path in references for item in read_references(path).of_training.items()]
     words = iter(tokenize_many(text for _, captions in examples for text in captions))
     documents = [[next(words) for _ in captions] for _, captions in examples]
     wordless = [key for (key, _), texts in zip(examples, documents, strict=True) if not any(texts)]

@@ -1,4 +1,4 @@
-"""Captions from JSON files in the forms that people have: COCO annotations and results, maps from ids to texts."""
+"""Captions from files in the forms that people have: COCO's, data sets as published, maps from ids to texts, rows."""
 
 from __future__ import annotations
 
@@ -6,40 +6,35 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from utils.io import read_json
+from metrics.caption_table import CaptionTable
+from metrics.published import UNSTYLED, read_published, read_published_by_style
+from preprocessors.formats.recognition import look_at
+from preprocessors.formats.rows import id_text
+from preprocessors.formats.text_tables import table_rows
+from utils.io import read_json, read_jsonl
+
+__all__ = ["UNSTYLED", "CaptionTable", "count_and_list", "read_hypotheses", "read_references", "read_train_captions"]
 
 logger = logging.getLogger(__name__)
 
-UNSTYLED = ""
-"""Key of training captions whose file gives no style."""
-
-FORMS = 'COCO annotations {"annotations": [{"image_id", "caption"}, ...]}, a list of such rows, or {id: [captions]}'
-
-
-@dataclass(frozen=True)
-class CaptionTable:
-    """The captions of one file by example_id; ids are strings, whatever they were in the file."""
-
-    path: Path
-    captions: dict[str, list[str]] = field(default_factory=dict)
-    images: dict[str, str] = field(default_factory=dict)
-    """Image by example_id, where the file says it."""
-    styles: dict[str, str] = field(default_factory=dict)
-    """Style by example_id, where the file says it."""
+FORMS = (
+    'COCO annotations {"annotations": [{"image_id", "caption"}, ...]}, a list of such rows, {id: [captions]}, or a '
+    "data set as docs/data.md lists them"
+)
+ROW_COLUMNS = {"image_id", "caption"}
 
 
 def read_references(path: Path) -> CaptionTable:
     """Read human captions.
 
     A row's key is its ``example_id``; without one ``image_id``, or ``<image_id>#<style>`` if it has a style. The list
-    of ``images`` in a COCO file is not looked at.
+    of ``images`` in a COCO file gives file names and domains.
 
     Args:
-        path: A JSON file in one of ``FORMS``.
+        path: A file in one of ``FORMS``; rows may also be JSON Lines or a table with ``image_id`` and ``caption``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -64,7 +59,11 @@ def read_hypotheses(path: Path) -> CaptionTable:
     table = _read_table(path)
     repeated = [key for key, captions in table.captions.items() if len(captions) > 1]
     if repeated:
-        raise ValueError(f"{path}: {count_and_list(repeated)} with more than one caption; each needs one.")
+        same = all(len(set(table.captions[key])) == 1 for key in repeated)
+        why = (
+            " It is the same each time, as where a sampler fills up its last batch: remove the repeats." if same else ""
+        )
+        raise ValueError(f"{path}: {count_and_list(repeated)} with more than one caption; each needs one.{why}")
     missing = [key for key, captions in table.captions.items() if not captions]
     if missing:
         raise ValueError(f'{path}: {count_and_list(missing)} with an empty list; write [""] for no words.')
@@ -77,13 +76,14 @@ def read_train_captions(path: Path) -> dict[str, list[str]]:
 
     Args:
         path: A JSON file: {style: [captions]}, a list of captions, or COCO annotations or a list of rows with
-            ``caption`` and, where known, ``style``.
+            ``caption`` and, where known, ``style``; or a data set as published, of which its training split counts.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: As ``read_references``.
     """
-    by_style = _group_by_style(path, read_json(path))
+    published = read_published_by_style(path)
+    by_style = _group_by_style(path, _read_content(path)) if published is None else published
     if not any(by_style.values()):
         raise ValueError(f"{path}: holds no captions.")
     return by_style
@@ -96,14 +96,47 @@ def count_and_list(ids: Collection[str]) -> str:
 
 
 def _read_table(path: Path) -> CaptionTable:
-    content = read_json(path)
-    if _is_map(content):
-        table = CaptionTable(path, _check_map(path, content))
-    else:
-        table = _make_table(path, _check_rows(path, content, needed=("image_id", "caption")))
+    table = read_published(path)
+    if table is None:
+        content = _read_content(path)
+        if _is_map(content):
+            table = CaptionTable(path, _check_map(path, content))
+        else:
+            table = _make_table(path, _check_rows(path, content, needed=("image_id", "caption")))
+            _add_pictures(table, content)
     if not table.captions:
         raise ValueError(f"{path}: holds no captions.")
     return table
+
+
+def _read_content(path: Path) -> Any:
+    """What a file holds: JSON, or the rows of JSON Lines or of a table as a list."""
+    try:
+        content = read_json(path)
+    except ValueError:
+        if not path.is_file():
+            raise
+        sample = look_at(path)
+        if sample.first and sample.content is None:
+            return [row for _, row in read_jsonl(path)]
+        if len(sample.header) < 2:
+            raise
+        if not set(sample.header) >= ROW_COLUMNS:
+            names = ", ".join(sample.header)
+            raise ValueError(f"{path}: a table whose columns ({names}) are not known; it must be {FORMS}.") from None
+        return [record for _, record, _ in table_rows(path)]
+    return [content] if isinstance(content, dict) and content.keys() >= ROW_COLUMNS else content
+
+
+def _add_pictures(table: CaptionTable, content: Any) -> None:
+    """File names and domains from the ``images`` of a COCO file, where it has them."""
+    pictures = content.get("images") if isinstance(content, dict) else None
+    known = {id_text(each.get("id")): each for each in pictures or [] if isinstance(each, dict)}
+    for key, image in table.images.items():
+        picture = known.get(image, {})
+        for column, held in (("file_name", table.files), ("domain", table.domains)):
+            if isinstance(picture.get(column), str):
+                held[key] = picture[column]
 
 
 def _group_by_style(path: Path, content: Any) -> dict[str, list[str]]:
@@ -120,8 +153,8 @@ def _group_by_style(path: Path, content: Any) -> dict[str, list[str]]:
 def _make_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> CaptionTable:
     table = CaptionTable(path)
     for row in rows:
-        image, style = str(row["image_id"]), row.get("style")
-        key = str(row.get("example_id", image if style is None else f"{image}#{style}"))
+        image, style = id_text(row["image_id"]), row.get("style")
+        key = id_text(row.get("example_id", image if style is None else f"{image}#{style}"))
         table.captions.setdefault(key, []).append(row["caption"])
         if table.images.setdefault(key, image) != image:
             raise ValueError(f"{path}: {key!r} is of two images, {table.images[key]!r} and {image!r}.")
@@ -178,7 +211,8 @@ def _row_fault(row: Any, needed: Sequence[str]) -> str:
         if name not in row:
             return f"has no {name!r}"
     for name in ("image_id", "example_id"):
-        if name in row and not isinstance(row[name], str) and type(row[name]) is not int:
+        value = row.get(name, "")
+        if not isinstance(value, str) and type(value) is not int and not (type(value) is float and value.is_integer()):
             return f"has {_kind(row[name])} as {name!r}, not a string or a whole number"
     for name in ("caption", "style"):
         if name in row and not isinstance(row[name], str):

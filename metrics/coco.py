@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.examples import check_same_ids, first_five
-from metrics.scores.java import MetricUnavailable
-from metrics.scores.measurement import Measurement, Wait
+from metrics.scores.measurement import Measurement, MetricUnavailable, Wait
 from metrics.table import METRICS, measurements_of
 
 
@@ -32,6 +32,8 @@ class CaptionScores:
     (N, S), or the metric itself, shape (N,)."""
     unavailable: dict[str, str]
     """Metric to the reason why it is None."""
+    document_frequency: DocumentFrequency | None = None
+    """Of another corpus, if CIDEr is weighed by one."""
 
     @cached_property
     def overall(self) -> dict[str, float | None]:
@@ -55,7 +57,8 @@ class CaptionScores:
         return {m.name: self.measured[m.name] for m in self._available() if m.num_statistics}
 
     def _available(self) -> list[Measurement]:
-        return [measurement for measurement in measurements_of(self.metrics) if measurement.name in self.measured]
+        known = _measurements(self.metrics, self.document_frequency)
+        return [measurement for measurement in known if measurement.name in self.measured]
 
     def subset(self, ids: Sequence[str]) -> CaptionScores:
         """What ``score_captions`` gives for some of the examples alone, without running Java again.
@@ -78,9 +81,12 @@ class CaptionScores:
         _check_references(ids, references)
         kept = {m.name: self.measured[m.name][rows] for m in self._available() if not m.depends_on_corpus}
         others = {name for m in self._available() if m.depends_on_corpus for name in m.metrics}
-        anew, unavailable = _measure([name for name in self.metrics if name in others], references, hypotheses)
+        again = [name for name in self.metrics if name in others]
+        anew, unavailable = _measure(again, references, hypotheses, self.document_frequency)
+        reasons = self.unavailable | unavailable
+        measured = kept | anew
         return CaptionScores(
-            tuple(ids), references, hypotheses, self.metrics, kept | anew, self.unavailable | unavailable
+            tuple(ids), references, hypotheses, self.metrics, measured, reasons, self.document_frequency
         )
 
 
@@ -89,6 +95,7 @@ def score_captions(
     hypotheses: Mapping[str, str],
     *,
     metrics: Collection[str] = tuple(METRICS),
+    document_frequency: DocumentFrequency | None = None,
 ) -> CaptionScores:
     """Score one caption per example as pycocoevalcap does.
 
@@ -96,12 +103,13 @@ def score_captions(
     out all the same. METEOR takes about ten seconds to start and SPICE longer, so ask for what is needed.
 
     CIDEr counts its document frequencies over the examples given here, so the CIDEr of a subset is not the mean over
-    the subset of the whole; for a single example it is 0 by definition. An empty hypothesis scores 0 in every metric.
+    the subset of the whole; for a single example there is none. An empty hypothesis scores 0 in every metric.
 
     Args:
         references: Human captions by example_id, at least one each, tokenised: words separated by spaces.
         hypotheses: The caption to score by example_id, tokenised; "" counts as empty.
         metrics: Which of ``metrics.table.METRICS`` to compute.
+        document_frequency: Of another corpus, tokenised alike, to weigh CIDEr with in place of these references.
 
     Returns:
         Scores overall and per example.
@@ -119,19 +127,29 @@ def score_captions(
     hypothesis_texts = tuple(_single_spaced(hypotheses[example_id]) for example_id in ids)
     _check_references(ids, reference_texts)
     names = tuple(name for name in METRICS if name in metrics)
-    measured, unavailable = _measure(names, reference_texts, hypothesis_texts)
-    return CaptionScores(ids, reference_texts, hypothesis_texts, names, measured, unavailable)
+    measured, unavailable = _measure(names, reference_texts, hypothesis_texts, document_frequency)
+    return CaptionScores(ids, reference_texts, hypothesis_texts, names, measured, unavailable, document_frequency)
+
+
+def _measurements(names: Collection[str], document_frequency: DocumentFrequency | None) -> list[Measurement]:
+    found = measurements_of(names)
+    if document_frequency is None:
+        return found
+    return [each if each.weighed_by is None else each.weighed_by(document_frequency) for each in found]
 
 
 def _measure(
-    names: Collection[str], references: Sequence[Sequence[str]], hypotheses: Sequence[str]
+    names: Collection[str],
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[str],
+    document_frequency: DocumentFrequency | None,
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The rows that all metrics come from, and the reasons for those that are missing."""
     measured: dict[str, NDArray[Any]] = {}
     unavailable: dict[str, str] = {}
     with ExitStack() as running:
         waiting: list[tuple[Measurement, Wait]] = []
-        for measurement in measurements_of(names):
+        for measurement in _measurements(names, document_frequency):
             with _noting(measurement, names, unavailable):
                 waiting.append((measurement, running.enter_context(measurement.run(references, hypotheses))))
         # Other programs work meanwhile.

@@ -3,8 +3,9 @@
     python -m metrics.evaluate --references R.json --hypotheses H.json
     python -m metrics.evaluate --references R.json --hypotheses H.json --metrics Bleu_4 CIDEr --out O.json --per-image
 
-References are COCO annotations, a list of rows {"image_id", "caption"}, or a map {id: [captions]}; hypotheses are COCO
-results, rows that also have "style" and "example_id", or a map {id: caption}. Ids are compared as text: 42 is "42".
+References are COCO annotations, a data set as it is published (docs/data.md lists them), a list of rows {"image_id",
+"caption"}, or a map {id: [captions]}; hypotheses are COCO results, rows that also have "style" and "example_id", or a
+map {id: caption}. Ids are compared as text: 42 is "42"; where none is in both files, pictures are matched by file name.
 The last line on standard output is the results, one JSON object. METEOR and SPICE need Java and are null without it.
 """
 
@@ -20,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from metrics.command_line import check_writable, run_command, show_path
 from metrics.table import METRICS
+from metrics.tokenizers.table import PTB, TOKENIZERS
 
 if TYPE_CHECKING:
-    from metrics.caption_files import CaptionTable
+    from metrics.caption_table import CaptionTable
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,19 @@ def make_parser() -> argparse.ArgumentParser:
         "captions, the best constant caption and the style judge",
     )
     parser.add_argument(
+        "--document-frequency",
+        type=Path,
+        metavar="DF",
+        help="weigh CIDEr by another corpus: counts of `metrics.cider build-df` (.npz) or of self-critical.pytorch "
+        "(.p), or a file of captions",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        default=PTB,
+        metavar="NAME",
+        help=f"what makes words: {', '.join(TOKENIZERS)}, or package.module:function of a segmenter such as jieba:lcut",
+    )
+    parser.add_argument(
         "--allow-missing", action="store_true", help="score the ids that both files have, if there are others"
     )
     return parser
@@ -73,13 +88,22 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         OSError: If a file cannot be read.
     """
     from metrics.caption_files import read_hypotheses, read_references, read_train_captions
+    from metrics.matching import keep_used_splits, match_pictures
+    from metrics.other_corpus import read_document_frequency
     from metrics.results import evaluate_captions
+    from metrics.tokenizers.table import open_tokenizer
 
-    names = check_metric_names(options.metrics or [*METRICS])
-    inputs = [path for path in (options.references, options.hypotheses, options.train_captions) if path is not None]
+    tokenizer = open_tokenizer(options.tokenizer)
+    names = check_metric_names(options.metrics or default_metrics(options.tokenizer))
+    given = (options.references, options.hypotheses, options.train_captions, options.document_frequency)
+    inputs = [path for path in given if path is not None]
     if options.out is not None:
         check_writable(options.out, inputs)
     references, hypotheses = read_references(options.references), read_hypotheses(options.hypotheses)
+    weights = options.document_frequency and read_document_frequency(options.document_frequency, tokenizer)
+    doubts = tell_doubts((references, hypotheses), by_words=options.tokenizer == PTB)
+    references, matched_by = match_pictures(references, hypotheses)
+    references = keep_used_splits(references, hypotheses)
     train_captions = None if options.train_captions is None else read_train_captions(options.train_captions)
     ids = common_ids(references, hypotheses, allow_missing=options.allow_missing)
     logger.info("scoring %s captions: %s", f"{len(ids):,}", ", ".join(names))
@@ -90,10 +114,33 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         merge_labels(references.styles, hypotheses.styles, ids),
         images={key: images.get(key, key) for key in ids},
         train_captions=train_captions,
-        provenance=describe_inputs(options, references, hypotheses, len(ids)),
+        provenance=describe_inputs(options, references, hypotheses, len(ids))
+        | ({"matched_by": matched_by} if matched_by else {})
+        | ({"doubtful": doubts} if doubts else {}),
         metrics=names,
         per_image=options.per_image,
+        domains={key: references.domains[key] for key in ids if key in references.domains},
+        tokenizer=tokenizer,
+        document_frequency=weights,
     )
+
+
+def tell_doubts(tables: Sequence[CaptionTable], *, by_words: bool) -> list[str]:
+    """What is doubtful about the captions of files, which is logged as well; see ``metrics.doubtful``."""
+    from metrics.doubtful import find_doubts
+
+    doubts = []
+    for table in tables:
+        captions = (text for texts in table.captions.values() for text in texts)
+        doubts += [f"{table.path}: {doubt}" for doubt in find_doubts(captions, by_words=by_words)]
+    for doubt in doubts:
+        logger.warning("%s", doubt)
+    return doubts
+
+
+def default_metrics(tokenizer: str) -> list[str]:
+    """The metrics where none is asked for: all, but of other words than PTB's no English ones."""
+    return [name for name, metric in METRICS.items() if tokenizer == PTB or not metric.needs_java]
 
 
 def check_metric_names(names: Sequence[str]) -> list[str]:
@@ -132,7 +179,9 @@ def common_ids(references: CaptionTable, hypotheses: CaptionTable, *, allow_miss
     }
     fault = "; ".join(f"{count_and_list(ids)} only in {path}" for path, ids in alone.items() if ids)
     if not common:
-        raise ValueError(f"no id in common: {fault}.")
+        styled = references.styles and not hypotheses.styles
+        hint = f" The references have styles; give each row of {hypotheses.path} its 'style'." if styled else ""
+        raise ValueError(f"no id in common: {fault}.{hint}")
     if fault and not allow_missing:
         raise ValueError(f"{fault}. Use --allow-missing to score the {len(common):,} that both files have.")
     if fault:
@@ -156,6 +205,7 @@ def describe_inputs(
         "references": show_path(options.references),
         "hypotheses": show_path(options.hypotheses),
         "train_captions": show_path(options.train_captions),
+        "document_frequency": show_path(options.document_frequency),
     }
     if options.allow_missing:
         provenance["unmatched"] = {

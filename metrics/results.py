@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from metrics.baselines import LookedUp, Resampling, constant_baseline, group_by_style, neighbours_baseline
 from metrics.coco import CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
+from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.examples import check_same_ids
 from metrics.scores.java import java_version
 from metrics.style.diversity import caption_diversity
 from metrics.style.judge import judge_style
 from metrics.table import METRICS, measurements_of
-from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
+from metrics.tokenizers.table import Tokenizer, open_tokenizer
 from utils.io import encode_json, write_bytes
 
 
@@ -43,12 +44,15 @@ def evaluate_captions(
     per_image: bool = False,
     resamples: int = 1000,
     seed: int = 0,
+    domains: Mapping[str, str] | None = None,
+    tokenizer: Tokenizer | None = None,
+    document_frequency: DocumentFrequency | None = None,
 ) -> dict[str, Any]:
     """Score captions overall and per style, say how sure the scores are, and what is reached without learning.
 
     CIDEr's document frequencies are counted over all (image, style) examples together for ``overall``, and over a
     style's own examples for ``per_style``: the overall CIDEr is not the mean of the styles'. All text goes through
-    the PTB tokenizer first.
+    the tokenizer first.
 
     Args:
         references: Human captions by example_id, as written.
@@ -65,11 +69,15 @@ def evaluate_captions(
         per_image: Add ``per_image``, which ``metrics.compare`` needs.
         resamples: Of the confidence intervals.
         seed: Of the confidence intervals.
+        domains: Part of the data set by example_id, for those that have one, whose figures are to be told (nocaps).
+        tokenizer: Makes words of all text; None = PTB's, as everybody's.
+        document_frequency: Of another corpus, for CIDEr, counted with this tokenizer; None counts over the references.
 
     Returns:
-        ``overall``; ``per_style`` (each with ``n``); ``style`` (``judge_style``'s, {} without styles or training
-        captions); ``diversity``; ``confidence`` (95% bootstrap intervals over images); ``unavailable`` (name to
-        reason); ``n``; ``provenance`` with ``metrics``: tokenizer, versions, and a hash of the tokenised references;
+        ``overall``; ``per_style`` and, with domains, ``per_domain`` (each with ``n``); ``style`` (``judge_style``'s, {}
+        without styles or training captions); ``diversity``; ``confidence`` (95% bootstrap intervals over images);
+        ``unavailable`` (name to reason); ``n``; ``provenance`` with ``metrics``: tokenizer, versions, and a hash of the
+        tokenised references;
         with ``train_captions`` also ``baseline_constant``: by style the training caption that is best as the only
         caption, with its CIDEr, and under ``overall`` the CIDEr of answering each example with its style's constant
         (None if a style has none); without styles only
@@ -90,21 +98,16 @@ def evaluate_captions(
     check_same_ids(references, images, "image")
     if styles:
         check_same_ids(references, styles, "style")
-    texts = _tokenize_all(references, hypotheses, train_captions or {})
-    scores = score_captions(texts.references, texts.hypotheses, metrics=metrics)
+    tokenizer = tokenizer or open_tokenizer()
+    texts = _tokenize_all(tokenizer, references, hypotheses, train_captions or {})
+    scores = score_captions(texts.references, texts.hypotheses, metrics=metrics, document_frequency=document_frequency)
     ids_by_style = group_by_style([*references], styles)
-    style_scores, unscored = _score_styles(scores, ids_by_style)
+    style_scores, unscored = _score_parts(scores, ids_by_style, "per_style")
     confidence, unsure = _confidence(scores, style_scores, images, resamples, seed)
     judged, unjudged = _judge(texts, styles)
     results: dict[str, Any] = {
         "overall": scores.overall,
-        "per_style": {
-            style: {
-                **(style_scores[style].overall if style in style_scores else dict.fromkeys(scores.overall)),
-                "n": len(ids),
-            }
-            for style, ids in ids_by_style.items()
-        },
+        "per_style": _describe_parts(scores, style_scores, ids_by_style),
         "style": judged,
         "diversity": caption_diversity(
             texts.hypotheses,
@@ -115,8 +118,13 @@ def evaluate_captions(
         "confidence": confidence,
         "unavailable": scores.unavailable | unscored | unsure | unjudged,
         "n": len(references),
-        "provenance": {**provenance, "metrics": _describe_metrics(texts, metrics)},
+        "provenance": {**provenance, "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency)},
     }
+    if domains:
+        ids_by_domain = group_by_style([key for key in references if key in domains], domains)
+        parts, unscored = _score_parts(scores, ids_by_domain, "per_domain")
+        results["per_domain"] = _describe_parts(scores, parts, ids_by_domain)
+        results["unavailable"] |= unscored
     if train_captions is not None:
         results["baseline_constant"], missing = constant_baseline(texts.references, texts.train_captions, styles)
         results["unavailable"] |= missing
@@ -141,20 +149,21 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
 
 
 def _tokenize_all(
+    tokenizer: Tokenizer,
     references: Mapping[str, Sequence[str]],
     hypotheses: Mapping[str, str],
     train_captions: Mapping[str, Sequence[str]],
 ) -> _Texts:
     # Each kind by itself, for a caption's last word can depend on the caption that follows.
     return _Texts(
-        _tokenize_lists(references),
-        dict(zip(references, tokenize_many([hypotheses[key] for key in references]), strict=True)),
-        _tokenize_lists(train_captions),
+        _tokenize_lists(tokenizer, references),
+        dict(zip(references, tokenizer.tokenize_many([hypotheses[key] for key in references]), strict=True)),
+        _tokenize_lists(tokenizer, train_captions),
     )
 
 
-def _tokenize_lists(captions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    tokenized = iter(tokenize_many(_flatten(captions)))
+def _tokenize_lists(tokenizer: Tokenizer, captions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    tokenized = iter(tokenizer.tokenize_many(_flatten(captions)))
     return {key: list(islice(tokenized, len(texts))) for key, texts in captions.items()}
 
 
@@ -162,18 +171,30 @@ def _flatten(captions: Mapping[str, Sequence[str]]) -> list[str]:
     return [caption for texts in captions.values() for caption in texts]
 
 
-def _score_styles(
-    scores: CaptionScores, ids_by_style: Mapping[str, Sequence[str]]
+def _score_parts(
+    scores: CaptionScores, ids_by_part: Mapping[str, Sequence[str]], kind: str
 ) -> tuple[dict[str, CaptionScores], dict[str, str]]:
-    """Scores by style, and the reasons for styles that have none; one such style must not stop the others."""
+    """Scores by style (or domain), and the reasons for what has none; one such style must not stop the others."""
     scored: dict[str, CaptionScores] = {}
     missing: dict[str, str] = {}
-    for style, ids in ids_by_style.items():
+    for part, ids in ids_by_part.items():
         try:
-            scored[style] = scores.subset(ids)
+            scored[part] = scores.subset(ids)
         except ValueError as error:
-            missing[f"per_style/{style}"] = str(error)
+            missing[f"{kind}/{part}"] = str(error)
+        else:
+            alone = scored[part].unavailable.items() - scores.unavailable.items()
+            missing |= {f"{kind}/{part}/{metric}": reason for metric, reason in alone}
     return scored, missing
+
+
+def _describe_parts(
+    scores: CaptionScores, scored: Mapping[str, CaptionScores], ids_by_part: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float | None]]:
+    return {
+        part: {**(scored[part].overall if part in scored else dict.fromkeys(scores.overall)), "n": len(ids)}
+        for part, ids in ids_by_part.items()
+    }
 
 
 def _confidence(
@@ -207,12 +228,18 @@ def _judge(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], di
     return judge_style(texts.train_captions, texts.references, texts.hypotheses, styles)
 
 
-def _describe_metrics(texts: _Texts, metrics: Collection[str]) -> dict[str, Any]:
+def _describe_metrics(
+    texts: _Texts, metrics: Collection[str], tokenizer: Tokenizer, document_frequency: DocumentFrequency | None
+) -> dict[str, Any]:
     """What the numbers depend on besides the captions."""
+    cider = "document frequencies of the references scored, within a style those of the style"
+    if document_frequency is not None:
+        end = f", each caption ended with {document_frequency.eos}" if document_frequency.eos else ""
+        cider = f"document frequencies of another corpus of {document_frequency.num_documents:,} pictures{end}"
     return {
-        "tokenizer": TOKENIZER_NAME,
+        "tokenizer": tokenizer.name,
         "references_sha256": _hash_references(texts.references),
-        "cider": "document frequencies of the references scored, within a style those of the style",
+        "cider": cider,
         **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
         "java": java_version() if any(METRICS[name].needs_java for name in metrics) else None,
     }

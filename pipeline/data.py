@@ -9,6 +9,7 @@ from pathlib import Path
 
 from configuration.groups import DataConfig
 from preprocessors.examples import CaptionExample
+from preprocessors.formats.rows import NEUTRAL
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
 from preprocessors.readers import ReadResult, SplitName, read_examples
@@ -35,7 +36,12 @@ def annotations_of(data: DataConfig) -> Path:
 
 
 def read_split(
-    data: DataConfig, split_name: SplitName, styles: Sequence[str] | None = None, *, check_pictures: bool = True
+    data: DataConfig,
+    split_name: SplitName,
+    styles: Sequence[str] | None = None,
+    *,
+    check_pictures: bool = True,
+    neutral: str = NEUTRAL,
 ) -> ReadResult:
     """Examples of one split.
 
@@ -44,6 +50,7 @@ def read_split(
         split_name: ``train``, ``val`` or ``test``.
         styles: Keep these styles only; None keeps what ``data.styles`` keeps.
         check_pictures: Off where the captions alone are needed.
+        neutral: The style of captions whose data set gives none.
 
     Returns:
         Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
@@ -59,6 +66,8 @@ def read_split(
         split=data.split,
         styles=styles or data.styles,
         on_bad_image=data.on_bad_image if check_pictures else "ignore",
+        columns=data.columns,
+        neutral=neutral,
     )
     if not check_pictures:
         return result

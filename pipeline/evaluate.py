@@ -51,7 +51,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
-    train_split = read_split(config.data, "train", check_pictures=False)
+    train_split = read_split(config.data, "train", check_pictures=False, neutral=config.style.neutral)
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
     styles, vision = styles_of(train_split.examples), styled.captioner.vision()

@@ -66,7 +66,7 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
-    train = read_split(config.data, "train")
+    train = read_split(config.data, "train", neutral=config.style.neutral)
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
@@ -81,7 +81,7 @@ def prepare(config: RunConfig) -> Prepared:
     check_fits(config.decode, writer)
     check_vision(config, writer)
     train = with_model_styles(train, registry)
-    val = with_model_styles(read_split(config.data, "val", config.eval.styles), registry)
+    val = with_model_styles(read_split(config.data, "val", config.eval.styles, neutral=registry.neutral), registry)
     evaluated = val if config.eval.split == "val" else read_eval_split(config.data, config.eval, registry)
     run, tasks = Run(config.work_dir), TrainingTasks()
     if not run.output.is_dir():
@@ -96,4 +96,4 @@ def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:
 
 def read_eval_split(data: DataConfig, evaluation: EvalConfig, registry: StyleRegistry) -> ReadResult:
     """Rows to evaluate on."""
-    return with_model_styles(read_split(data, evaluation.split, evaluation.styles), registry)
+    return with_model_styles(read_split(data, evaluation.split, evaluation.styles, neutral=registry.neutral), registry)

@@ -201,8 +201,16 @@ def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]
 
 
 def make_score(examples: Sequence[CaptionExample], metric: str) -> Callable[[dict[str, str]], float]:
-    """A metric of captions against these examples, for choosing a checkpoint."""
+    """A metric of captions against these examples, for choosing a checkpoint.
+
+    Raises:
+        ValueError: If it has no value on them: no captioner's captions could be chosen by it.
+    """
     references = {example.example_id: tokenize_many(example.captions) for example in examples}
+    if not METRICS[metric].needs_java:  # whose programs take long to start
+        reasons = score_captions(references, dict.fromkeys(references, ""), metrics=(metric,)).unavailable
+        if reasons:
+            raise ValueError(f"checkpoint.select={metric}: no value on the validation rows ({reasons[metric]})")
 
     def score(captions: dict[str, str]) -> float:
         hypotheses = dict(zip(captions, tokenize_many(captions.values()), strict=True))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
-from preprocessors.formats.rows import AnnotationRow, Place, Source
+from preprocessors.formats.recognition import find_source, open_rows
+from preprocessors.formats.rows import NEUTRAL, REMEDY, AnnotationRow, Place, Source
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
 from preprocessors.text.styles import fold_name
 
@@ -80,6 +81,8 @@ def read_examples(
     split: str | None = None,
     styles: Sequence[str] | None = None,
     on_bad_image: BadImagePolicy = "error",
+    columns: Mapping[str, str] | None = None,
+    neutral: str = NEUTRAL,
 ) -> ReadResult:
     """Read one split of a captioned photo set.
 
@@ -96,6 +99,8 @@ def read_examples(
         styles: Keep these only, compared without case; None keeps all.
         on_bad_image: Whether a missing picture is an ``error``, its row is left out (``skip``) and counted, or nobody
             looks (``ignore``: the captions alone are wanted).
+        columns: For files of one's own: what a column holds, by its name; None = the usual names.
+        neutral: The style of captions whose data set gives none.
 
     Returns:
         One example per (image, style) in the order of the file, the rows left out, and the split's name.
@@ -106,7 +111,8 @@ def read_examples(
     """
     place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
     source = _find_source(format, place, image_suffix)
-    in_split = list(_rows_of_split(FORMATS[format].open_rows(source), source, split_name))
+    source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images))
+    in_split = list(_rows_of_split(_with_slashes(open_rows(format, source)), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
     rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)
     if on_bad_image != "ignore":
@@ -129,7 +135,7 @@ def _find_source(name: str, place: Place, image_suffix: str) -> Source:
             f"data.split={split}: data.format={name} has no {str(split).capitalize()} split. "
             f"Use data.split={HASH_SPLIT} or none."
         )
-    path = form.find(place._replace(split=split))
+    path = find_source(name, place._replace(split=split))
     divisions = {
         None: path.name,
         HASH_SPLIT: "hash-sha256-80-10-10",
@@ -145,6 +151,11 @@ def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: Sp
         belongs_to = _split_of(row, source.split) if source.split else split_name
         counts[belongs_to] += 1
         if belongs_to == split_name:
+            bare = next((style for style, texts in row.captions.items() if not texts), None)
+            if split_name != "test" and not row.drop_reason and bare is not None:
+                raise ValueError(
+                    f"{row.where}: no caption in style {bare!r}; only a test split may be without. {REMEDY}"
+                )
             yield row
     if not counts:
         raise ValueError(f"{source.path}: the file has no rows. Check data.annotations and data.{split_name}.")
@@ -154,6 +165,11 @@ def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: Sp
             f"{source.path}: {source.split_id} has no rows for {split_name!r} (rows: {found}). "
             f"Use another split, or data.split=hash, which has all three."
         )
+
+
+def _with_slashes(rows: Iterator[AnnotationRow]) -> Iterator[AnnotationRow]:
+    # Windows writes backslashes between folders.
+    return (row._replace(image=row.image.replace("\\", "/")) if "\\" in row.image else row for row in rows)
 
 
 def _split_of(row: AnnotationRow, split: str) -> str:

@@ -62,7 +62,20 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
         try:
             yield number, orjson.loads(line)
         except orjson.JSONDecodeError as error:
+            _check_utf8(path, line, number)
             raise ValueError(f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg})") from error
+
+
+def read_text(path: Path | str) -> str:
+    """The content of a text file, without a leading byte order mark and with its line ends as they are.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is a folder.
+        ValueError: If the file cannot be read or is not UTF-8; names file and line.
+    """
+    data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
+    _check_utf8(path, data)
+    return data.decode()
 
 
 def parse_value(text: str) -> Any:
@@ -143,13 +156,13 @@ def _read_bytes(path: Path) -> bytes:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _check_utf8(path: Path | str, data: bytes) -> None:
+def _check_utf8(path: Path | str, data: bytes, only_line: int | None = None) -> None:
     # Where bytes are not UTF-8, the JSON parser says "line 1, column 1", wherever they are.
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        place = f"line {line}, byte {error.start + 1:,} of the file"
+        line = only_line or data.count(b"\n", 0, error.start) + 1
+        place = f"line {line}, byte {error.start + 1:,} of the {'line' if only_line else 'file'}"
         raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8.") from error
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.scores.document_frequency import DocumentFrequency, flatten_references, inverse_document_frequency
-from metrics.scores.measurement import Measurement, at_once
+from metrics.scores.measurement import Measurement, MetricUnavailable, at_once
 from metrics.scores.ngrams import MAX_NGRAM, CaptionNgrams, DocumentNgrams, FloatArray, IntArray, differs, repeat_ranges
 
 SIGMA = 6.0
@@ -225,4 +225,21 @@ def _penalties(own: IntArray, theirs: IntArray) -> FloatArray:
     return np.exp((own - theirs) ** 2 / (-2 * SIGMA**2))
 
 
-CIDER = Measurement("CIDEr", ("CIDEr",), at_once(cider), depends_on_corpus=True)
+def _measure(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> FloatArray:
+    if len({tuple(texts) for texts in references}) == 1:
+        raise MetricUnavailable(
+            "CIDEr weighs words by the pictures whose references have them, so it is 0 for whatever is said of one "
+            "picture alone; score more pictures together, or give the document frequencies of another corpus "
+            "(--document-frequency of metrics.evaluate)"
+        )
+    return cider(references, hypotheses)
+
+
+def _weighed_by(document_frequency: DocumentFrequency) -> Measurement:
+    def measure(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> FloatArray:
+        return PreparedReferences(references, document_frequency).score(hypotheses)
+
+    return Measurement("CIDEr", ("CIDEr",), at_once(measure))
+
+
+CIDER = Measurement("CIDEr", ("CIDEr",), at_once(_measure), depends_on_corpus=True, weighed_by=_weighed_by)

@@ -13,11 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Self
 
+from metrics.scores.measurement import MetricUnavailable
+
 INSTALL_JAVA = "install a Java runtime, e.g. `apt install default-jre-headless`"
-
-
-class MetricUnavailable(Exception):
-    """A metric cannot be computed here; the message says why and what to do."""
 
 
 class JavaProcess:

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.scores.java import INSTALL_JAVA, JavaProcess, MetricUnavailable, find_java, java_version, memory_bytes
-from metrics.scores.measurement import Measurement
+from metrics.scores.java import INSTALL_JAVA, JavaProcess, find_java, java_version, memory_bytes
+from metrics.scores.measurement import Measurement, MetricUnavailable
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]

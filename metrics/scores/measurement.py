@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from metrics.scores.document_frequency import DocumentFrequency
+
 Wait = Callable[[], NDArray[Any]]
 """Gives the rows that were measured, a row for each example."""
+
+
+class MetricUnavailable(Exception):
+    """A metric cannot be computed here; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +29,14 @@ class Measurement:
         name: Of the pass; where it counts statistics they stand in results files, see :attr:`statistics_key`.
         metrics: What it gives.
         run: Starts on tokenised references (of each example, at least one each) and hypotheses; the context yields a
-            function that waits for the rows. Raises ``metrics.scores.java.MetricUnavailable`` where it cannot run.
+            function that waits for the rows. Raises ``MetricUnavailable`` where it cannot run.
         num_statistics: Statistics of an example, which add up over examples; 0 if the rows are the metric, shape (N,),
             and a corpus has their mean.
         from_statistics: Statistics, or sums of them, to metrics: shape (..., num_statistics) to (..., metrics).
         depends_on_corpus: Whether the number of an example depends on the others, so that some of them alone must be
             measured anew.
         runs_beside: Whether it is a program of its own, to be waited for last.
+        weighed_by: The same with the document frequencies of another corpus; None if it counts none.
     """
 
     name: str
@@ -38,6 +46,7 @@ class Measurement:
     from_statistics: Callable[[NDArray[Any]], NDArray[np.float64]] | None = None
     depends_on_corpus: bool = False
     runs_beside: bool = False
+    weighed_by: Callable[[DocumentFrequency], Measurement] | None = None
 
     def __post_init__(self) -> None:
         # Statistics taken for a metric would be averaged without a word.

@@ -29,7 +29,7 @@ def draw_scenes(folder: Path, num_images: int | None) -> None:
 
 
 FORMAT = Format(
-    open_rows=lambda source: jsonl_rows(source.path),
+    open_rows=jsonl_rows,
     find=file_per_split("{split}.jsonl"),
     data_set="jsonl",
     settings=frozenset({"num_images"}),

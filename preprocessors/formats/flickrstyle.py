@@ -35,4 +35,6 @@ FORMAT = Format(
     find=one_file(JOINED_FILE, f"data.annotations must be the joined file or a folder with {JOINED_FILE}."),
     data_set="flickrstyle",
     own_split="flickr8k",
+    title="the joined FlickrStyle10K file",
+    recognises=lambda sample: {"image", "humorous", "romantic"} <= sample.first.keys(),
 )

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from preprocessors.formats.own_rows import has_own_columns, own_rows
 from preprocessors.formats.rows import (
-    SPLIT_FILES,
+    OWN_FILES,
     AnnotationRow,
     Format,
-    captions_of,
+    Source,
     file_per_split,
     json_lines,
     json_objects,
-    text_of,
 )
 
 
-def jsonl_rows(path: Path) -> Iterator[AnnotationRow]:
+def jsonl_rows(source: Source) -> Iterator[AnnotationRow]:
     """Rows of a JSONL file of ``{"image", "style", "captions": [...] or "..."}``.
 
     Raises:
-        ValueError: If a line is not JSON, or lacks its picture, style or captions.
+        ValueError: If a line is not JSON, or lacks its picture or style.
     """
-    for row, record, where in json_objects(json_lines(path), path):
-        captions = {text_of(record, "style", where): captions_of(record, "captions", where)}
-        yield AnnotationRow(str(path), row, text_of(record, "image", where), captions)
+    yield from own_rows(json_objects(json_lines(source.path), source.path), source)
 
 
 FORMAT = Format(
-    open_rows=lambda source: jsonl_rows(source.path),
+    open_rows=jsonl_rows,
     find=file_per_split("{split}.jsonl"),
     data_set="jsonl",
-    settings=SPLIT_FILES,
+    settings=OWN_FILES,
+    title="JSON Lines of one's own",
+    recognises=lambda sample: sample.content is None and has_own_columns(sample.first),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,19 @@ from utils.io import read_json, read_jsonl
 REMEDY = "Correct or remove the row."
 SPLIT_FILES = frozenset({"train", "val", "test"})
 """Settings that name the file of a split, for :attr:`Format.settings`."""
+OWN_FILES = SPLIT_FILES | {"columns"}
+"""Those of files of one's own, whose columns may have any names."""
+NEUTRAL = "neutral"
+"""Style of captions that their data set gives none, unless :attr:`Source.neutral` names another."""
 
 
 class AnnotationRow(NamedTuple):
     """One row of an annotation file: a picture and its captions by style.
 
-    ``row`` counts from 1. ``split`` is ``train``, ``val``, ``test`` or None where the file says nothing.
-    ``drop_reason`` is not empty if the row is left out by policy, ``drop_detail`` then holds the value at fault.
+    ``row`` counts from 1. A picture to be captioned that has no captions has an empty tuple under its style. ``split``
+    is ``train``, ``val``, ``test`` or None where the file says nothing. ``drop_reason`` is not empty if the row is left
+    out by policy, ``drop_detail`` then holds the value at fault. ``image_id`` is the picture as files of results name
+    it, "" where that is ``image``; ``domain`` the part of the data set that has figures of its own.
     """
 
     source: str
@@ -28,6 +34,8 @@ class AnnotationRow(NamedTuple):
     split: str | None = None
     drop_reason: str = ""
     drop_detail: str = ""
+    image_id: str = ""
+    domain: str = ""
 
     @property
     def where(self) -> str:
@@ -59,6 +67,12 @@ class Source(NamedTuple):
     """Name of the split in results."""
     image_suffix: str
     """Put after picture names that come without one."""
+    columns: Mapping[str, str] = {}
+    """For files of one's own: what a column holds, by its name."""
+    neutral: str = NEUTRAL
+    """Style of captions that come without one."""
+    images: Path | None = None
+    """Folder of the pictures, if they are looked for: a data set may lie there in folders or without them."""
 
 
 class Generator(NamedTuple):
@@ -68,6 +82,23 @@ class Generator(NamedTuple):
     """Where it lies unless ``data.annotations`` says otherwise, by ``data.num_images``."""
     make: Callable[[Path, int | None], None]
     """Make it there, with so many training pictures; only one process at a time may."""
+
+
+class Sample(NamedTuple):
+    """What a file of annotations looks like, for :attr:`Format.recognises`."""
+
+    path: Path
+    """The file, or a folder."""
+    content: Any = None
+    """Of a JSON file; None for any other."""
+    first: Mapping[str, Any] = {}
+    """First row of a list or of JSON Lines, empty for any other."""
+    header: tuple[str, ...] = ()
+    """Names of the columns of a table of text, empty for any other."""
+
+    def first_of(self, key: str) -> Mapping[str, Any]:
+        """First row of a list in a JSON object, empty if there is none."""
+        return first_row(self.content.get(key)) if isinstance(self.content, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -81,6 +112,9 @@ class Format:
         own_split: Name of the split that rows carry, which is then the default; None if they carry none.
         settings: Settings of the data group that this format uses and others do not.
         generator: Makes the data set; None if people bring it.
+        title: What people call this form of file, as in "this is Karpathy's form".
+        recognises: Whether a file is in this form, from the beginning of its content; for messages about a file that
+            another format cannot read, and for scoring, where nobody names the format.
     """
 
     open_rows: Callable[[Source], Iterator[AnnotationRow]]
@@ -89,6 +123,8 @@ class Format:
     own_split: str | None = None
     settings: frozenset[str] = frozenset()
     generator: Generator | None = None
+    title: str = ""
+    recognises: Callable[[Sample], bool] | None = None
 
 
 def require_file(path: Path, remedy: str) -> Path:
@@ -102,11 +138,17 @@ def require_file(path: Path, remedy: str) -> Path:
     return path
 
 
-def file_per_split(pattern: str) -> Callable[[Place], Path]:
+def first_row(rows: Any) -> Mapping[str, Any]:
+    """The first row of a list of objects, empty if this is none."""
+    return rows[0] if isinstance(rows, list) and rows and isinstance(rows[0], dict) else {}
+
+
+def file_per_split(*patterns: str) -> Callable[[Place], Path]:
     """Finds the file of a split in the folder of annotations, or the one file that ``hash`` divides.
 
     Args:
-        pattern: The format's own name of the file; ``{split}`` stands for ``train``, ``val`` or ``test``.
+        patterns: The format's own names of the file, of which the first that is there is taken; ``{split}`` stands for
+            ``train``, ``val`` or ``test``.
     """
 
     def find(place: Place) -> Path:
@@ -120,7 +162,9 @@ def file_per_split(pattern: str) -> Callable[[Place], Path]:
             return annotations
         if place.split is not None:
             raise ValueError(f"{annotations}: data.split=hash divides one file, so data.annotations must be a file.")
-        path = annotations / (place.file or pattern.format(split=place.split_name))
+        names = [place.file] if place.file else [pattern.format(split=place.split_name) for pattern in patterns]
+        paths = [annotations / name for name in names]
+        path = next((path for path in paths if path.is_file()), paths[0])
         return require_file(path, f"Check data.annotations, or name the file with data.{place.split_name}.")
 
     return find
@@ -141,6 +185,20 @@ def one_file(name: str, remedy: str) -> Callable[[Place], Path]:
     return find
 
 
+def json_object(path: Path, *keys: str) -> dict[str, Any]:
+    """The content of a JSON file that is an object in which each of ``keys`` is a list.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    content = read_json(path)
+    missing = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if not isinstance(content, dict) or missing:
+        expected = " and ".join(f"a list {key!r}" for key in missing)
+        raise ValueError(f"{path}: must hold a JSON object with {expected}. Check data.format.")
+    return content
+
+
 def json_list(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
     """Rows of a JSON list: number from 1, object, and file and row as messages begin."""
     records = read_json(path)
@@ -157,13 +215,23 @@ def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise ValueError(f"{error}. {REMEDY}") from error
 
 
-def json_objects(records: Iterable[tuple[int, Any]], path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """The same rows with file and row as messages begin; refuses what is no object."""
+def json_objects(
+    records: Iterable[tuple[int, Any]], path: Path, part: str = ""
+) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """The same rows with file and row as messages begin, of a part of the file if named; refuses what is no object."""
     for row, record in records:
-        where = f"{path}, row {row}"
+        where = f"{path}, {part}row {row}"
         if not isinstance(record, dict):
             raise ValueError(f"{where}: must be a JSON object, got {record!r}. {REMEDY}")
         yield row, record, where
+
+
+def objects_of(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    """The objects of a list in a record."""
+    value = record.get(key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError(f"{where}: {key!r} must be a list of objects, got {value!r}. {REMEDY}")
+    return value
 
 
 def string_of(record: dict[str, Any], key: str, where: str) -> str:
@@ -181,6 +249,25 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
     if not value:
         raise ValueError(f"{where}: {key!r} is blank. {REMEDY}")
     return value
+
+
+def identifier_of(record: dict[str, Any], key: str, where: str) -> str:
+    """An id of a record as text, which may be a whole number; "" if there is none."""
+    value = record.get(key, "")
+    whole = isinstance(value, float) and value.is_integer()
+    if isinstance(value, bool) or not (isinstance(value, str | int) or whole):
+        raise ValueError(f"{where}: {key!r} must be text or a whole number, got {value!r}. {REMEDY}")
+    return id_text(value).strip()
+
+
+def id_text(value: Any) -> str:
+    """An id as it is compared: 42 and 42.0, which tables make of a column with gaps, are "42"."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def placed(images: Path | None, folder: str, name: str) -> str:
+    """A picture's name, in its data set's own folder if that is there below ``images``, and without it otherwise."""
+    return f"{folder}/{name}" if folder and (images is None or (images / folder).is_dir()) else name
 
 
 def captions_of(record: dict[str, Any], key: str, where: str) -> tuple[str, ...]:

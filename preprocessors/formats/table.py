@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from preprocessors.formats import drawn_scenes, flickrstyle, flickrstyle_release, jsonl, personality_captions
+from preprocessors.formats import (
+    coco,
+    csv_table,
+    drawn_scenes,
+    flickr30k,
+    flickrstyle,
+    flickrstyle_release,
+    json_rows,
+    jsonl,
+    karpathy,
+    lavis,
+    nocaps,
+    personality_captions,
+    senticap,
+    textcaps,
+)
 from preprocessors.formats.rows import Format
 
 FORMATS: Mapping[str, Format] = {
     "flickrstyle": flickrstyle.FORMAT,
     "flickrstyle_release": flickrstyle_release.FORMAT,
     "personality_captions": personality_captions.FORMAT,
+    "senticap": senticap.FORMAT,
+    "karpathy": karpathy.FORMAT,
+    "nocaps": nocaps.FORMAT,
+    "coco": coco.FORMAT,
+    "textcaps": textcaps.FORMAT,
+    "flickr30k": flickr30k.FORMAT,
+    "lavis": lavis.FORMAT,
     "jsonl": jsonl.FORMAT,
+    "json": json_rows.FORMAT,
+    "csv": csv_table.FORMAT,
     "drawn_scenes": drawn_scenes.FORMAT,
 }
-"""By the name in ``data.format``."""
+"""By the name in ``data.format``. Of two that recognise a file, the first one names it."""
 HASH_SPLIT = "hash"
 """How any single file can be divided, see :func:`preprocessors.readers.hash_split`."""
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from metrics.coco import score_captions
+from metrics.scores.cider import cider_d
+from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.measurement import Measurement, at_once
 from metrics.table import METRICS
 from utils.io import read_json
@@ -281,3 +283,25 @@ def test_score_captions_other_ids_are_counted_and_listed():
 def test_score_captions_unusable_references_are_refused(references, message):
     with pytest.raises(ValueError, match=message):
         score(references, dict.fromkeys(references, "red"))
+
+
+def test_cider_of_one_picture_is_null_with_its_reason_and_so_is_that_of_a_style_of_one():
+    references = {"a": ["a dog", "one dog"], "b": ["two men"], "c": ["a red bus"]}
+    hypotheses = {"a": "a dog", "b": "two men", "c": "a bus"}
+    scores = score_captions(references, hypotheses, metrics=("Bleu_1", "CIDEr"))
+    alone = scores.subset(["b"])
+    assert scores.overall["CIDEr"] is not None
+    assert alone.overall == {"Bleu_1": pytest.approx(1), "CIDEr": None}
+    assert "one picture alone" in alone.unavailable["CIDEr"]
+    # Two styles of one picture have the same references, so every word is in all documents.
+    same = score_captions({"a": ["a dog"], "b": ["a dog"]}, {"a": "a dog", "b": "a cat"}, metrics=("CIDEr",))
+    assert same.overall == {"CIDEr": None}
+
+
+def test_cider_by_another_corpus_is_cider_d_and_a_subset_keeps_its_weights():
+    corpus = DocumentFrequency.from_references([["a dog"], ["a man"], ["the sea"]], tokenizer="words", eos=None)
+    references, hypotheses = {"x": ["a dog runs"], "y": ["the sea"]}, {"x": "a dog", "y": "a sea"}
+    scores = score_captions(references, hypotheses, metrics=("CIDEr",), document_frequency=corpus)
+    expected = cider_d([*references.values()], [*hypotheses.values()], corpus)
+    assert scores.per_example["CIDEr"] == pytest.approx(expected, abs=1e-12)
+    assert scores.subset(["x"]).overall["CIDEr"] == pytest.approx(expected[0], abs=1e-12)
