@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Literal, cast
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
 from preprocessors.formats.rows import AnnotationRow, Place, Source
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
+from preprocessors.pictures.files import holds_pictures, list_pictures
 from preprocessors.text.styles import fold_name
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path
 def _check_pictures(
     rows: list[AnnotationRow], images: Path, on_bad_image: BadImagePolicy
 ) -> tuple[list[AnnotationRow], list[DroppedRow]]:
-    if not images.is_dir():
+    if not holds_pictures(images):
         raise FileNotFoundError(f"{images}: folder of pictures not found. Set data.images.")
     listings: dict[Path, frozenset[str]] = {}
     found: list[AnnotationRow] = []
@@ -196,7 +196,7 @@ def _check_pictures(
     for row in rows:
         path = images / row.image
         if path.parent not in listings:
-            listings[path.parent] = _list_files(path.parent)
+            listings[path.parent] = list_pictures(path.parent)
         (found if path.name in listings[path.parent] else missing).append(row)
     if missing and on_bad_image == "error":
         raise FileNotFoundError(
@@ -205,14 +205,6 @@ def _check_pictures(
             f"Check data.images and data.image_suffix, or leave such rows out with data.on_bad_image=skip."
         )
     return found, [DroppedRow(row.source, row.row, MISSING_PICTURE, str(images / row.image)) for row in missing]
-
-
-def _list_files(folder: Path) -> frozenset[str]:
-    # One listing instead of a stat per row: on network drives a stat costs milliseconds.
-    if not folder.is_dir():
-        return frozenset()
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries if entry.is_file())
 
 
 def _examples_of(row: AnnotationRow, images: Path) -> Iterator[CaptionExample]:
