@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,17 +22,19 @@ from configuration.types import (
     one_of,
 )
 from metrics.table import METRICS
+from preprocessors.formats.rows import Format
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
+WITH_PICTURES = [name for name, form in FORMATS.items() if form.holds_pictures]
 
 
-def _needed(name: str) -> Relation:
+def _needed(name: str, unless: list[str], brings: Callable[[Format], bool]) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) is not None or FORMATS[group.format].generator is not None,
-        f"required with every data.format but {' and '.join(GENERATED)}",
+        lambda group: getattr(group, name) is not None or brings(FORMATS[group.format]),
+        f"required with every data.format but {', '.join(unless)}",
     )
 
 
@@ -96,9 +99,10 @@ class DataConfig(Group):
     format: Annotated[str, one_of(FORMATS, "data format")]
     """Layout of the annotations; ``drawn_scenes`` makes its own."""
     annotations: ConfigPath | None = None
-    """Annotation file, or the folder with the annotation files."""
+    """Annotation file, or the folder with the annotation files; of data in shards, also ``.../{000..012}.tar`` or
+    ``.../*.tar``."""
     images: ConfigPath | None = None
-    """Folder of the pictures."""
+    """Folder of the pictures, or one tar or TSV that holds them."""
     image_suffix: str = ".jpg"
     """Added to picture names that come without one (personality_captions)."""
     train: Name | None = None
@@ -118,8 +122,13 @@ class DataConfig(Group):
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
 
     RELATIONS = (
-        _needed("annotations"),
-        _needed("images"),
+        _needed("annotations", GENERATED, lambda form: form.generator is not None),
+        _needed("images", GENERATED + WITH_PICTURES, lambda form: form.generator is not None or form.holds_pictures),
+        Relation(
+            ("images", "format"),
+            lambda group: group.images is None or not FORMATS[group.format].holds_pictures,
+            "data.format={format} has its pictures where its annotations are; remove it",
+        ),
         *(_only_with(name) for name in ("train", "val", "test")),
         *(_divides(split, formats) for split, formats in own_splits().items()),
         _divides(HELD_OUT_SPLIT, [name for formats in own_splits().values() for name in formats]),

@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
 from preprocessors.formats.rows import AnnotationRow, Place, Source
+from preprocessors.formats.shards import root_of
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
 from preprocessors.pictures.files import holds_pictures, list_pictures
 from preprocessors.text.styles import fold_name
@@ -86,7 +87,7 @@ def read_examples(
     Args:
         format: Name of the format, one of ``preprocessors.formats.table.FORMATS``.
         annotations: Folder of the annotation files, or one file that holds every split.
-        images: Folder of the pictures.
+        images: Folder of the pictures; not looked at by formats that hold them.
         split_name: The split to read.
         image_suffix: Put after picture names that come without one.
         files: File name by split name inside ``annotations``; the format's own name where it is None.
@@ -105,7 +106,9 @@ def read_examples(
         ValueError: If a row is unreadable, a style of ``styles`` does not occur, or nothing is left to read.
     """
     place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
-    source = _find_source(format, place, image_suffix)
+    if FORMATS[format].holds_pictures:
+        images = root_of(place.annotations)
+    source = _find_source(format, place, image_suffix)._replace(images=Path(images))
     in_split = list(_rows_of_split(FORMATS[format].open_rows(source), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
     rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)

@@ -12,6 +12,8 @@ from utils.io import read_json, read_jsonl
 REMEDY = "Correct or remove the row."
 SPLIT_FILES = frozenset({"train", "val", "test"})
 """Settings that name the file of a split, for :attr:`Format.settings`."""
+NEUTRAL = "neutral"
+"""Style of captions that their data set gives none, unless :attr:`Source.neutral` names another."""
 
 
 class AnnotationRow(NamedTuple):
@@ -59,6 +61,10 @@ class Source(NamedTuple):
     """Name of the split in results."""
     image_suffix: str
     """Put after picture names that come without one."""
+    neutral: str = NEUTRAL
+    """Style of captions that come without one."""
+    images: Path | None = None
+    """Folder that the names of pictures begin at."""
 
 
 class Generator(NamedTuple):
@@ -81,6 +87,7 @@ class Format:
         own_split: Name of the split that rows carry, which is then the default; None if they carry none.
         settings: Settings of the data group that this format uses and others do not.
         generator: Makes the data set; None if people bring it.
+        holds_pictures: The pictures lie with or in the annotations; their names begin at the folder of annotations.
     """
 
     open_rows: Callable[[Source], Iterator[AnnotationRow]]
@@ -89,6 +96,7 @@ class Format:
     own_split: str | None = None
     settings: frozenset[str] = frozenset()
     generator: Generator | None = None
+    holds_pictures: bool = False
 
 
 def require_file(path: Path, remedy: str) -> Path:

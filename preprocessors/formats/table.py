@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from preprocessors.formats import drawn_scenes, flickrstyle, flickrstyle_release, jsonl, personality_captions
+from preprocessors.formats import (
+    drawn_scenes,
+    flickrstyle,
+    flickrstyle_release,
+    hf_datasets,
+    image_folder,
+    jsonl,
+    ofa_tsv,
+    personality_captions,
+    webdataset,
+)
 from preprocessors.formats.rows import Format
 
 FORMATS: Mapping[str, Format] = {
@@ -12,6 +22,10 @@ FORMATS: Mapping[str, Format] = {
     "flickrstyle_release": flickrstyle_release.FORMAT,
     "personality_captions": personality_captions.FORMAT,
     "jsonl": jsonl.FORMAT,
+    "image_folder": image_folder.FORMAT,
+    "ofa_tsv": ofa_tsv.FORMAT,
+    "webdataset": webdataset.FORMAT,
+    "hf_datasets": hf_datasets.FORMAT,
     "drawn_scenes": drawn_scenes.FORMAT,
 }
 """By the name in ``data.format``."""
