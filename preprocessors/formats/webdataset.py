@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,9 +31,14 @@ class ShardSample(NamedTuple):
         return f"{self.shard}, sample {self.key}"
 
     @property
+    def picture_suffix(self) -> str:
+        """That of the first file that is a picture by its name; empty if there is none."""
+        return next((suffix for suffix in self.members if f".{suffix}" in PICTURE_SUFFIXES), "")
+
+    @property
     def picture(self) -> TarMember | None:
         """The first file that is a picture by its name."""
-        return next((member for suffix, member in self.members.items() if f".{suffix}" in PICTURE_SUFFIXES), None)
+        return self.members.get(self.picture_suffix)
 
     @property
     def fault(self) -> str:
@@ -44,7 +49,14 @@ class ShardSample(NamedTuple):
 
     def texts(self) -> dict[str, bytes]:
         """Its files that may hold captions and style."""
-        found = {suffix: self.members[suffix] for suffix in TEXTS if suffix in self.members}
+        return self._read(TEXTS)
+
+    def read(self) -> dict[str, bytes]:
+        """Its picture and texts."""
+        return self._read((self.picture_suffix, *TEXTS))
+
+    def _read(self, suffixes: Sequence[str]) -> dict[str, bytes]:
+        found = {suffix: self.members[suffix] for suffix in suffixes if suffix in self.members}
         return {suffix: read_part(self.shard, item.offset, item.size) for suffix, item in found.items()}
 
 
