@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,6 +53,14 @@ def _divides(split: str, formats: list[str]) -> Relation:
         lambda group: group.split != split or group.format in formats,
         f"{split} divides data.format {' or '.join(formats)} only; use hash, which divides any single file by picture "
         "name",
+    )
+
+
+def _taken_whole(name: str) -> Relation:
+    return Relation(
+        (name, "streaming"),
+        lambda group: not group.streaming or getattr(group, name) is None,
+        "streamed shards are taken whole; remove it, or set data.streaming to false",
     )
 
 
@@ -120,6 +129,13 @@ class DataConfig(Group):
     """What to do with a missing or damaged picture; skipped rows are listed in the run."""
     num_images: int | None = Field(default=None, ge=1)
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
+    streaming: bool = False
+    """Read the training shards (webdataset) from beginning to end, without listing them first; an epoch has
+    ``train.steps`` steps then. Styles, a new model's vocabulary and the baselines come from the first shard."""
+    stream_lanes: int = Field(default=8, ge=1)
+    """Shards that are read side by side; a multiple of processes x ``train.num_workers``, at most as many as shards."""
+    stream_buffer: int = Field(default=1000, ge=1)
+    """Samples of a lane that are shuffled with one another; their files are held in memory."""
 
     RELATIONS = (
         _needed("annotations", GENERATED, lambda form: form.generator is not None),
@@ -133,6 +149,12 @@ class DataConfig(Group):
         *(_divides(split, formats) for split, formats in own_splits().items()),
         _divides(HELD_OUT_SPLIT, [name for formats in own_splits().values() for name in formats]),
         _only_with("num_images"),
+        Relation(
+            ("streaming", "format"),
+            lambda group: not group.streaming or group.format == "webdataset",
+            "only data.format webdataset lies in shards that can be streamed; set it to false",
+        ),
+        *(_taken_whole(name) for name in ("split", "styles")),
     )
 
 
@@ -198,6 +220,8 @@ class TrainConfig(Group):
 
     epochs: int = Field(default=3, ge=1)
     """Passes over the training rows."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps of an epoch where training shards are streamed; None = the rows say."""
     batch_size: RowsOrAuto = 16
     """Rows per device and forward pass; where they do not fit into memory, they are divided, with the same update.
     auto = a device's share of ``global_batch_size``, in pieces of as many rows as are found to fit."""
@@ -350,6 +374,15 @@ def _not_with_scst(group: str, name: str) -> Relation:
     )
 
 
+def _not_streamed(key: str, off: object) -> Relation:
+    group, name = key.split(".")
+    return Relation(
+        (key, "data.streaming"),
+        lambda config: not config.data.streaming or getattr(getattr(config, group), name) == off,
+        f"needs to know all training rows; set it to {json.dumps(off)}, or data.streaming to false",
+    )
+
+
 def _needs_cross_entropy(name: str) -> Relation:
     return Relation(
         (f"unlikelihood.{name}", "scst.enabled", "scst.cross_entropy_weight"),
@@ -392,6 +425,19 @@ class RunConfig(Group):
                 or (config.scst.enabled and config.model.name is None)
             ),
             "give exactly one of model.name (folder or hub id) and model.preset (new model); set the other to null",
+        ),
+        Relation(
+            ("train.steps", "data.streaming"),
+            lambda config: (config.train.steps is not None) == config.data.streaming,
+            "train.steps and data.streaming go together: a stream has no length of its own",
+        ),
+        *(
+            _not_streamed(key, off)
+            for key, off in (
+                *(("scst.enabled", False), ("masked_lm.weight", 0), ("masked_lm.weight_end", None)),
+                *(("train.group_pictures", False), ("train.group_lengths", False), ("train.global_batch_size", None)),
+                *(("unlikelihood.leakage", 0), ("image.feature_views", 1)),
+            )
         ),
         _not_with_scst("train", "rdrop"),
         _not_with_scst("train", "drop_worst"),

@@ -14,12 +14,13 @@ from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from metrics.baselines import neighbours_verdict
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
-from pipeline.data import hash_examples, prepare_data, read_split, styles_of
+from pipeline.data import hash_examples, prepare_data, styles_of
 from pipeline.features import feature_source, keep_features
 from pipeline.neighbours import look_up
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
+from pipeline.streaming import read_training
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
@@ -49,7 +50,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
-    train_split = read_split(config.data, "train", check_pictures=False)
+    train_split = read_training(config.data, check_pictures=False)
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
     styles = styles_of(train_split.examples)

@@ -12,6 +12,7 @@ from models.settings import CaptionerSettings
 from pipeline.captioner import check_fits, make_settings, make_writer, set_up_captioner
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
+from pipeline.streaming import read_training
 from pipeline.tasks import TrainingTasks, prepare_tasks
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
@@ -62,7 +63,7 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
-    train = read_split(config.data, "train")
+    train = read_training(config.data)
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()

@@ -1,17 +1,16 @@
-"""Shards as a torch data set of batches, dealt out to ranks and workers without overlap."""
+"""Shards as a torch data set whose rows are those of a stream, in the stream's order."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
-from preprocessors.collator import IGNORE_INDEX, CaptionBatch
+from preprocessors.collator import IGNORE_INDEX
 from preprocessors.examples import CaptionExample, make_example_id
 from preprocessors.formats.rows import NEUTRAL
 from preprocessors.formats.webdataset import ShardSample, captions_of_sample
@@ -23,77 +22,96 @@ from preprocessors.streaming.lanes import StreamPlan, StreamSample, lane_samples
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Share:
-    """The part of a stream that a process takes.
+class StreamedCaptions(Dataset[EncodedExample]):
+    """A training set in WebDataset shards that nobody has listed.
 
-    Attributes:
-        rank: From 0.
-        ranks: Processes together.
-        start: Batches that each of them has taken before, over all of training.
-    """
-
-    rank: int = 0
-    ranks: int = 1
-    start: int = 0
-
-
-class CaptionStream(IterableDataset[CaptionBatch]):
-    """Batches of a training set in WebDataset shards, without end and without an index.
-
-    Give it to a ``DataLoader`` with ``batch_size=None`` and any number of workers that the lanes can be dealt out to.
-    Every rank takes as many batches as it likes, so ranks agree on the number of steps if they are told it; that their
-    shards hold different numbers of samples only means that they begin an epoch at different steps.
+    Its length is what a run calls an epoch; the next epoch goes on in the stream where this one ends. A place in it is
+    a row of the stream, so a loader that takes batches in order, in any process, says by their places alone what they
+    hold: it skips and resumes without reading. Every rank is given as many batches, whatever its shards hold.
 
     Args:
         plan: What is read in which order.
-        share: The part of this process.
         preprocessor: Makes the model inputs.
-        collate: Encoded examples to a batch.
-        batch_size: Rows of a batch, which all come from one lane.
+        batch_size: Rows of a loader's batch, which all come from one lane.
+        length: Rows of an epoch, over all ranks; a multiple of ``batch_size``.
+        ranks: Processes that share the batches, each taking every so-manieth.
         neutral: Style of samples that have none.
         on_bad_image: ``error`` stops at a picture or caption that cannot be read; with ``skip`` its row stays in the
             batch, without a picture or a word to learn, so that all that follows stays where it was.
+
+    Raises:
+        ValueError: If an epoch does not consist of whole batches.
     """
 
     def __init__(
         self,
         plan: StreamPlan,
-        share: Share,
         preprocessor: CaptionPreprocessor,
-        collate: Callable[[Sequence[EncodedExample]], CaptionBatch],
         *,
         batch_size: int,
+        length: int,
+        ranks: int = 1,
         neutral: str = NEUTRAL,
         on_bad_image: Literal["error", "skip"] = "error",
     ) -> None:
-        self.plan, self.share, self.preprocessor, self.collate = plan, share, preprocessor, collate
-        self.batch_size, self.neutral, self.on_bad_image = batch_size, neutral, on_bad_image
+        if length % batch_size:
+            raise ValueError(f"an epoch of {length} rows does not consist of batches of {batch_size}")
+        self.plan, self.preprocessor = plan, preprocessor
+        self.batch_size, self.length, self.ranks = batch_size, length, ranks
+        self.neutral, self.on_bad_image = neutral, on_bad_image
+        # Shared memory: workers that outlive an epoch have their own copy of the data set and would not see an int.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._running: dict[int, tuple[int, Iterator[StreamSample]]] = {}
 
-    def __iter__(self) -> Iterator[CaptionBatch]:
-        """The batches of this process, or of this worker of it.
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch (from 0) of the next rows, in worker processes as well."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that rows are taken from."""
+        return int(self._epoch.item())
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+        return self.length
+
+    def __getitem__(self, row: int) -> EncodedExample:
+        """One row, for which all its batch is read; raises as :meth:`__getitems__`."""
+        first = row - row % self.batch_size
+        return self.__getitems__(range(first, first + self.batch_size))[row - first]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[EncodedExample]:
+        """Encode the rows of one batch, as torch's loader asks for them.
 
         Raises:
-            ValueError: If the lanes cannot be dealt out to ranks and workers, or (with ``error``) a sample cannot be
-                used; names the shard and the sample.
+            ValueError: If they are no batch, the lanes cannot be dealt out to ranks and workers, or (with ``error``) a
+                sample cannot be used; names the shard and the sample.
         """
+        batch, left = divmod(self.epoch * self.length + rows[0], self.batch_size)
+        if left or [*rows] != [*range(rows[0], rows[0] + self.batch_size)]:
+            raise ValueError(f"rows {rows[0]} .. {rows[-1]} are no batch of {self.batch_size}: a stream has an order")
+        self._check_workers()
+        turn, lane = divmod(batch, self.plan.lanes)
+        next_turn, samples = self._running.get(lane, (-1, iter(())))
+        if turn != next_turn:
+            samples = lane_samples(self.plan, lane, skip=turn * self.batch_size)
+        self._running[lane] = turn + 1, samples
+        return [self._encode(next(samples)) for _ in rows]
+
+    def __getstate__(self) -> dict[str, object]:
+        # Lanes stand open at a place of this process.
+        return self.__dict__ | {"_running": {}}
+
+    def _check_workers(self) -> None:
+        # With others, a lane would go from worker to worker, each of which would have to find its place anew.
         info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        lanes, ranks = self.plan.lanes, self.share.ranks
-        if lanes % (ranks * workers):
+        workers, lanes = info.num_workers if info else 1, self.plan.lanes
+        if lanes % (self.ranks * workers):
             raise ValueError(
-                f"{lanes} lanes cannot be dealt out to {ranks} ranks with {workers} workers each; use a multiple of "
-                f"{ranks * workers} lanes, or other workers (train.num_workers)"
+                f"data.stream_lanes={lanes}: cannot be dealt out to {self.ranks} ranks with {workers} workers each; "
+                f"use a multiple of {self.ranks * workers}, or another train.num_workers"
             )
-        running: dict[int, Iterator[StreamSample]] = {}
-        # The loader asks its first worker first, wherever training goes on.
-        batch = self.share.start + worker
-        while True:
-            turn, lane = divmod(batch * ranks + self.share.rank, lanes)
-            if lane not in running:
-                running[lane] = lane_samples(self.plan, lane, skip=turn * self.batch_size)
-            yield self.collate([self._encode(next(running[lane])) for _ in range(self.batch_size)])
-            batch += workers
 
     def _encode(self, item: StreamSample) -> EncodedExample:
         sample, (name, suffix) = item.sample, self._name_of(item.sample)
@@ -120,13 +138,10 @@ class CaptionStream(IterableDataset[CaptionBatch]):
         if self.on_bad_image == "error":
             raise error
         logger.warning("nothing is learnt from %s: %s", name, error)
-        return self._blank(name, number_of(name))
-
-    def _blank(self, name: str, row: int) -> EncodedExample:
         transform = self.preprocessor.image_transform
         return EncodedExample(
             example_id=make_example_id(name, self.neutral),
-            row=row,
+            row=number_of(name),
             style=self.preprocessor.registry.neutral,
             input_ids=self.preprocessor.prompt_ids(None),
             patch_image=torch.zeros(3, transform.height, transform.width),

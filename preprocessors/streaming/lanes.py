@@ -43,11 +43,13 @@ class StreamPlan:
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         if self.lanes < 1 or self.buffer < 1:
-            raise ValueError(f"{self.lanes} lanes with a buffer of {self.buffer}: both must be at least 1")
+            raise ValueError(
+                f"data.stream_lanes={self.lanes}, data.stream_buffer={self.buffer}: both must be at least 1"
+            )
         if len(self.shards) < self.lanes:
             raise ValueError(
-                f"{self.root}: {len(self.shards)} shards for {self.lanes} lanes; each lane needs a shard of its own. "
-                "Use fewer lanes (and so fewer ranks x workers), or make smaller shards."
+                f"data.stream_lanes={self.lanes}: {self.root} has {len(self.shards)} shards, and each lane needs one "
+                "of its own. Use fewer lanes (and so fewer ranks x workers), or make smaller shards."
             )
 
     def shards_of(self, lane: int, epoch: int) -> list[Path]:

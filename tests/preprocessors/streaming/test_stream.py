@@ -15,7 +15,7 @@ from preprocessors.collator import IGNORE_INDEX, CaptionCollator
 from preprocessors.formats.webdataset import ShardSample
 from preprocessors.ofa import OFAStylePreprocessor
 from preprocessors.pictures.images import ImageTransform, load_image
-from preprocessors.streaming.dataset import CaptionStream, Share, number_of
+from preprocessors.streaming.dataset import StreamedCaptions, number_of
 from preprocessors.streaming.lanes import StreamPlan, lane_samples
 from preprocessors.text.styles import StyleRegistry
 from tests.container_files import shard_of, write_tar
@@ -64,22 +64,23 @@ def names(shards):
 
 @pytest.fixture
 def stream(shards):
-    """Makes a stream; of a share of it."""
+    """Makes a stream that ``ranks`` processes share."""
 
-    def make(rank=0, ranks=1, start=0, *, seed=3, lanes=4, buffer=3, on_bad_image="error", styles=("calm",)):
+    def make(ranks=1, *, seed=3, lanes=4, buffer=3, on_bad_image="error", length=400):
         plan = StreamPlan(shards, shards[0].parent, seed, lanes, buffer)
         transform = ImageTransform(4, random_crop_from=9)
-        preprocessor = TellsEpoch(HashedWords(), StyleRegistry(list(styles)), image_transform=transform, prompt="{}")
-        share = Share(rank, ranks, start)
-        collate = CaptionCollator(pad_token_id=1)
-        return CaptionStream(plan, share, preprocessor, collate, batch_size=BATCH, on_bad_image=on_bad_image)
+        preprocessor = TellsEpoch(HashedWords(), StyleRegistry(["calm"]), image_transform=transform, prompt="{}")
+        rest = {"ranks": ranks, "on_bad_image": on_bad_image}
+        return StreamedCaptions(plan, preprocessor, batch_size=BATCH, length=length, **rest)
 
     return make
 
 
-def take(data, count, workers=0):
-    """The first batches of a loader, whose workers are gone afterwards."""
-    return list(islice(DataLoader(data, batch_size=None, num_workers=workers), count))
+def take(data, count, workers=0, *, rank=0, start=0):
+    """The batches of a rank from its ``start``-th on, as a loader gives them."""
+    numbers = [batch * data.ranks + rank for batch in range(start, start + count)]
+    places = [range(number * BATCH, (number + 1) * BATCH) for number in numbers]
+    return [*DataLoader(data, batch_sampler=places, collate_fn=CaptionCollator(pad_token_id=1), num_workers=workers)]
 
 
 def seen(batches):
@@ -100,7 +101,7 @@ def equal(left, right):
 
 
 def test_two_ranks_with_two_workers_see_every_sample_once_an_epoch(stream, names):
-    shares = [seen(take(stream(rank, 2), 24, workers=2)) for rank in range(2)]
+    shares = [seen(take(stream(2), 24, workers=2, rank=rank)) for rank in range(2)]
     counts = Counter(shares[0] + shares[1])
     for epoch in (0, 1):
         assert {row: counts[epoch, row] for row in map(number_of, names)} == {number_of(name): 1 for name in names}
@@ -120,19 +121,37 @@ def test_order_depends_on_seed_and_epoch(stream, names):
     assert orders(seed=4)[0] != first[0]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 2), (2, 2), (4, 0), (1, 4)])
 def test_batches_do_not_depend_on_who_reads_them(stream, ranks, workers):
     alone = take(stream(), 16)
-    shares = [take(stream(rank, ranks), 16 // ranks, workers) for rank in range(ranks)]
+    shares = [take(stream(ranks), 16 // ranks, workers, rank=rank) for rank in range(ranks)]
     assert equal([batch for together in zip(*shares, strict=True) for batch in together], alone)
 
 
 @pytest.mark.parametrize("done", [1, 2, 7, 22])
 def test_stream_goes_on_where_it_stopped(stream, done):
     """At 22 batches all lanes are in their second epoch; crops and captions are those of an uninterrupted stream."""
-    whole = take(stream(1, 2), done + 6, workers=2)
-    assert equal(take(stream(1, 2, start=done), 6, workers=2), whole[done:])
-    assert equal(take(stream(1, 2, start=done), 6), whole[done:])
+    whole = take(stream(2), done + 6, workers=2, rank=1)
+    assert equal(take(stream(2), 6, workers=2, rank=1, start=done), whole[done:])
+    assert equal(take(stream(2), 6, rank=1, start=done), whole[done:])
+
+
+def test_epochs_of_a_run_follow_one_another_in_the_stream(stream):
+    whole = take(stream(), 12)
+    short = stream(length=8 * BATCH)
+    first = take(short, 8, workers=2)
+    short.set_epoch(1)
+    assert equal([*first, *take(short, 4, workers=2)], whole)
+    assert torch.equal(short[3]["patch_image"], whole[9]["patch_images"][1])
+
+
+def test_rows_that_are_no_batch_are_refused(stream):
+    for rows in ([1, 2], [0, 2], [0], [0, 1, 2]):
+        with pytest.raises(ValueError, match="are no batch of 2: a stream has an order"):
+            stream().__getitems__(rows)
+    with pytest.raises(ValueError, match="an epoch of 5 rows does not consist of batches of 2"):
+        stream(length=5)
 
 
 def test_skipped_samples_are_not_read(shards, monkeypatch):
@@ -215,7 +234,7 @@ def test_bad_picture_that_is_skipped_teaches_nothing_and_moves_nothing(stream, b
     assert all(has_picture and labels[0] != IGNORE_INDEX for labels, has_picture in blank.values())
     assert number_of("001.tar/000010.png") not in blank
     assert "001.tar: left out 1 sample without a caption" in caplog.text
-    assert equal(take(stream(start=5, on_bad_image="skip"), 13), batches[5:])
+    assert equal(take(stream(on_bad_image="skip"), 13, start=5), batches[5:])
 
 
 def test_unknown_style_stops_whatever_becomes_of_bad_pictures(stream, shards):
@@ -237,12 +256,11 @@ def test_shards_without_a_sample_end_the_stream_instead_of_turning_for_ever(tmp_
         next(lane_samples(StreamPlan((shard,), tmp_path, 0, 1), 0))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_lanes_that_cannot_be_dealt_out_are_refused(stream, shards):
-    with pytest.raises(
-        ValueError, match="4 lanes cannot be dealt out to 2 ranks with 3 workers each; use a multiple of 6"
-    ):
-        take(stream(0, 2), 1, workers=3)
-    with pytest.raises(ValueError, match="9 shards for 16 lanes; each lane needs a shard of its own"):
+    with pytest.raises(ValueError, match="cannot be dealt out to 2 ranks with 3 workers each; use a mul.* 6"):
+        take(stream(2), 1, workers=3)
+    with pytest.raises(ValueError, match="stream_lanes=16: .* has 9 shards, and each lane needs one of its own"):
         stream(lanes=16)
     with pytest.raises(ValueError, match="must be at least 1"):
         stream(buffer=0)
