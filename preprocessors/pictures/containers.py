@@ -17,6 +17,8 @@ from preprocessors.pictures.tsv import decode_picture, tsv_lines
 
 MOST_MEMBERS = 1_000_000
 """Members whose places a process remembers, over all containers; about 200 bytes each."""
+MOST_GROUPS = 2
+"""Row groups of a table that are held; threads that read in order stand on both sides of a border at times."""
 
 
 class Container(Protocol):
@@ -76,13 +78,13 @@ class _Tsv(_Places):
 
 
 class _Columnar:
-    """A table's picture column; a member's name is its row, from 1. The rows of one group are kept."""
+    """A table's picture column; a member's name is its row, from 1. The groups that were read last are kept."""
 
     def __init__(self, path: Path) -> None:
         self._table = open_table(path)
         self._column = picture_column(path, self._table)
         self._lock = threading.Lock()
-        self._group: tuple[int, list[dict[str, Any]]] | None = None
+        self._groups: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
 
     def __len__(self) -> int:
         return self._table.starts[-1]
@@ -96,9 +98,12 @@ class _Columnar:
     def read(self, name: str) -> bytes:
         group, number = self._place(name)
         with self._lock:
-            if self._group is None or self._group[0] != group:
-                self._group = group, self._table.read(group, [self._column])
-            value = self._group[1][number][self._column]
+            if group not in self._groups:
+                self._groups[group] = self._table.read(group, [self._column])
+            self._groups.move_to_end(group)
+            while len(self._groups) > MOST_GROUPS:
+                self._groups.popitem(last=False)
+            value = self._groups[group][number][self._column]
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise ValueError(f"column {self._column!r} holds no bytes of a picture in this row")

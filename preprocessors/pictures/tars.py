@@ -26,15 +26,16 @@ def tar_members(path: Path) -> Iterator[TarMember]:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is damaged or cut short, even at the border of two members.
+        ValueError: If it is damaged or cut short, even at the border of two members, or a name is not UTF-8.
     """
     count = 0
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep every header
                 if member.isreg() and member.sparse is None:
                     count += 1
+                    _check_name(path, member.name)
                     yield TarMember(member.name, member.offset_data, member.size)
             # The library ends in silence at a header that is damaged or not there; a whole tar ends with zeros.
             file.seek(archive.offset)
@@ -45,3 +46,8 @@ def tar_members(path: Path) -> Iterator[TarMember]:
         ) from error
     if not is_whole:
         raise ValueError(f"{path}: the tar is damaged or cut short after {count} files (no end mark). {COPY_AGAIN}")
+
+
+def _check_name(path: Path, name: str) -> None:
+    if not name.isascii() and name != name.encode(errors="replace").decode():
+        raise ValueError(f"{path}: the name {name!a} is not UTF-8. Make the tar again with such names.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -61,7 +62,7 @@ class StreamedCaptions(Dataset[EncodedExample]):
         self.neutral, self.on_bad_image = neutral, on_bad_image
         # Shared memory: workers that outlive an epoch have their own copy of the data set and would not see an int.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self._running: dict[int, tuple[int, Iterator[StreamSample]]] = {}
+        self._running: dict[tuple[int, int], tuple[int, Iterator[StreamSample]]] = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch (from 0) of the next rows, in worker processes as well."""
@@ -93,10 +94,11 @@ class StreamedCaptions(Dataset[EncodedExample]):
             raise ValueError(f"rows {rows[0]} .. {rows[-1]} are no batch of {self.batch_size}: a stream has an order")
         self._check_workers()
         turn, lane = divmod(batch, self.plan.lanes)
-        next_turn, samples = self._running.get(lane, (-1, iter(())))
+        key = os.getpid(), lane  # a lane that a process has inherited shares its open file with the parent
+        next_turn, samples = self._running.get(key, (-1, iter(())))
         if turn != next_turn:
             samples = lane_samples(self.plan, lane, skip=turn * self.batch_size)
-        self._running[lane] = turn + 1, samples
+        self._running[key] = turn + 1, samples
         return [self._encode(next(samples)) for _ in rows]
 
     def __getstate__(self) -> dict[str, object]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from captioning.pictures import check_picture
 from pipeline.continuation import hash_pictures
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures import containers
@@ -25,6 +26,7 @@ from preprocessors.pictures.files import (
 )
 from preprocessors.pictures.images import load_image, verify_images
 from preprocessors.readers import read_examples
+from reports.run.page import _thumbnail
 from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 
 
@@ -246,6 +248,20 @@ def test_picture_at_hand_stands_for_its_path_alone_and_no_longer_than_asked(tmp_
             open_picture(tmp_path / "2.png")
     with pytest.raises(FileNotFoundError):
         open_picture(path)
+
+
+def test_report_and_caption_command_take_a_picture_in_a_tar(shard):
+    assert str(_thumbnail(shard / "1.png")).startswith("data:image/jpeg")
+    check_picture(shard / "in/side/3.png")
+    with pytest.raises(FileNotFoundError, match=r"4.png: picture not found; check the path"):
+        check_picture(shard / "4.png")
+
+
+def test_tar_with_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    shard = write_tar(tmp_path / "a.tar", {"stra\udcdfe.png": picture_bytes(1)})
+    with pytest.raises(ValueError, match=r"a.tar: the name 'stra.udcdfe.png' is not UTF-8"):
+        open_container(shard)
+    assert list(open_container(write_tar(shard, {"straße.png": picture_bytes(1)})).names()) == ["straße.png"]
 
 
 def test_bytes_of_a_picture_beyond_the_end_of_its_file_are_missed(tmp_path):

@@ -146,6 +146,14 @@ def test_epochs_of_a_run_follow_one_another_in_the_stream(stream):
     assert torch.equal(short[3]["patch_image"], whole[9]["patch_images"][1])
 
 
+def test_workers_do_not_go_on_with_the_files_of_the_process_that_started_them(stream):
+    whole = take(stream(), 8)
+    data = stream()
+    assert equal(take(data, 4), whole[:4])
+    assert equal(take(data, 4, workers=2, start=4), whole[4:])
+    assert equal(take(data, 4, start=4), whole[4:])
+
+
 def test_rows_that_are_no_batch_are_refused(stream):
     for rows in ([1, 2], [0, 2], [0], [0, 1, 2]):
         with pytest.raises(ValueError, match="are no batch of 2: a stream has an order"):
