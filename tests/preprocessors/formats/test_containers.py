@@ -309,6 +309,31 @@ def test_hf_datasets_in_parquet_are_read_by_row_groups(tmp_path, table):
             open_picture(tmp_path / name / missing)
 
 
+def test_hf_datasets_are_read_in_workers_of_a_process_that_read_them(tmp_path, table):
+    from pyarrow import parquet
+    from torch.utils.data import DataLoader
+
+    parquet.write_table(table, tmp_path / "train.parquet", row_group_size=2)
+    places = [tmp_path / "train.parquet" / str(row) for row in range(1, 6)]
+    here = [open_picture(place).read() for place in places]
+    assert here == [picture_bytes(number) for number in range(1, 6)]
+    loader = DataLoader(PicturesAt(places), batch_size=None, num_workers=2, timeout=20)
+    assert list(loader) == here
+
+
+class PicturesAt:
+    """Bytes of pictures as a data set."""
+
+    def __init__(self, places):
+        self.places = places
+
+    def __len__(self):
+        return len(self.places)
+
+    def __getitem__(self, row):
+        return open_picture(self.places[row]).read()
+
+
 @pytest.mark.parametrize("opened", ["new_stream", "new_file"])
 def test_hf_datasets_that_were_saved_to_disk_are_read(tmp_path, table, opened):
     import pyarrow
