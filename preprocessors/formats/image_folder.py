@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from collections.abc import Iterator
@@ -105,6 +104,8 @@ def _metadata_rows(path: Path, root: Path, neutral: str) -> Iterator[AnnotationR
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
+    import csv  # not light, and the table of formats is imported by every command
+
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:

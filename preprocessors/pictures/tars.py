@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,8 @@ def tar_members(path: Path) -> Iterator[TarMember]:
         FileNotFoundError: If there is none.
         ValueError: If it is damaged or cut short, even at the border of two members, or a name is not UTF-8.
     """
+    import tarfile  # not light, and the table of formats is imported by every command
+
     count = 0
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as archive:
