@@ -49,9 +49,9 @@ def caption_images(
 
 def check_picture(path: Path) -> None:
     """Refuse a file that is missing or no picture."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: picture not found; check the path")
     try:
         load_image(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: picture not found; check the path") from error
     except ValueError as error:
         raise ValueError(f"{path}: the picture cannot be read; it is damaged, or no picture") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,17 +24,19 @@ from configuration.types import (
 )
 from metrics.table import METRICS
 from preprocessors.formats.own_rows import ROLES
+from preprocessors.formats.rows import Format
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
+WITH_PICTURES = [name for name, form in FORMATS.items() if form.holds_pictures]
 
 
-def _needed(name: str) -> Relation:
+def _needed(name: str, unless: list[str], brings: Callable[[Format], bool]) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) is not None or FORMATS[group.format].generator is not None,
-        f"required with every data.format but {' and '.join(GENERATED)}",
+        lambda group: getattr(group, name) is not None or brings(FORMATS[group.format]),
+        f"required with every data.format but {', '.join(unless)}",
     )
 
 
@@ -50,6 +54,14 @@ def _divides(split: str, formats: list[str]) -> Relation:
         lambda group: group.split != split or group.format in formats,
         f"{split} divides data.format {' or '.join(formats)} only; use hash, which divides any single file by picture "
         "name",
+    )
+
+
+def _taken_whole(name: str) -> Relation:
+    return Relation(
+        (name, "streaming"),
+        lambda group: not group.streaming or getattr(group, name) is None,
+        "streamed shards are taken whole; remove it, or set data.streaming to false",
     )
 
 
@@ -97,9 +109,10 @@ class DataConfig(Group):
     format: Annotated[str, one_of(FORMATS, "data format")]
     """Layout of the annotations; ``drawn_scenes`` makes its own."""
     annotations: ConfigPath | None = None
-    """Annotation file, or the folder with the annotation files."""
+    """Annotation file, or the folder with the annotation files; of data in shards, also ``.../{000..012}.tar`` or
+    ``.../*.tar``."""
     images: ConfigPath | None = None
-    """Folder of the pictures."""
+    """Folder of the pictures, or one tar or TSV that holds them."""
     image_suffix: str = ".jpg"
     """Added to picture names that come without one (personality_captions, and names found through ``columns``)."""
     columns: dict[str, Annotated[str, one_of(ROLES, "content of a column")]] = {}
@@ -123,15 +136,33 @@ class DataConfig(Group):
     apostrophe, hyphen or comma; None = as the model to start from was trained, strip for a new one."""
     num_images: int | None = Field(default=None, ge=1)
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
+    streaming: bool = False
+    """Read the training shards (webdataset) from beginning to end, without listing them first; an epoch has
+    ``train.steps`` steps then. Styles, a new model's vocabulary and the baselines come from the first shard."""
+    stream_lanes: int = Field(default=8, ge=1)
+    """Shards that are read side by side; a multiple of processes x ``train.num_workers``, at most as many as shards."""
+    stream_buffer: int = Field(default=1000, ge=1)
+    """Samples of a lane that are shuffled with one another; their files are held in memory."""
 
     RELATIONS = (
-        _needed("annotations"),
-        _needed("images"),
+        _needed("annotations", GENERATED, lambda form: form.generator is not None),
+        _needed("images", GENERATED + WITH_PICTURES, lambda form: form.generator is not None or form.holds_pictures),
+        Relation(
+            ("images", "format"),
+            lambda group: group.images is None or not FORMATS[group.format].holds_pictures,
+            "data.format={format} has its pictures where its annotations are; remove it",
+        ),
         *(_only_with(name) for name in ("train", "val", "test")),
         *(_divides(split, formats) for split, formats in own_splits().items()),
         _divides(HELD_OUT_SPLIT, [name for formats in own_splits().values() for name in formats]),
         _only_with("columns"),
         _only_with("num_images"),
+        Relation(
+            ("streaming", "format"),
+            lambda group: not group.streaming or group.format == "webdataset",
+            "only data.format webdataset lies in shards that can be streamed; set it to false",
+        ),
+        *(_taken_whole(name) for name in ("split", "styles")),
     )
 
 
@@ -197,6 +228,8 @@ class TrainConfig(Group):
 
     epochs: int = Field(default=3, ge=1)
     """Passes over the training rows."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps of an epoch where training shards are streamed; None = the rows say."""
     batch_size: RowsOrAuto = 16
     """Rows per device and forward pass; where they do not fit into memory, they are divided, with the same update.
     auto = a device's share of ``global_batch_size``, in pieces of as many rows as are found to fit."""
@@ -350,6 +383,15 @@ def _not_with_scst(group: str, name: str) -> Relation:
     )
 
 
+def _not_streamed(key: str, off: object) -> Relation:
+    group, name = key.split(".")
+    return Relation(
+        (key, "data.streaming"),
+        lambda config: not config.data.streaming or getattr(getattr(config, group), name) == off,
+        f"needs to know all training rows; set it to {json.dumps(off)}, or data.streaming to false",
+    )
+
+
 def _needs_cross_entropy(name: str) -> Relation:
     return Relation(
         (f"unlikelihood.{name}", "scst.enabled", "scst.cross_entropy_weight"),
@@ -392,6 +434,19 @@ class RunConfig(Group):
                 or (config.scst.enabled and config.model.name is None)
             ),
             "give exactly one of model.name (folder or hub id) and model.preset (new model); set the other to null",
+        ),
+        Relation(
+            ("train.steps", "data.streaming"),
+            lambda config: (config.train.steps is not None) == config.data.streaming,
+            "train.steps and data.streaming go together: a stream has no length of its own",
+        ),
+        *(
+            _not_streamed(key, off)
+            for key, off in (
+                *(("scst.enabled", False), ("masked_lm.weight", 0), ("masked_lm.weight_end", None)),
+                *(("train.group_pictures", False), ("train.group_lengths", False), ("train.global_batch_size", None)),
+                *(("unlikelihood.leakage", 0), ("image.feature_views", 1)),
+            )
         ),
         _not_with_scst("train", "rdrop"),
         _not_with_scst("train", "drop_worst"),

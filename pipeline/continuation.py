@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from preprocessors.examples import CaptionExample
+from preprocessors.pictures.files import hash_picture, stat_picture
 from runs.checkpoints import Checkpoint, whole_checkpoints
 from runs.folder import Run
 from runs.metrics_log import cut_after
 from utils.environment import describe_environment
-from utils.io import hash_file, read_json
+from utils.io import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -77,19 +78,19 @@ def check_same_pictures(run: Run, before: Mapping[str, Any], now: Mapping[str, A
 
 
 def hash_pictures(examples: Iterable[CaptionExample]) -> dict[str, str]:
-    """Hashes of the pictures of examples: of names, sizes and content, and of the files' times.
+    """Hashes of the pictures of examples: of names, sizes and content, and of their files' times.
 
     Of up to ``MOST_READ`` pictures the content of all counts, of more that of a sample.
     """
     pictures = list({example.image_name: example.image_path for example in examples}.items())
     stride = -(-len(pictures) // MOST_READ)
     with ThreadPoolExecutor() as pool:
-        contents = list(pool.map(hash_file, (path for _, path in pictures[::stride])))
-        states = list(pool.map(lambda item: item[1].stat(), pictures))
-    named = [f"{name} {status.st_size}" for (name, _), status in zip(pictures, states, strict=True)]
+        contents = list(pool.map(hash_picture, (path for _, path in pictures[::stride])))
+        states = list(pool.map(lambda item: stat_picture(item[1]), pictures))
+    named = [f"{name} {state.size}" for (name, _), state in zip(pictures, states, strict=True)]
     return {
         "pictures_sha256": _hash_lines([*named, *contents]),
-        "picture_times_sha256": _hash_lines(str(status.st_mtime_ns) for status in states),
+        "picture_times_sha256": _hash_lines(str(state.mtime_ns) for state in states),
     }
 
 

@@ -14,7 +14,7 @@ from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from metrics.baselines import neighbours_verdict
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
-from pipeline.data import hash_examples, prepare_data, read_split, styles_of
+from pipeline.data import hash_examples, prepare_data, styles_of
 from pipeline.features import feature_source, keep_features
 from pipeline.lengths import describe_cut, own_limit, with_limit
 from pipeline.neighbours import look_up
@@ -22,6 +22,7 @@ from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.punctuation import punctuation_of
 from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
+from pipeline.streaming import read_training
 from preprocessors.examples import CaptionExample
 from preprocessors.readers import ReadResult
 from runs.folder import Run
@@ -51,7 +52,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
-    train_split = read_split(config.data, "train", check_pictures=False, neutral=config.style.neutral)
+    train_split = read_training(config.data, check_pictures=False, neutral=config.style.neutral)
     name = checkpoint or str(run.output)
     styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
     styles, vision = styles_of(train_split.examples), styled.captioner.vision()

@@ -14,6 +14,7 @@ from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
 from pipeline.lengths import LengthChoice, choose_length, with_limit
 from pipeline.punctuation import punctuation_of
+from pipeline.streaming import read_training
 from pipeline.tasks import TrainingTasks, prepare_tasks
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
@@ -66,7 +67,7 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
-    train = read_split(config.data, "train", neutral=config.style.neutral)
+    train = read_training(config.data, neutral=config.style.neutral)
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()

@@ -13,6 +13,7 @@ from models.settings import WEIGHT_FILES
 from pipeline.continuation import Start, check_continues, check_same_pictures, hash_pictures, newly_dropped
 from pipeline.data import hash_examples
 from pipeline.prepare import Prepared
+from pipeline.streaming import describe_shards
 from runs.checkpoints import whole_checkpoints
 from runs.files import read_environment
 from runs.folder import Run
@@ -23,6 +24,7 @@ from utils.io import hash_file, write_json
 
 FIXED_DATA = {
     "train_sha256": "training captions",
+    "shards_sha256": "training shards",
     "corpus_sha256": "masked_lm.corpus",
     "document_frequency_sha256": "scst.document_frequency",
     "anchor_sha256": "weights of model.name, which scst.kl_weight holds on to",
@@ -35,7 +37,7 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     config, data = prepared.config, prepared.data
     splits = {"train": data.train, "val": data.val, "eval": data.eval}
     made_from = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
-    made_from |= {"split": data.train.split_id} | hash_pictures(data.train.examples)
+    made_from |= {"split": data.train.split_id} | hash_pictures(data.train.examples) | describe_shards(config.data)
     made_from |= {"punctuation": prepared.writer.preprocessor.punctuation} | prepared.lengths.describe()
     if config.masked_lm.corpus is not None:
         made_from |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}

@@ -19,6 +19,7 @@ from metrics.tokenizers.ptb import tokenize_many
 from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
 from pipeline.prepare import Prepared
+from pipeline.streaming import check_lanes, make_stream
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, rows_by_picture
 from runs.folder import Run
@@ -36,6 +37,7 @@ from utils.errors import Fault
 def training_arguments(config: RunConfig) -> TrainingArguments:
     """Trainer's arguments for a configuration; making them joins the process group under ``torchrun``."""
     train, checkpoint = config.train, config.checkpoint
+    check_lanes(config, int(os.environ.get("WORLD_SIZE", "1")))
     take_wish(train.precision)
     check_installed(train.report_to)
     accelerated = torch.accelerator.is_available()
@@ -103,7 +105,7 @@ def build_trainer(
     train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
     freeze_parts(captioner, frozen, train.vision_stages)
     captioner.module.to(args.device)
-    steps_per_epoch = -(-len(train_examples) // rows_per_step(config, args))
+    steps_per_epoch = train.steps or -(-len(train_examples) // rows_per_step(config, args))
     args.logging_steps = max(1, min(50, steps_per_epoch // 10))
     args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
     validation = Validation(
@@ -114,12 +116,12 @@ def build_trainer(
         score=make_score(eval_examples, config.checkpoint.select) if config.checkpoint.select in METRICS else None,
         metric=config.checkpoint.select,
     )
-    features = writer.features = keep_features(
-        config, writer, [*train_examples, *eval_examples], training=train_examples
-    )
+    listed = [] if config.data.streaming else train_examples
+    features = writer.features = keep_features(config, writer, [*listed, *eval_examples], training=listed)
     train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
     parts: dict[str, Any] = {
-        "train_dataset": train_dataset,
+        "train_dataset": make_stream(config, preprocessor, args) if config.data.streaming else train_dataset,
+        "in_order": config.data.streaming,
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
         "collator": writer.collate,
         "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,

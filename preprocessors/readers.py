@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from typing import Literal, cast
 from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
 from preprocessors.formats.recognition import find_source, open_rows
 from preprocessors.formats.rows import NEUTRAL, REMEDY, AnnotationRow, Place, Source
+from preprocessors.formats.shards import root_of
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
+from preprocessors.pictures.files import holds_pictures, list_pictures
 from preprocessors.text.styles import fold_name
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def read_examples(
     Args:
         format: Name of the format, one of ``preprocessors.formats.table.FORMATS``.
         annotations: Folder of the annotation files, or one file that holds every split.
-        images: Folder of the pictures.
+        images: Folder of the pictures; not looked at by formats that hold them.
         split_name: The split to read.
         image_suffix: Put after picture names that come without one.
         files: File name by split name inside ``annotations``; the format's own name where it is None.
@@ -110,6 +111,8 @@ def read_examples(
         ValueError: If a row is unreadable, a style of ``styles`` does not occur, or nothing is left to read.
     """
     place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
+    if FORMATS[format].holds_pictures:
+        images = root_of(place.annotations)
     source = _find_source(format, place, image_suffix)
     source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images))
     in_split = list(_rows_of_split(_with_slashes(open_rows(format, source)), source, split_name))
@@ -204,7 +207,7 @@ def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path
 def _check_pictures(
     rows: list[AnnotationRow], images: Path, on_bad_image: BadImagePolicy
 ) -> tuple[list[AnnotationRow], list[DroppedRow]]:
-    if not images.is_dir():
+    if not holds_pictures(images):
         raise FileNotFoundError(f"{images}: folder of pictures not found. Set data.images.")
     listings: dict[Path, frozenset[str]] = {}
     found: list[AnnotationRow] = []
@@ -212,7 +215,7 @@ def _check_pictures(
     for row in rows:
         path = images / row.image
         if path.parent not in listings:
-            listings[path.parent] = _list_files(path.parent)
+            listings[path.parent] = list_pictures(path.parent)
         (found if path.name in listings[path.parent] else missing).append(row)
     if missing and on_bad_image == "error":
         raise FileNotFoundError(
@@ -221,14 +224,6 @@ def _check_pictures(
             f"Check data.images and data.image_suffix, or leave such rows out with data.on_bad_image=skip."
         )
     return found, [DroppedRow(row.source, row.row, MISSING_PICTURE, str(images / row.image)) for row in missing]
-
-
-def _list_files(folder: Path) -> frozenset[str]:
-    # One listing instead of a stat per row: on network drives a stat costs milliseconds.
-    if not folder.is_dir():
-        return frozenset()
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries if entry.is_file())
 
 
 def _examples_of(row: AnnotationRow, images: Path) -> Iterator[CaptionExample]:

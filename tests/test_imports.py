@@ -44,6 +44,10 @@ ROOMS: dict[str, set[str]] = {
     "preprocessors.pictures": {"preprocessors.examples"},
     "preprocessors.text": {"preprocessors.examples"},
     "preprocessors.formats": {"preprocessors.examples", "preprocessors.pictures"},
+    "preprocessors.streaming": {
+        *("preprocessors.collator", "preprocessors.examples", "preprocessors.formats", "preprocessors.interface"),
+        "preprocessors.pictures",
+    },
     "models.vision": {"models.bounds"},
     "models.ofa": {"models.bounds", "models.captioner", "models.settings", "models.vision", "models.weights"},
     "trainers.losses": set(),

@@ -21,7 +21,7 @@ from trainers.numbers import NumbersGuard
 from trainers.pieces import StepStart
 from trainers.probing import find_rows
 from trainers.resumable import ResumableTrainer
-from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay
+from trainers.schedule import EpochSampler, InOrder, SimilarLengths, polynomial_decay
 
 
 class EpochData(Protocol):
@@ -55,6 +55,7 @@ class BaseTrainer(ResumableTrainer):
         eval_dataset: Rows to validate on.
         collator: Rows to batches of tensors.
         row_groups: Training rows that follow one another, see :class:`EpochSampler`.
+        in_order: Rows are taken as they stand, from data that has an order of its own.
         length_of: Length of a training row in an epoch; rows of about one length make a batch then.
         warmup: Share of the steps in which the learning rate rises.
         lr_end: Learning rate at the last step.
@@ -81,6 +82,7 @@ class BaseTrainer(ResumableTrainer):
         eval_dataset: Any,
         collator: Callable[[Any], Any],
         row_groups: Sequence[Sequence[int]] | None = None,
+        in_order: bool = False,
         length_of: Callable[[int, int], int] | None = None,
         warmup: float = 0.0,
         lr_end: float = 0.0,
@@ -99,7 +101,9 @@ class BaseTrainer(ResumableTrainer):
         self.warmup, self.lr_end = warmup, lr_end
         self.loss_is_scaled_for_ga = True
         lengths = None if length_of is None else SimilarLengths(length_of, args.per_device_train_batch_size)
-        self._sampler = EpochSampler(train_dataset, args.seed, row_groups, lengths)
+        self._sampler: EpochSampler | InOrder = (
+            InOrder(train_dataset) if in_order else EpochSampler(train_dataset, args.seed, row_groups, lengths)
+        )
         self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
         self.finds_rows = finds_rows

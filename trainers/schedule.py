@@ -96,6 +96,28 @@ class SimilarLengths:
         return [*(ordered[place] for batch in places for place in batch), *rows[whole:]]
 
 
+class InOrder(Sampler[int]):
+    """The rows as they stand, for data that has an order of its own.
+
+    Args:
+        data: What is sampled from.
+    """
+
+    def __init__(self, data: Sized) -> None:
+        self.data = data
+
+    def set_epoch(self, epoch: int) -> None:
+        """Every epoch is alike here; the data knows which one it is."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[int]:
+        """Row numbers from 0."""
+        return iter(range(len(self.data)))
+
+
 class EpochSampler(Sampler[int]):
     """Random order of the rows that depends on (seed, epoch) alone, so that a resumed run sees the same one.
 

@@ -115,6 +115,7 @@ class Format:
         title: What people call this form of file, as in "this is Karpathy's form".
         recognises: Whether a file is in this form, from the beginning of its content; for messages about a file that
             another format cannot read, and for scoring, where nobody names the format.
+        holds_pictures: The pictures lie with or in the annotations; their names begin at the folder of annotations.
     """
 
     open_rows: Callable[[Source], Iterator[AnnotationRow]]
@@ -125,6 +126,7 @@ class Format:
     generator: Generator | None = None
     title: str = ""
     recognises: Callable[[Sample], bool] | None = None
+    holds_pictures: bool = False
 
 
 def require_file(path: Path, remedy: str) -> Path:

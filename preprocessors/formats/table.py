@@ -11,14 +11,18 @@ from preprocessors.formats import (
     flickr30k,
     flickrstyle,
     flickrstyle_release,
+    hf_datasets,
+    image_folder,
     json_rows,
     jsonl,
     karpathy,
     lavis,
     nocaps,
+    ofa_tsv,
     personality_captions,
     senticap,
     textcaps,
+    webdataset,
 )
 from preprocessors.formats.rows import Format
 
@@ -36,6 +40,10 @@ FORMATS: Mapping[str, Format] = {
     "jsonl": jsonl.FORMAT,
     "json": json_rows.FORMAT,
     "csv": csv_table.FORMAT,
+    "image_folder": image_folder.FORMAT,
+    "ofa_tsv": ofa_tsv.FORMAT,
+    "webdataset": webdataset.FORMAT,
+    "hf_datasets": hf_datasets.FORMAT,
     "drawn_scenes": drawn_scenes.FORMAT,
 }
 """By the name in ``data.format``. Of two that recognise a file, the first one names it."""

@@ -26,6 +26,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from preprocessors.pictures.files import stat_picture
 from preprocessors.pictures.images import ImageTransform, load_image
 from utils.io import encode_json, read_json, write_json
 
@@ -225,10 +226,10 @@ def _check_identity(folder: Path, identity: FeatureIdentity) -> None:
 def _key_of(view: View) -> str:
     """A picture by its place, size and time of change: reading 100,000 files to hash them would take minutes."""
     try:
-        status = view.image.stat()
+        state = stat_picture(view.image)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{view.image}: picture not found. Check the path and data.images.") from error
-    return f"{view.image.resolve()}\t{status.st_size}\t{status.st_mtime_ns}\t{view.number}"
+    return f"{view.image.resolve()}\t{state.size}\t{state.mtime_ns}\t{view.number}"
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from metrics.baselines import neighbours_verdict
 from metrics.table import label_of
+from preprocessors.pictures.files import open_picture
 from preprocessors.pictures.images import DECODE_ERRORS
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
 from reports.run.endings import endings_card
@@ -132,7 +133,7 @@ def _pictures(rows: Iterable[ReportRow]) -> list[dict[str, Any]]:
 def _thumbnail(path: Path) -> str | None:
     """The picture as a JPEG data URI, at most ``THUMBNAIL_PIXELS`` wide and high; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as file, Image.open(file) as image:
             small = image.convert("RGB")
     except DECODE_ERRORS as error:
         logger.warning("%s: left out of the report: %s", path, error)

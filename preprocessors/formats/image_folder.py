@@ -1,0 +1,143 @@
+"""A folder of pictures with their captions beside them, or in ``metadata.jsonl`` or ``metadata.csv``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from preprocessors.formats.fields import styled_captions, text_captions
+from preprocessors.formats.rows import (
+    REMEDY,
+    SPLIT_FILES,
+    AnnotationRow,
+    Format,
+    Place,
+    Source,
+    json_lines,
+    json_objects,
+    text_of,
+)
+from preprocessors.formats.shards import SPLIT_NAMES
+from preprocessors.pictures.files import PICTURE_SUFFIXES
+from utils.io import read_json
+
+logger = logging.getLogger(__name__)
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+NAME_KEY = "file_name"
+NO_CAPTION = "picture without a caption"
+
+
+def image_folder_rows(folder: Path, root: Path, neutral: str) -> Iterator[AnnotationRow]:
+    """Rows of a folder and the folders in it, by name; pictures without a caption come with a ``drop_reason``.
+
+    The captions of a picture are a row of ``metadata.jsonl`` or ``metadata.csv`` in its folder or one above, found by
+    ``file_name``; or the ``.txt`` of its name, a caption in each line; or the ``.json`` of its name.
+
+    Args:
+        folder: Where to begin.
+        root: Folder that names of pictures begin at.
+        neutral: Style where there is none.
+
+    Raises:
+        ValueError: If captions cannot be read, or a row of metadata has no file name.
+    """
+    described: set[Path] = set()
+    for place, names in _walk(folder):
+        for name in METADATA:
+            if name in names:
+                for row in _metadata_rows(place / name, root, neutral):
+                    described.add(root / row.image)
+                    yield row
+        for name in names:
+            picture = place / name
+            if picture.suffix.lower() in PICTURE_SUFFIXES and picture not in described:
+                yield _beside(picture, root, neutral)
+
+
+def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+    """Folders, each with the sorted names of what is no folder in it; a link back to one above is told and left."""
+    status = folder.stat()
+    own = (status.st_dev, status.st_ino)
+    if own in above:
+        logger.warning("%s: a link to a folder above it; left out", folder)
+        return
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    yield folder, [name for name, is_folder in found if not is_folder]
+    for name, is_folder in found:
+        if is_folder and not name.startswith("."):
+            yield from _walk(folder / name, above | {own})
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _beside(picture: Path, root: Path, neutral: str) -> AnnotationRow:
+    image = picture.relative_to(root).as_posix()
+    text, described = picture.with_suffix(".txt"), picture.with_suffix(".json")
+    record: dict[str, Any] = {}
+    if described.is_file():
+        content = read_json(described)
+        record = content if isinstance(content, dict) else {"captions": content}
+    if text.is_file():
+        record |= {"captions": text_captions(text.read_bytes(), str(text))}
+    elif not record:
+        return AnnotationRow(str(picture), 1, image, {}, None, NO_CAPTION, image)
+    source = str(text if text.is_file() else described)
+    return AnnotationRow(source, 1, image, styled_captions(record, source, neutral))
+
+
+def _metadata_rows(path: Path, root: Path, neutral: str) -> Iterator[AnnotationRow]:
+    records = json_objects(json_lines(path), path) if path.suffix == ".jsonl" else _csv_records(path)
+    folder = path.parent.relative_to(root)
+    for row, record, where in records:
+        image = (folder / text_of(record, NAME_KEY, where)).as_posix()
+        yield AnnotationRow(str(path), row, image, styled_captions(record, where, neutral))
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
+    import csv  # not light, and the table of formats is imported by every command
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for record in reader:
+                where = f"{path}, row {reader.line_num}"
+                if None in record or None in record.values():
+                    raise ValueError(f"{where}: must have {len(reader.fieldnames or ())} columns. {REMEDY}")
+                yield reader.line_num, {name: text for name, text in record.items() if text}, where
+        except csv.Error as error:
+            raise ValueError(f"{path}, row {reader.line_num}: {error}. Close or double the quote.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 ({error}). Save the file as UTF-8.") from error
+
+
+def _find(place: Place) -> Path:
+    folder = place.annotations
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: folder of pictures not found. Check data.annotations.")
+    if place.split is not None:
+        return folder
+    names = [place.file] if place.file else list(SPLIT_NAMES[place.split_name])
+    for name in names:
+        if (folder / name).is_dir():
+            return folder / name
+    raise FileNotFoundError(
+        f"{folder}: has no folder {' or '.join(names)}. Name it with data.{place.split_name}, or set "
+        "data.split=hash to divide all pictures."
+    )
+
+
+def _open_rows(source: Source) -> Iterator[AnnotationRow]:
+    return image_folder_rows(source.path, source.images or source.path, source.neutral)
+
+
+FORMAT = Format(open_rows=_open_rows, find=_find, data_set="image_folder", settings=SPLIT_FILES, holds_pictures=True)
