@@ -49,9 +49,10 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
-    train_split = read_split(config.data, "train", check_pictures=False)
+    aliases = config.style.aliases
+    train_split = read_split(config.data, "train", aliases=aliases, check_pictures=False)
     name = checkpoint or str(run.output)
-    styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
+    styled = open_styled(name, registry=new_registry(config.style, train_split.examples)).with_styles((), aliases)
     styles = styles_of(train_split.examples)
     wanted = make_settings(
         config.image, config.style, config.decode, styled.registry, styles, styled.captioner.vision(), styled.settings
