@@ -68,17 +68,19 @@ def caption_images(
 def _wanted_style(styled: StyledCaptioner, style: str | Sequence[str] | None, model: str) -> str:
     """The style, or combination, that is asked for, as the registry writes it."""
     assert styled.settings is not None
-    registry, trained, limits = styled.registry, styled.settings.trained_styles, styled.captioner.limits()
+    registry, trained = styled.registry, styled.settings.trained_styles
     given = style if isinstance(style, str) else COMBINED.join(style or (registry.neutral,))
     parts = registry.parts_of(given or registry.neutral)
     for part in parts:
         if part not in trained:
             raise ValueError(f"{model}: style {part!r} was never trained; give --style, one of: {', '.join(trained)}")
-    wanted = COMBINED.join(parts)
-    if len(styled.captioner.tokenizer.encode_text(styled.preprocessor().prompt_text(wanted))) > limits.text_length:
-        raise ValueError(
-            f"{wanted!r}: the prompt has more than the {limits.text_length} tokens that the model can read"
-        )
+    wanted, preprocessor = COMBINED.join(parts), styled.preprocessor()
+    tokens, most = (
+        len(styled.captioner.tokenizer.encode_text(preprocessor.prompt_text(wanted))),
+        preprocessor.max_source_length,
+    )
+    if tokens > most:
+        raise ValueError(f"style {wanted!r}: its prompt has {tokens} tokens, and {most} fit; combine fewer styles")
     return wanted
 
 

@@ -119,8 +119,10 @@ class StyleRegistry:
 
     def id_of(self, name: str) -> int:
         """Id of a style, 0 to ``len(registry) - 1``; ``name`` as in :meth:`resolve`, but no combination."""
-        (style,) = self.parts_of(name)
-        return self._ids[fold_name(style)]
+        parts = self.parts_of(name)
+        if len(parts) > 1:
+            raise ValueError(f"style {name!r}: a combination has no id of its own")
+        return self._ids[fold_name(parts[0])]
 
     def token_of(self, name: str) -> str:
         """Text that stands for a style, or a combination, in the prompt; ``name`` as in :meth:`resolve`."""
