@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from utils.durable import replaced_folder
 from utils.hub import resolve_model_folder
 from utils.manifest import check_sealed, seal
 from utils.small_json import check_against, read_small_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,35 @@ class StyledCaptioner:
     def with_settings(self, settings: CaptionerSettings) -> StyledCaptioner:
         """The same captioner, to be used otherwise."""
         return replace(self, settings=settings)
+
+    def with_styles(self, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> StyledCaptioner:
+        """The same captioner with further styles, which it has yet to learn; what it says in the others stays.
+
+        Where a style has a token or code, its embedding starts as the mean of its name's sub-words, in place.
+
+        Args:
+            names: Styles; those that are known add nothing.
+            aliases: Other spellings, each to the style's name.
+
+        Raises:
+            ValueError: If names or aliases cannot be told apart, or there is no code left.
+        """
+        registry = self.registry.extended(names, aliases)
+        fresh = registry.names[len(self.registry) :]
+        if registry.inject != "words":
+            self.captioner.start_style_tokens({registry.token_of(name): name for name in fresh})
+        return replace(self, registry=registry)
+
+    def doubt_of_guidance(self, weight: float) -> str | None:
+        """Why captions should not be guided so, if they should not: nothing is known of a neutral style never learnt.
+
+        Args:
+            weight: ``decode.guidance``; 1 guides nothing.
+        """
+        neutral = self.registry.neutral
+        if weight == 1.0 or self.settings is None or neutral in self.settings.trained_styles:
+            return None
+        return f"decode.guidance={weight:g}: compares with the neutral style {neutral!r}, which is never trained on"
 
     def preprocessor(
         self, *, style_dropout: float = 0.0, random_crop_from: int | None = None, seed: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -63,16 +62,35 @@ class CaptionWriter:
 
     def _caption(self, examples: Sequence[CaptionExample]) -> list[str]:
         with in_evaluation(self.captioner.module):
-            encoded, neutral = self.captioner.encode(self._inputs(examples)), None
-            if self.decoding.guidance != 1.0:
-                plain = self.preprocessor.registry.neutral
-                neutral = self.captioner.encode(self._inputs([replace(item, style=plain) for item in examples]))
+            inputs, neutral = self._inputs(examples), None
+            if self._is_guided(examples):
+                inputs = self._looked_at(inputs)
+                neutral = self.captioner.encode(inputs | {"input_ids": self._neutral_ids(len(examples))})
+            encoded = self.captioner.encode(inputs)
             token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
             cut = cut_at_limit(self.captioner, encoded, token_ids, self.decoding.max_length)
         self.cut |= {example.example_id for example, is_cut in zip(examples, cut, strict=True) if is_cut}
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()
         ]
+
+    def _is_guided(self, examples: Sequence[CaptionExample]) -> bool:
+        """Whether any caption is compared with what the model says without style; there, nothing is to be compared."""
+        registry = self.preprocessor.registry
+        return self.decoding.guidance != 1.0 and any(
+            registry.resolve(example.style) != registry.neutral for example in examples
+        )
+
+    def _looked_at(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs with features in place of pixels: two prompts share a picture's pass through the vision network."""
+        if "patch_images" not in inputs:
+            return inputs
+        (network,) = self.captioner.parts()["vision"]
+        others = {name: tensor for name, tensor in inputs.items() if name != "patch_images"}
+        return others | {"image_features": network(inputs["patch_images"])}
+
+    def _neutral_ids(self, rows: int) -> Tensor:
+        return torch.tensor([self.preprocessor.prompt_ids(None)] * rows, device=self.captioner.device)
 
     def _inputs(self, examples: Sequence[CaptionExample]) -> dict[str, Tensor]:
         number_format = next(self.captioner.module.parameters()).dtype

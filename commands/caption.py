@@ -17,8 +17,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="FOLDER", help="model folder, e.g. work_dir/demo/output")
     parser.add_argument("--image", required=True, nargs="+", type=Path, metavar="FILE", help="pictures to caption")
     style = parser.add_mutually_exclusive_group()
-    style.add_argument("--style", help="style of the captions; the neutral one if not given")
+    style.add_argument(
+        "--style", help="style of the captions, or several as in romantic+humorous; the neutral one if not given"
+    )
     style.add_argument("--all-styles", action="store_true", help="one caption in every style")
+    parser.add_argument(
+        "--guidance",
+        type=_weight,
+        metavar="W",
+        help="weight of the style against the neutral one; as trained if not given",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,8 +34,20 @@ def run(options: argparse.Namespace) -> int:
     start_console()
     from captioning.pictures import caption_images
 
-    rows = caption_images(options.model, options.image, options.style, all_styles=options.all_styles)
+    rows = caption_images(
+        options.model, options.image, options.style, all_styles=options.all_styles, guidance=options.guidance
+    )
     for path, style, caption in rows:
         labels = ([str(path)] if len(options.image) > 1 else []) + ([style] if options.all_styles else [])
         print("\t".join([*labels, caption]))
     return exit_codes.FINISHED
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 0, such as 1.5")
+    return weight

@@ -177,6 +177,9 @@ class StyleConfig(Group):
     """Probability that a training row is given the neutral style instead of its own."""
     neutral: Name = "neutral"
     """Name of the style for plain captions."""
+    aliases: dict[Name, Name] = {}
+    """Other spellings of styles, each to the style's name: in the data, in ``data.styles`` and when captions are asked
+    for. Saved with the model."""
 
 
 class ImageConfig(Group):

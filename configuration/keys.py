@@ -63,7 +63,7 @@ KNOWN_KEYS: tuple[str, ...] = (
 )
 """Every setting's dotted key."""
 
-MAPPINGS = ("model.overrides", "data.columns", "scst.rewards")
+MAPPINGS = ("model.overrides", "data.columns", "style.aliases", "scst.rewards")
 """Settings whose entries ``--set`` reaches one by one, as in ``scst.rewards.style=0.5``."""
 
 

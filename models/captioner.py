@@ -177,6 +177,8 @@ class Captioner(Protocol):
         with_greedy: bool = False,
         temperature: float = 1.0,
         top_p: float = 1.0,
+        guidance: float = 1.0,
+        neutral: Encoded | None = None,
     ) -> Tensor:
         """Draw captions; equal uniforms give equal captions, whatever else is in the batch.
 
@@ -186,6 +188,9 @@ class Captioner(Protocol):
             with_greedy: One more caption per picture, behind its K others: the likeliest token at every position.
             temperature: Divides the logits.
             top_p: Draw from the likeliest tokens that together have this probability.
+            guidance: As of :class:`models.settings.Decoding`; the log-probabilities are divided by the temperature
+                after it.
+            neutral: As for :meth:`beams`.
 
         Returns:
             int64 (B * K', T') with K' = K + with_greedy and T' <= T. A caption that had not ended after T tokens has
@@ -240,6 +245,16 @@ class Captioner(Protocol):
 
         Args:
             names: By token the name of its style, from which its embedding starts.
+        """
+
+    def start_style_tokens(self, names: Mapping[str, str]) -> None:
+        """Let the embeddings of vocabulary entries start from the names of styles, in place.
+
+        Args:
+            names: By token, or code, the name of its style; what the vocabulary lacks gets an entry behind all others.
+
+        Raises:
+            ValueError: If the vocabulary has no room for a code.
         """
 
     def preprocessor(

@@ -20,6 +20,7 @@ from preprocessors.text.captions import Punctuation
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import masked_prompt
 from preprocessors.text.prompts import STYLE_SLOT
+from preprocessors.text.style_names import fold_name, slip_of
 from preprocessors.text.styles import StyleRegistry
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 def new_registry(
     style: StyleConfig, examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
 ) -> StyleRegistry:
-    """Registry over the styles of the training examples and of a text-only corpus."""
+    """Registry over the styles of the training examples and of a text-only corpus, without aliases."""
     return StyleRegistry(styles_of([*examples, *corpus]), inject=style.inject, neutral=style.neutral)
 
 
@@ -43,14 +44,31 @@ def set_up_captioner(
         corpus: Texts without pictures, which add to both.
 
     Raises:
-        ValueError: If the model does not know all styles of the data, or cannot be made as it is asked for.
+        ValueError: If the model reads styles otherwise, cannot be made as it is asked for or cannot be given a style,
+            or lacks one of those that it is to be rewarded for.
     """
     registry = new_registry(config.style, train_examples, corpus)
     if config.model.name is None:
-        return _new_captioner(config, registry, train_examples, corpus)
+        return _new_captioner(config, registry.extended((), config.style.aliases), train_examples, corpus)
     styled = open_styled(config.model.name, revision=config.model.revision, registry=registry)
-    registry.check_known_to(styled.registry, config.model.name)
-    return styled
+    if config.scst.enabled:  # what draws no captions in a style cannot be rewarded for them
+        registry.check_known_to(styled.registry, config.model.name)
+    registry.check_read_as_in(styled.registry, config.model.name)
+    joined = styled.with_styles(registry.names, config.style.aliases)
+    _tell_new_styles(styled.registry, joined.registry, config.model.name)
+    return joined
+
+
+def _tell_new_styles(before: StyleRegistry, after: StyleRegistry, model: str) -> None:
+    """Say what a model has been given: nobody else notices a name that is written wrong."""
+    known = [*before.names, *before.aliases]
+    for name in after.names[len(before) :]:
+        logger.info("%s: new style %r, in the prompt as %s", model, name, after.token_of(name))
+        if slip := slip_of(name, map(fold_name, known)):
+            meant = before.resolve(slip)
+            logger.warning(
+                "new style %r is all but %r; if it is the same: style.aliases.%s=%s", name, meant, name, meant
+            )
 
 
 def _new_captioner(
@@ -130,17 +148,9 @@ def make_decoding(decode: DecodeConfig) -> Decoding:
 
 
 def make_writer(config: RunConfig, styled: StyledCaptioner) -> CaptionWriter:
-    """What captions in a run: the model's own picture size and prompt, the run's decoding and training draws.
-
-    Raises:
-        ValueError: If captions are to be guided away from a neutral style that the model does not learn.
-    """
-    neutral, settings = styled.registry.neutral, styled.settings
-    if config.decode.guidance != 1.0 and settings is not None and neutral not in settings.trained_styles:
-        raise ValueError(
-            f"decode.guidance={config.decode.guidance:g}: compares with the neutral style {neutral!r}, which the model "
-            "is never trained on; set style.dropout above 0 in training, style.neutral to a trained style, or this to 1"
-        )
+    """What captions in a run: the model's own picture size and prompt, the run's decoding and training draws."""
+    if doubt := styled.doubt_of_guidance(config.decode.guidance):
+        logger.warning("%s; the captions may be anything", doubt)
     crops = config.image.random_crop or config.image.feature_views > UNCROPPED_VIEWS
     preprocessor = styled.preprocessor(
         style_dropout=config.style.dropout,
@@ -148,6 +158,16 @@ def make_writer(config: RunConfig, styled: StyledCaptioner) -> CaptionWriter:
         seed=config.train.seed,
     )
     return CaptionWriter(styled.captioner, preprocessor, make_decoding(config.decode))
+
+
+def check_guidance(decode: DecodeConfig, styled: StyledCaptioner) -> None:
+    """Refuse to train a model that is to be guided by a neutral style that it will not learn.
+
+    Raises:
+        ValueError: Saying what to train instead.
+    """
+    if doubt := styled.doubt_of_guidance(decode.guidance):
+        raise ValueError(f"{doubt}; set style.dropout above 0, style.neutral to a trained style, or this to 1")
 
 
 def check_fits(decode: DecodeConfig, writer: CaptionWriter) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from configuration.groups import DataConfig
@@ -14,7 +14,7 @@ from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
 from preprocessors.readers import ReadResult, SplitName, read_examples
 from preprocessors.text.corpora import StyledText, read_style_corpus
-from preprocessors.text.styles import fold_name, tidy_name
+from preprocessors.text.style_names import fold_name, spelled_out, tidy_name
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ def read_split(
     split_name: SplitName,
     styles: Sequence[str] | None = None,
     *,
+    aliases: Mapping[str, str] | None = None,
     check_pictures: bool = True,
     neutral: str = NEUTRAL,
 ) -> ReadResult:
@@ -49,6 +50,7 @@ def read_split(
         data: Says where and how.
         split_name: ``train``, ``val`` or ``test``.
         styles: Keep these styles only; None keeps what ``data.styles`` keeps.
+        aliases: Other spellings of styles, each to the style's name.
         check_pictures: Off where the captions alone are needed.
         neutral: The style of captions whose data set gives none.
 
@@ -65,6 +67,7 @@ def read_split(
         files={"train": data.train, "val": data.val, "test": data.test},
         split=data.split,
         styles=styles or data.styles,
+        aliases=aliases,
         on_bad_image=data.on_bad_image if check_pictures else "ignore",
         columns=data.columns,
         neutral=neutral,
@@ -77,12 +80,16 @@ def read_split(
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 
-def read_corpus(corpus: Path | None, styles: Sequence[str] | None) -> list[StyledText]:
-    """A text-only corpus, in the styles to train on (None = all); empty if there is none."""
+def read_corpus(
+    corpus: Path | None, styles: Sequence[str] | None, aliases: Mapping[str, str] | None = None
+) -> list[StyledText]:
+    """A text-only corpus, in the styles to train on (None = all), under their names; empty if there is none."""
     if corpus is None:
         return []
-    wanted = {fold_name(style) for style in styles or ()}
-    return [text for text in read_style_corpus(corpus) if not wanted or fold_name(text.style) in wanted]
+    known = aliases or {}
+    wanted = {fold_name(spelled_out(style, known)) for style in styles or ()}
+    texts = (text._replace(style=spelled_out(text.style, known)) for text in read_style_corpus(corpus))
+    return [text for text in texts if not wanted or fold_name(text.style) in wanted]
 
 
 def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:

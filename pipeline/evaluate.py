@@ -52,9 +52,10 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
-    train_split = read_training(config.data, check_pictures=False, neutral=config.style.neutral)
+    aliases = config.style.aliases
+    train_split = read_training(config.data, aliases=aliases, check_pictures=False, neutral=config.style.neutral)
     name = checkpoint or str(run.output)
-    styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
+    styled = open_styled(name, registry=new_registry(config.style, train_split.examples)).with_styles((), aliases)
     styles, vision = styles_of(train_split.examples), styled.captioner.vision()
     if config.decode.max_length is None:
         config = with_limit(config, own_limit(config, styled.settings))

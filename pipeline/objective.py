@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 from configuration.groups import RunConfig, TrainConfig
@@ -12,6 +13,8 @@ from trainers.losses.table import LOSS_TERMS
 from trainers.objective import ForeignTokens, Objective
 from trainers.sampler import Sampler
 from trainers.scst_trainer import SelfCritical
+
+logger = logging.getLogger(__name__)
 
 
 def term_weights(config: RunConfig) -> dict[str, float]:
@@ -46,6 +49,12 @@ def make_self_critical(scst: ScstConfig, decoding: Decoding, frozen: Collection[
         frozen: What :func:`frozen_parts` names.
         seed: Of the draws.
     """
+    if decoding.guidance != 1.0:
+        # The gradient is that of draws from the model's own distribution.
+        logger.warning(
+            "decode.guidance=%g: holds for captions that are written; those that are rewarded are drawn without it",
+            decoding.guidance,
+        )
     sampler = Sampler(
         scst.num_samples,
         scst.sampling,

@@ -9,7 +9,7 @@ from captioning.styled import StyledCaptioner
 from captioning.writer import CaptionWriter
 from configuration.groups import DataConfig, EvalConfig, RunConfig
 from models.settings import CaptionerSettings
-from pipeline.captioner import check_fits, make_settings, make_writer, set_up_captioner
+from pipeline.captioner import check_fits, check_guidance, make_settings, make_writer, set_up_captioner
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
 from pipeline.lengths import LengthChoice, choose_length, with_limit
@@ -67,8 +67,9 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
-    train = read_training(config.data, neutral=config.style.neutral)
-    corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
+    aliases = config.style.aliases
+    train = read_training(config.data, aliases=aliases, neutral=config.style.neutral)
+    corpus = read_corpus(config.masked_lm.corpus, config.data.styles, aliases)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
     styles = styles_of([*train.examples, *corpus])
@@ -77,12 +78,14 @@ def prepare(config: RunConfig) -> Prepared:
     config = with_limit(config, lengths.limit)
     wanted = (config.image, config.style, config.decode, registry, styles, vision, came_with)
     styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation))
+    check_guidance(config.decode, styled)
     writer = make_writer(config, styled)
     lengths = replace(lengths, trainable=writer.preprocessor.max_source_length)
     check_fits(config.decode, writer)
     check_vision(config, writer)
     train = with_model_styles(train, registry)
-    val = with_model_styles(read_split(config.data, "val", config.eval.styles, neutral=registry.neutral), registry)
+    val = read_split(config.data, "val", config.eval.styles, aliases=registry.aliases, neutral=registry.neutral)
+    val = with_model_styles(val, registry)
     evaluated = val if config.eval.split == "val" else read_eval_split(config.data, config.eval, registry)
     run, tasks = Run(config.work_dir), TrainingTasks()
     if not run.output.is_dir():
@@ -97,4 +100,5 @@ def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:
 
 def read_eval_split(data: DataConfig, evaluation: EvalConfig, registry: StyleRegistry) -> ReadResult:
     """Rows to evaluate on."""
-    return with_model_styles(read_split(data, evaluation.split, evaluation.styles, neutral=registry.neutral), registry)
+    split = read_split(data, evaluation.split, evaluation.styles, aliases=registry.aliases, neutral=registry.neutral)
+    return with_model_styles(split, registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,29 @@ from preprocessors.streaming.dataset import StreamedCaptions
 from preprocessors.streaming.lanes import StreamPlan
 
 
-def read_training(data: DataConfig, *, check_pictures: bool = True, neutral: str = NEUTRAL) -> ReadResult:
+def read_training(
+    data: DataConfig,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    check_pictures: bool = True,
+    neutral: str = NEUTRAL,
+) -> ReadResult:
     """The training examples; of shards that are streamed, those of the first one stand for all.
 
     Args:
         data: Says where and how.
-        check_pictures: As for :func:`pipeline.data.read_split`.
+        aliases: As for :func:`pipeline.data.read_split`.
+        check_pictures: The same.
         neutral: The same.
 
     Raises:
         ValueError: If there are more lanes than shards, or whatever a split cannot be read for.
     """
     if not data.streaming:
-        return read_split(data, "train", check_pictures=check_pictures, neutral=neutral)
+        return read_split(data, "train", aliases=aliases, check_pictures=check_pictures, neutral=neutral)
     plan = _plan_of(data, seed=0)
-    first = str(plan.shards[0].relative_to(plan.root))
-    of_first = data.model_copy(update={"train": first})
-    sample = read_split(of_first, "train", check_pictures=check_pictures, neutral=neutral)
+    first = data.model_copy(update={"train": str(plan.shards[0].relative_to(plan.root))})
+    sample = read_split(first, "train", aliases=aliases, check_pictures=check_pictures, neutral=neutral)
     return replace(sample, split_id=f"{FORMATS[data.format].data_set}/{_pattern_of(data).name}")
 
 

@@ -16,7 +16,7 @@ from preprocessors.formats.rows import NEUTRAL, REMEDY, AnnotationRow, Place, So
 from preprocessors.formats.shards import root_of
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
 from preprocessors.pictures.files import holds_pictures, list_pictures
-from preprocessors.text.styles import fold_name
+from preprocessors.text.style_names import fold_name, spelled_out
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def read_examples(
     files: Mapping[str, str | None] | None = None,
     split: str | None = None,
     styles: Sequence[str] | None = None,
+    aliases: Mapping[str, str] | None = None,
     on_bad_image: BadImagePolicy = "error",
     columns: Mapping[str, str] | None = None,
     neutral: str = NEUTRAL,
@@ -98,6 +99,7 @@ def read_examples(
             ``own_split``, which is then the default), ``hash`` by :func:`hash_split`, or ``held_out`` by
             :func:`held_out_split`.
         styles: Keep these only, compared without case; None keeps all.
+        aliases: Other spellings of styles, in the file and in ``styles``, each to the style's name.
         on_bad_image: Whether a missing picture is an ``error``, its row is left out (``skip``) and counted, or nobody
             looks (``ignore``: the captions alone are wanted).
         columns: For files of one's own: what a column holds, by its name; None = the usual names.
@@ -117,7 +119,8 @@ def read_examples(
     source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images))
     in_split = list(_rows_of_split(_with_slashes(open_rows(format, source)), source, split_name))
     dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
-    rows = _select_styles([row for row in in_split if not row.drop_reason], styles, source.path)
+    rows = _name_styles([row for row in in_split if not row.drop_reason], aliases or {})
+    rows = _select_styles(rows, styles and [spelled_out(style, aliases or {}) for style in styles], source.path)
     if on_bad_image != "ignore":
         rows, without_picture = _check_pictures(rows, Path(images), on_bad_image)
         dropped += without_picture
@@ -184,6 +187,20 @@ def _split_of(row: AnnotationRow, split: str) -> str:
         )
     own = cast(SplitName, row.split)
     return own if split != HELD_OUT_SPLIT else held_out_split(Path(row.image).name, own)
+
+
+def _name_styles(rows: list[AnnotationRow], aliases: Mapping[str, str]) -> list[AnnotationRow]:
+    """Rows with the styles' names in place of aliases; captions of a style under several names come together."""
+    if not aliases:
+        return rows
+    named = []
+    for row in rows:
+        captions: dict[str, tuple[str, ...]] = {}
+        for style, texts in row.captions.items():
+            name = spelled_out(style, aliases)
+            captions[name] = (*captions.get(name, ()), *texts)
+        named.append(row._replace(captions=captions))
+    return named
 
 
 def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path: Path) -> list[AnnotationRow]:

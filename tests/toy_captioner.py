@@ -114,7 +114,7 @@ class ToyCaptioner:
         return chosen.masked_fill(token_ids.lt(0), 0.0)
 
     @torch.no_grad()
-    def sample(self, encoded, uniforms, *, with_greedy=False, temperature=1.0, top_p=1.0):
+    def sample(self, encoded, uniforms, *, with_greedy=False, temperature=1.0, top_p=1.0, guidance=1.0, neutral=None):
         pictures, samples, length = uniforms.shape
         uniforms = torch.cat([uniforms, torch.full((pictures, int(with_greedy), length), -1.0)], 1).flatten(0, 1)
 
@@ -166,6 +166,8 @@ class ToyCaptioner:
 
     def add_style_tokens(self, names):
         raise ValueError("the toy has no style tokens")
+
+    start_style_tokens = add_style_tokens
 
     def preprocessor(self, registry, settings, *, style_dropout=0.0, random_crop_from=None, seed=0):
         return OFAStylePreprocessor(

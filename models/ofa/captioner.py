@@ -16,7 +16,7 @@ from models.captioner import Captioner, Limits, NewModel, VisionInfo
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
 from models.ofa.generation import ScoreWatch
-from models.ofa.guidance import GuidedCache
+from models.ofa.guidance import GuidedCache, decoded_prompts
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.new import new_ofa
 from models.ofa.sampling import sample_captions
@@ -120,10 +120,14 @@ class OFACaptioner:
         with_greedy: bool = False,
         temperature: float = 1.0,
         top_p: float = 1.0,
+        guidance: float = 1.0,
+        neutral: OFAEncoderOutput | None = None,
     ) -> Tensor:
         """Without a second encoder pass."""
+        encoded, neutral = decoded_prompts(encoded, neutral, guidance)
+        cache = None if neutral is None else GuidedCache(uniforms.shape[-1], neutral, guidance)
         return sample_captions(
-            self.module, encoded, uniforms, with_greedy=with_greedy, temperature=temperature, top_p=top_p
+            self.module, encoded, uniforms, cache, with_greedy=with_greedy, temperature=temperature, top_p=top_p
         )
 
     @torch.no_grad()
@@ -137,6 +141,7 @@ class OFACaptioner:
         neutral: OFAEncoderOutput | None = None,
     ) -> Tensor:
         """The library's beam search under OFA's rules."""
+        encoded, neutral = decoded_prompts(encoded, neutral, decoding.guidance)
         images = len(encoded.last_hidden_state)
         prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoded.last_hidden_state.device)
         # As an argument: None in a configuration object means the model's own setting.
@@ -187,15 +192,20 @@ class OFACaptioner:
 
     def add_style_tokens(self, names: Mapping[str, str]) -> None:
         """Rows behind the vocabulary; new ones start as the mean of the name's sub-words."""
-        fresh = [token for token in names if token not in self.tokenizer.style_tokens]
-        if not fresh:
+        known = {*self.tokenizer.style_tokens}
+        self.start_style_tokens({token: name for token, name in names.items() if token not in known})
+
+    def start_style_tokens(self, names: Mapping[str, str]) -> None:
+        """As the mean of the name's sub-words."""
+        if not names:
             return
-        self.tokenizer.add_style_tokens(fresh)
-        self.module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
+        self.tokenizer.add_style_tokens([*names])
+        if len(self.tokenizer) > self.module.config.vocab_size:
+            self.module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         weight = self.module.get_input_embeddings().weight
         with torch.no_grad():
-            for token in fresh:
-                sub_words = self.tokenizer.encode_text(f" {names[token].lower()}")
+            for token, name in names.items():
+                sub_words = self.tokenizer.encode_text(f" {name.lower()}")
                 weight[self.tokenizer.convert_tokens_to_ids(token)] = weight[sub_words].mean(0)
 
     def preprocessor(

@@ -9,6 +9,21 @@ from models.ofa.cache import OFACache
 from models.ofa.encoder import OFAEncoderOutput
 
 
+def decoded_prompts(
+    styled: OFAEncoderOutput, neutral: OFAEncoderOutput | None, weight: float
+) -> tuple[OFAEncoderOutput, OFAEncoderOutput | None]:
+    """What captions are decoded from, and what is held against it: no second pass where one of both has no weight.
+
+    Args:
+        styled: Of the pictures with the styled prompt.
+        neutral: Of the same with the neutral one; None guides nothing.
+        weight: Of :class:`GuidedCache`.
+    """
+    if neutral is None or weight == 1.0:
+        return styled, None
+    return (neutral, None) if weight == 0.0 else (styled, neutral)
+
+
 class GuidedCache(OFACache):
     """Decoder state beside a styled prompt, and beside a neutral one for the same pictures.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.ofa.cache import OFACache
 from models.ofa.encoder import OFAEncoderOutput
+from models.ofa.guidance import GuidedCache
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from preprocessors.collator import IGNORE_INDEX
 
@@ -20,6 +21,7 @@ def sample_captions(
     model: OFAForConditionalGeneration,
     encoder_outputs: OFAEncoderOutput,
     uniforms: Tensor,
+    cache: OFACache | None = None,
     *,
     with_greedy: bool = False,
     temperature: float = 1.0,
@@ -34,6 +36,7 @@ def sample_captions(
         model: In the mode that the encoder outputs were made in.
         encoder_outputs: Of B images; never repeated.
         uniforms: Random numbers in [0, 1), float64 (B, K, T): one for each caption and position.
+        cache: An empty one, for T positions; a :class:`GuidedCache` guides the logits. None makes one.
         with_greedy: One more caption per image, behind its K others: the likeliest token at every position.
         temperature: Above 0.
         top_p: Draw from the likeliest tokens that together have this probability; 1 draws from all.
@@ -48,10 +51,13 @@ def sample_captions(
     tokens = torch.full((rows, 1), model.config.decoder_start_token_id, device=weight.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=weight.device)
     uniforms = F.pad(uniforms.to(weight.device), (0, 0, 0, with_greedy)).flatten(0, 1)  # (N, T)
-    cache, columns = OFACache(capacity=length), []
+    cache, columns = OFACache(capacity=length) if cache is None else cache, []
     for position in range(length):
-        hidden = model.decoder(tokens, encoder_outputs, cache)[:, -1]
-        logits = F.linear(hidden, weight).float().div_(temperature)
+        logits = F.linear(model.decoder(tokens, encoder_outputs, cache)[:, -1], weight)
+        if isinstance(cache, GuidedCache):
+            neutral = model.decoder(tokens, cache.encoder_outputs, cache.neutral)[:, -1]
+            logits = cache.combine(logits, F.linear(neutral, weight))
+        logits = logits.float().div_(temperature)
         logits[:, model.config.pad_token_id] = -torch.inf
         likeliest = logits.unflatten(0, (images, -1))[:, -1].argmax(-1) if with_greedy else None
         chosen = draw(logits if top_p == 1.0 else keep_likeliest(logits, top_p), uniforms[:, position])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from utils.io import write_json
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What bytes that are no character are decoded to."""
+CODE = re.compile(r"<code_(\d+)>")
 
 
 class OFATokenizer(RobertaTokenizer):
@@ -44,10 +46,31 @@ class OFATokenizer(RobertaTokenizer):
         self.add_style_tokens(style_tokens)
 
     def add_style_tokens(self, tokens: Sequence[str]) -> None:
-        """Append vocabulary entries for styles, in order; those already there keep their ids."""
-        fresh = [token for token in tokens if token not in self.style_tokens]
+        """Append vocabulary entries for styles, in order; those already there keep their ids.
+
+        Args:
+            tokens: New ones, or codes, of which those up to the highest ``<code_k>`` are appended.
+
+        Raises:
+            ValueError: If codes are to be appended, and other entries stand behind those that there are.
+        """
+        if codes := [int(found[1]) for token in tokens if (found := CODE.fullmatch(token))]:
+            self._add_codes(max(codes) + 1)
+        known = {*self.style_tokens}
+        fresh = [token for token in tokens if token not in known and not CODE.fullmatch(token)]
         self.add_tokens(fresh)
         self.style_tokens += fresh
+
+    def _add_codes(self, number: int) -> None:
+        if number <= self.num_codes:
+            return
+        if self.num_bins or self.style_tokens:  # a folder says how many codes there are, and they come first
+            raise ValueError(
+                f"{number:,} codes for styles: the model has {self.num_codes:,} and no room behind them in its "
+                "vocabulary. Use a model with style.inject=token or words."
+            )
+        self.add_tokens([f"<code_{k}>" for k in range(self.num_codes, number)])
+        self.num_codes = number
 
     def encode_text(self, text: str, max_length: int | None = None) -> list[int]:
         """Token ids of a text without BOS and EOS, the first ``max_length`` of them."""

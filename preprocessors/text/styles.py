@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from preprocessors.examples import CaptionExample, make_example_id, merge_examples
+from preprocessors.text.style_names import fold_name, index_aliases, index_names, nearest_names
 from utils.io import read_json, write_json
 
 Inject = Literal["words", "code", "token"]
 
 FILE_NAME = "styles.json"
 TOKEN_TEMPLATES: dict[str, str] = {"words": "{name}", "code": "<code_{id}>", "token": "<style_{id}>"}
-_INVISIBLE = frozenset(
-    map(chr, (0xAD, 0x61C, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF))
-)
-_PRESENTATION = dict.fromkeys((0xFE0E, 0xFE0F))  # variation selectors: a character as text, as an emoji
 NUM_CODES = 8192  # <code_0> .. <code_8191> stand in the vocabulary of every published OFA checkpoint
-
-
-def tidy_name(name: str) -> str:
-    """A style name as a new registry writes it: in composed form (NFC), without space and invisible marks around it.
-
-    Marks are those of direction and of joining, and the one at the head of a file, which editors leave behind.
-    """
-    start, end = 0, len(name)
-    while start < end and _is_blank(name[start]):
-        start += 1
-    while end > start and _is_blank(name[end - 1]):
-        end -= 1
-    return unicodedata.normalize("NFC", name[start:end])
-
-
-def fold_name(name: str) -> str:
-    """The form in which style names are compared: without case, surrounding space and invisible marks.
-
-    Names that look alike are alike: composed and decomposed letters (NFC and NFD), an emoji with and without the mark
-    that asks for its coloured form.
-    """
-    decomposed = unicodedata.normalize("NFD", tidy_name(name)).casefold()
-    return unicodedata.normalize("NFC", decomposed.translate(_PRESENTATION))
+COMBINED = "+"
+"""Between the styles of a combination, as in ``romantic+humorous``."""
+BETWEEN: dict[str, str] = {"words": " and ", "code": " ", "token": " "}
+"""What stands between them in the prompt."""
 
 
 class StyleRegistry:
@@ -78,9 +54,9 @@ class StyleRegistry:
             ordered.append(neutral.strip())
         self.inject: Inject = inject
         self.names = tuple(ordered)
-        self._ids = _index_names(self.names)
+        self._ids = index_names(self.names)
         self.aliases = dict(sorted((aliases or {}).items()))
-        self._aliases = self._index_aliases()
+        self._aliases = index_aliases(self.aliases, self._ids)
         self.neutral = self.resolve(neutral)
         if inject == "code" and len(self.names) > NUM_CODES:
             raise ValueError(f"{len(self.names)} styles, but only {NUM_CODES} codes; use style.inject=token or words.")
@@ -89,33 +65,90 @@ class StyleRegistry:
         """Number of styles, the neutral one included."""
         return len(self.names)
 
+    def find(self, name: str) -> str | None:
+        """The style of that name or alias as the registry writes it, in any case; None if there is none."""
+        key = fold_name(name)
+        number = self._ids.get(self._aliases.get(key, key))
+        return None if number is None else self.names[number]
+
     def resolve(self, name: str, where: str = "") -> str:
-        """The style's name as the registry writes it.
+        """The style's name as the registry writes it, or those of a combination with ``+`` between.
 
         Args:
-            name: A style name or alias in any case, with or without surrounding space.
+            name: A style name or alias in any case, with or without surrounding space; or several with ``+`` between
+                them, in any order.
             where: File and row the name comes from, put before the message.
 
         Raises:
             ValueError: If no style has that name; the message gives the nearest ones and the remedy.
         """
-        key = fold_name(name)
-        key = self._aliases.get(key, key)
-        if key in self._ids:
-            return self.names[self._ids[key]]
+        return COMBINED.join(self.parts_of(name, where))
+
+    def parts_of(self, name: str, where: str = "") -> tuple[str, ...]:
+        """The styles that a name stands for, one or those of a combination, in the order of their ids.
+
+        A style whose own name has a ``+`` goes before a combination.
+
+        Args:
+            name: As in :meth:`resolve`.
+            where: File and row the name comes from, put before the message.
+
+        Raises:
+            ValueError: If one of them is unknown, or one of several is the neutral style.
+        """
+        known = self.find(name)
+        if known is not None:
+            return (known,)
         prefix = f"{where}: " if where else ""
-        raise ValueError(
-            f"{prefix}unknown style {name!r}; nearest: {', '.join(self._nearest(key))}; {len(self)} known. "
-            f"Correct the name, or train a model with this style among its styles."
-        )
+        found = {part.strip(): self.find(part) for part in name.split(COMBINED)}
+        for part, style in found.items():
+            if style is None:
+                within = f" in {name!r}" if len(found) > 1 else ""
+                raise ValueError(
+                    f"{prefix}unknown style {part!r}{within}; nearest: {', '.join(self._nearest(part))}; {len(self)} "
+                    "known. Correct the name, or train a model with this style among its styles."
+                )
+        parts = sorted({style for style in found.values() if style is not None}, key=self.names.index)
+        if len(parts) > 1 and self.neutral in parts:
+            raise ValueError(
+                f"{prefix}style {name!r}: {self.neutral!r} stands for no style, so there is nothing to combine. Leave "
+                "it out."
+            )
+        whole = self.find(COMBINED.join(parts))
+        return tuple(parts) if whole is None else (whole,)
 
     def id_of(self, name: str) -> int:
-        """Id of a style, 0 to ``len(registry) - 1``; ``name`` as in :meth:`resolve`."""
-        return self._ids[fold_name(self.resolve(name))]
+        """Id of a style, 0 to ``len(registry) - 1``; ``name`` as in :meth:`resolve`, but no combination."""
+        parts = self.parts_of(name)
+        if len(parts) > 1:
+            raise ValueError(f"style {name!r}: a combination has no id of its own")
+        return self._ids[fold_name(parts[0])]
 
     def token_of(self, name: str) -> str:
-        """Text that stands for a style in the prompt; ``name`` as in :meth:`resolve`."""
-        return TOKEN_TEMPLATES[self.inject].format(name=self.resolve(name).lower(), id=self.id_of(name))
+        """Text that stands for a style, or a combination, in the prompt; ``name`` as in :meth:`resolve`."""
+        template, parts = TOKEN_TEMPLATES[self.inject], self.parts_of(name)
+        return BETWEEN[self.inject].join(template.format(name=part.lower(), id=self.id_of(part)) for part in parts)
+
+    def extended(self, names: Iterable[str], aliases: Mapping[str, str] | None = None) -> StyleRegistry:
+        """A registry with further styles behind these, which keep their ids, and further aliases.
+
+        Args:
+            names: Those that are known already, by name or alias, add nothing.
+            aliases: Besides the registry's own.
+
+        Raises:
+            ValueError: As when a registry is made; if an alias has led to another style until now.
+        """
+        fresh = [name for name in names if self.find(name) is None]
+        for alias, name in (aliases or {}).items():
+            before = self._aliases.get(fold_name(alias))
+            if before is not None and fold_name(self.find(name) or name) != before:
+                raise ValueError(
+                    f"alias {alias!r} leads to {name!r}, and to {self.find(before)!r} in the model, which was trained "
+                    "so. Remove the alias."
+                )
+        joined = {**self.aliases, **(aliases or {})}
+        return StyleRegistry([*self.names, *fresh], inject=self.inject, aliases=joined, neutral=self.neutral)
 
     def style_tokens(self) -> list[str]:
         """Entries that the vocabulary needs besides its own, in the order of their ids; none unless ``token``."""
@@ -137,9 +170,22 @@ class StyleRegistry:
         Raises:
             ValueError: Listing what differs first.
         """
-        known = {*model._ids, *model._aliases}
-        missing = [name for name in self.names if fold_name(name) not in known]
-        differing = [f"not in the model: {', '.join(missing[:5])}"] if missing else []
+        missing = [name for name in self.names if model.find(name) is None]
+        self._refuse(model, where, [f"not in the model: {', '.join(missing[:5])}"] if missing else [])
+
+    def check_read_as_in(self, model: StyleRegistry, where: str) -> None:
+        """Refuse a model that reads styles otherwise; it may lack some of these, and have others.
+
+        Args:
+            model: The registry of the model that is being opened.
+            where: The model's folder, for the message.
+
+        Raises:
+            ValueError: Listing what differs.
+        """
+        self._refuse(model, where, [])
+
+    def _refuse(self, model: StyleRegistry, where: str, differing: list[str]) -> None:
         differing += [f"inject {self.inject!r}, there {model.inject!r}"] if self.inject != model.inject else []
         if fold_name(self.neutral) != fold_name(model.neutral):
             differing.append(f"neutral {self.neutral!r}, there {model.neutral!r}")
@@ -192,20 +238,10 @@ class StyleRegistry:
             "neutral": self.neutral,
         }
 
-    def _index_aliases(self) -> dict[str, str]:
-        index: dict[str, str] = {}
-        for alias, name in self.aliases.items():
-            if fold_name(name) not in self._ids:
-                raise ValueError(f"alias {alias!r} leads to {name!r}, which is no style. Correct it, or add the style.")
-            if self._ids.get(fold_name(alias), self._ids[fold_name(name)]) != self._ids[fold_name(name)]:
-                raise ValueError(f"alias {alias!r} for {name!r} is itself the name of a style. Remove the alias.")
-            if index.setdefault(fold_name(alias), fold_name(name)) != fold_name(name):
-                raise ValueError(f"alias {alias!r} is given for two styles. Keep one of them.")
-        return index
-
-    def _nearest(self, key: str) -> list[str]:
-        found = difflib.get_close_matches(key, self._ids, n=3, cutoff=0.0)
-        return [self.names[self._ids[name]] for name in found]
+    def _nearest(self, name: str) -> list[str]:
+        """The most similar styles, by their names and aliases, each once."""
+        found = nearest_names(name, {**self._ids, **dict.fromkeys(self._aliases, 0)})
+        return list(dict.fromkeys(style for key in found if (style := self.find(key)) is not None))
 
 
 def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) -> list[CaptionExample]:
@@ -226,21 +262,3 @@ def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) 
         style = registry.resolve(example.style, where=example.where)
         resolved.append(replace(example, example_id=make_example_id(example.image_name, style), style=style))
     return merge_examples(resolved)
-
-
-def _is_blank(character: str) -> bool:
-    return character.isspace() or character in _INVISIBLE
-
-
-def _index_names(names: Sequence[str]) -> dict[str, int]:
-    index: dict[str, int] = {}
-    for number, name in enumerate(names):
-        key = fold_name(name)
-        if not key:
-            raise ValueError(f"style number {number} has a blank name. Give every style a name.")
-        if key in index:
-            raise ValueError(
-                f"styles {names[index[key]]!r} and {name!r} differ only in case or space. Keep one of them."
-            )
-        index[key] = number
-    return index

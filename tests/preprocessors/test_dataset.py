@@ -168,3 +168,33 @@ def test_dataset_random_crops_are_a_rows_own_and_never_shared(preprocessor, exam
     opened.clear()
     assert "picture_rows" in CaptionCollator(1)(validation.__getitems__([0, 1, 2]))
     assert opened == ["a.png", "b.png"]
+
+
+def test_dataset_style_dropout_depends_on_seed_epoch_and_row_alone(example, word_tokenizer, registry):
+    word_tokenizer.encode_text(
+        " what does the image describe? write a romantic neutral reply. a red sky blushes love at"
+    )
+
+    def dataset(seed: int = 7) -> CaptionDataset:
+        transform = ImageTransform(4)
+        preprocessor = OFAStylePreprocessor(
+            word_tokenizer, registry, image_transform=transform, style_dropout=0.5, seed=seed
+        )
+        return CaptionDataset([example] * 24, preprocessor, training=True)
+
+    def drawn(data: CaptionDataset, epoch: int) -> list[str]:
+        data.set_epoch(epoch)
+        return [data[row]["style"] for row in range(24)]
+
+    data = dataset()
+    epochs = [drawn(data, epoch) for epoch in range(3)]
+    assert len({tuple(styles) for styles in [*epochs, drawn(dataset(seed=8), 0)]}) == 4
+    again = dataset()
+    for epoch in (2, 0, 1):
+        again.set_epoch(epoch)
+        backwards = {row: again[row]["style"] for row in reversed(range(24))}
+        assert [backwards[row] for row in range(24)] == epochs[epoch]
+        loader = DataLoader(again, batch_size=5, num_workers=2, collate_fn=CaptionCollator(1))
+        prompts = [ids.tolist() for batch in loader for ids in batch["input_ids"]]
+        neutral = again.preprocessor.prompt_ids(None)
+        assert [ids == neutral for ids in prompts] == [style == registry.neutral for style in epochs[epoch]]

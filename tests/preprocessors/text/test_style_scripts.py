@@ -9,7 +9,8 @@ import pytest
 from pipeline.data import styles_of
 from preprocessors.examples import CaptionExample
 from preprocessors.text.corpora import StyledText
-from preprocessors.text.styles import StyleRegistry, fold_name, resolve_styles, tidy_name
+from preprocessors.text.style_names import fold_name, tidy_name
+from preprocessors.text.styles import StyleRegistry, resolve_styles
 
 NAMES = ["浪漫", "романтичный", "عاطفي", "😂", "Größe", "mélancolique", "โรแมนติก", "ロマン", "ΣΟΦΌΣ", "I ❤️ it", "👩‍🚀"]
 
