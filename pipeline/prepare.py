@@ -66,7 +66,7 @@ def prepare(config: RunConfig) -> Prepared:
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
-    styles = styles_of([*train.examples, *corpus])
+    styles = styles_of(train.examples, corpus)
     styled = styled.with_settings(
         make_settings(config.image, config.style, config.decode, registry, styles, vision, came_with)
     )

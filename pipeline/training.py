@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -115,7 +116,7 @@ def build_trainer(
         metric=config.checkpoint.select,
     )
     features = writer.features = keep_features(
-        config, writer, [*train_examples, *eval_examples], training=train_examples
+        config, writer, chain(train_examples, eval_examples), training=train_examples
     )
     train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
     parts: dict[str, Any] = {

@@ -18,13 +18,14 @@ from preprocessors.formats.rows import (
 
 
 def jsonl_rows(path: Path) -> Iterator[AnnotationRow]:
-    """Rows of a JSONL file of ``{"image", "style", "captions": [...] or "..."}``.
+    """Rows of a JSONL file of ``{"image", "style", "captions": [...] or "..."}``; of a test split ``[]`` will do.
 
     Raises:
         ValueError: If a line is not JSON, or lacks its picture, style or captions.
     """
     for row, record, where in json_objects(json_lines(path), path):
-        captions = {text_of(record, "style", where): captions_of(record, "captions", where)}
+        texts = () if record.get("captions") == [] else captions_of(record, "captions", where)
+        captions = {text_of(record, "style", where): texts}
         yield AnnotationRow(str(path), row, text_of(record, "image", where), captions)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from preprocessors.examples import CaptionExample, make_example_id, merge_examples
+from preprocessors.examples import CaptionExample, ExampleColumns, make_example_id, merge_examples
 from utils.io import read_json, write_json
 
 Inject = Literal["words", "code", "token"]
@@ -185,7 +185,7 @@ class StyleRegistry:
         return [self.names[self._ids[name]] for name in found]
 
 
-def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) -> list[CaptionExample]:
+def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) -> Sequence[CaptionExample]:
     """Write every example's style, and the style in its id, as the registry does.
 
     Args:
@@ -198,6 +198,8 @@ def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) 
     Raises:
         ValueError: At the first example with an unknown style, naming its file and row.
     """
+    if isinstance(examples, ExampleColumns):
+        return examples.with_styles(registry.resolve)
     resolved = []
     for example in examples:
         style = registry.resolve(example.style, where=example.where)
