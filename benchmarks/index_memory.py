@@ -3,7 +3,7 @@
     python benchmarks/index_memory.py --rows 1000000
 
 Prints one JSON object; sizes are MiB of resident memory (Linux), measured in a process of its own. A JSON Lines file
-with so many rows is written first, into a temporary folder: a picture each, captions of FlickrStyle's length, four styles.
+with so many rows is written first, into a temporary folder: a picture each, captions of FlickrStyle's length.
 The pictures are not there and not looked for. `index_mb` is what the process has grown by, with the examples in memory;
 `whole_mb` and `peak_mb` are all of it, torch included. `start_s` is reading, and what a start asks besides: styles, the
 registry's names, the data's hash (`start_cpu_s` without waiting for a busy machine). `list` is the same with the

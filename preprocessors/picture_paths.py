@@ -80,7 +80,7 @@ class PicturePaths:
         if not os.path.isdir(folder):
             return _Folder()
         with os.scandir(folder) as entries:
-            files = {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}
+            files = {entry.name: entry.is_symlink() for entry in entries if _is_file(entry)}
         links = frozenset(name for name, is_link in files.items() if is_link)
         return _Folder(frozenset(files), links, not _is_inside(os.path.realpath(folder), self._root))
 
@@ -89,6 +89,13 @@ class PicturePaths:
             f"{row.where}: the picture {row.image!r} lies outside {self.images} ({place}). "
             f"Correct the row or data.images, or allow such pictures with data.allow_outside=true."
         )
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_inside(place: str, root: str) -> bool:
