@@ -203,11 +203,11 @@ class TableBuilder:
         self._digests = bytearray()
         self._styles: dict[str, int] = {}
         self._sources: dict[str, int] = {}
-        self._numbers = [array("I") for _ in range(4)]  # style, number of captions, source, row
+        self._style_of, self._num_captions, self._source_of, self._rows = (array("I") for _ in range(4))
 
     def __len__(self) -> int:
         """Number of examples so far, those that will be merged counted one by one."""
-        return len(self._numbers[0])
+        return len(self._rows)
 
     def add(self, image: str, style: str, captions: Sequence[str], source: str = "", row: int = 0) -> None:
         """Add an example; one with a picture and style that were there before gives its captions to that one.
@@ -225,14 +225,10 @@ class TableBuilder:
         self._names.append(name)
         for caption in captions:
             self._captions.append(caption.encode(*ENCODING))
-        numbers = (
-            self._styles.setdefault(style, len(self._styles)),
-            len(captions),
-            self._sources.setdefault(source, len(self._sources)),
-            row,
-        )
-        for column, number in zip(self._numbers, numbers, strict=True):
-            column.append(number)
+        self._style_of.append(self._styles.setdefault(style, len(self._styles)))
+        self._num_captions.append(len(captions))
+        self._source_of.append(self._sources.setdefault(source, len(self._sources)))
+        self._rows.append(row)
 
     def build(self) -> ExampleTable:
         """The table, once; the builder is of no use afterwards."""
@@ -240,7 +236,8 @@ class TableBuilder:
         names = self._names.freeze()
         if len(places) < len(names):
             names = names.take(places).compact()
-        styles, counts, sources, rows = (np.array(column, np.uint32) for column in self._numbers)
+        numbers = (self._style_of, self._num_captions, self._source_of, self._rows)
+        styles, counts, sources, rows = (np.array(column, np.uint32) for column in numbers)
         firsts = np.cumsum(counts, dtype=np.int64) - counts
         columns = _Columns(pictures, styles, firsts, counts, sources, rows)
         columns, captions = _merge(columns, self._captions.freeze())
