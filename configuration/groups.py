@@ -127,6 +127,8 @@ class DataConfig(Group):
     split: Annotated[str, one_of([*own_splits(), HASH_SPLIT, HELD_OUT_SPLIT], "split")] | None = None
     """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere. ``held_out``
     holds a tenth of its training pictures out as val, to choose on, and makes test what it keeps from training."""
+    split_salt: Name | None = None
+    """Name of another division by ``hash`` or ``held_out`` than the published one, which None is."""
     styles: Names | None = None
     """Train on these styles only; None = all."""
     on_bad_image: Literal["error", "skip"] = "error"
@@ -134,6 +136,10 @@ class DataConfig(Group):
     punctuation: Literal["strip", "keep"] | None = None
     """Of captions that are trained on: ``strip`` removes it, as OFA does, so that the captioner never writes an
     apostrophe, hyphen or comma; None = as the model to start from was trained, strip for a new one."""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """What to do with a row that cannot be read, is in no split or has no caption; listed in the run if skipped."""
+    allow_outside: bool = False
+    """Whether pictures may lie outside ``images``: absolute paths, ``..``, symbolic links that lead out."""
     num_images: int | None = Field(default=None, ge=1)
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
     streaming: bool = False
@@ -156,6 +162,11 @@ class DataConfig(Group):
         *(_divides(split, formats) for split, formats in own_splits().items()),
         _divides(HELD_OUT_SPLIT, [name for formats in own_splits().values() for name in formats]),
         _only_with("columns"),
+        Relation(
+            ("split_salt", "split"),
+            lambda group: group.split_salt is None or group.split in (HASH_SPLIT, HELD_OUT_SPLIT),
+            f"only used with data.split {HASH_SPLIT} or {HELD_OUT_SPLIT}; remove it",
+        ),
         _only_with("num_images"),
         Relation(
             ("streaming", "format"),

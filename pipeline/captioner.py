@@ -30,7 +30,7 @@ def new_registry(
     style: StyleConfig, examples: Sequence[CaptionExample], corpus: Sequence[StyledText] = ()
 ) -> StyleRegistry:
     """Registry over the styles of the training examples and of a text-only corpus, without aliases."""
-    return StyleRegistry(styles_of([*examples, *corpus]), inject=style.inject, neutral=style.neutral)
+    return StyleRegistry(styles_of(examples, corpus), inject=style.inject, neutral=style.neutral)
 
 
 def set_up_captioner(

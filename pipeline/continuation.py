@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, NamedTuple
 
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, pictures_of
 from preprocessors.pictures.files import hash_picture, stat_picture
 from runs.checkpoints import Checkpoint, whole_checkpoints
 from runs.folder import Run
@@ -77,21 +78,27 @@ def check_same_pictures(run: Run, before: Mapping[str, Any], now: Mapping[str, A
         logger.info("%s: the training pictures have other times than at the start, and the same content", run.root)
 
 
-def hash_pictures(examples: Iterable[CaptionExample]) -> dict[str, str]:
+def hash_pictures(examples: Sequence[CaptionExample]) -> dict[str, str]:
     """Hashes of the pictures of examples: of names, sizes and content, and of their files' times.
 
     Of up to ``MOST_READ`` pictures the content of all counts, of more that of a sample.
     """
-    pictures = list({example.image_name: example.image_path for example in examples}.items())
-    stride = -(-len(pictures) // MOST_READ)
+    count = sum(1 for _ in pictures_of(examples))
+    stride = -(-count // MOST_READ)
+    whole, times = hashlib.sha256(), hashlib.sha256()
+    pictures = pictures_of(examples)
     with ThreadPoolExecutor() as pool:
-        contents = list(pool.map(hash_picture, (path for _, path in pictures[::stride])))
-        states = list(pool.map(lambda item: stat_picture(item[1]), pictures))
-    named = [f"{name} {state.size}" for (name, _), state in zip(pictures, states, strict=True)]
-    return {
-        "pictures_sha256": _hash_lines([*named, *contents]),
-        "picture_times_sha256": _hash_lines(str(state.mtime_ns) for state in states),
-    }
+        for start in range(0, count, MOST_READ):  # a part at a time: there may be millions
+            part = [*islice(pictures, MOST_READ)]
+            states = pool.map(lambda item: stat_picture(item[1]), part)
+            for number, ((name, _), state) in enumerate(zip(part, states, strict=True), start):
+                end = b"\n" * (number > 0)
+                whole.update(end + f"{name} {state.size}".encode())
+                times.update(end + str(state.mtime_ns).encode())
+        read = [path for _, path in islice(pictures_of(examples), 0, None, stride)] if count else []
+        for content in pool.map(hash_picture, read):
+            whole.update(f"\n{content}".encode())
+    return {"pictures_sha256": whole.hexdigest(), "picture_times_sha256": times.hexdigest()}
 
 
 def newly_dropped(run: Run, dropped: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -125,7 +132,3 @@ def _refuse(run: Run, changed: list[str], start: Start, why: str) -> None:
     if not start.allow_change:
         raise ValueError(f"{listed}; {why}. Go on all the same with --allow-change, or give another work_dir")
     logger.warning("%s; going on as --allow-change asks", listed)
-
-
-def _hash_lines(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

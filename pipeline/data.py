@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from configuration.groups import DataConfig
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, ExampleColumns, texts_of
 from preprocessors.formats.rows import NEUTRAL
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
@@ -66,17 +66,21 @@ def read_split(
         image_suffix=data.image_suffix,
         files={"train": data.train, "val": data.val, "test": data.test},
         split=data.split,
+        split_salt=data.split_salt,
         styles=styles or data.styles,
         aliases=aliases,
         on_bad_image=data.on_bad_image if check_pictures else "ignore",
         columns=data.columns,
         neutral=neutral,
+        on_bad_row=data.on_bad_row,
+        allow_outside=data.allow_outside,
     )
     if not check_pictures:
         return result
     examples, dropped = verify_images(result.examples, data.on_bad_image)
-    if dropped:
-        logger.warning("%s: left out %d rows with unreadable pictures", split_name, len(dropped))
+    if not dropped:
+        return result
+    logger.warning("%s: left out %d rows with unreadable pictures", split_name, len(dropped))
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
 
 
@@ -92,20 +96,21 @@ def read_corpus(
     return [text for text in texts if not wanted or fold_name(text.style) in wanted]
 
 
-def styles_of(examples: Iterable[CaptionExample | StyledText]) -> list[str]:
+def styles_of(*groups: Iterable[CaptionExample | StyledText]) -> list[str]:
     """Distinct styles, sorted without regard to case: a style's id must not depend on the order of the rows.
 
     Of spellings that differ in case alone, the first one counts.
     """
     spellings: dict[str, str] = {}
-    for example in examples:
-        spellings.setdefault(fold_name(example.style), tidy_name(example.style))
+    for group in groups:
+        for style in group.styles() if isinstance(group, ExampleColumns) else (item.style for item in group):
+            spellings.setdefault(fold_name(style), tidy_name(style))
     return [spellings[key] for key in sorted(spellings)]
 
 
 def hash_examples(examples: Iterable[CaptionExample]) -> str:
     """SHA-256 (hex) over ids, styles and captions, in order; pictures are named, not read."""
     digest = hashlib.sha256()
-    for example in examples:
-        digest.update("\x1f".join((example.example_id, example.style, *example.captions, "\x1e")).encode())
+    for example_id, style, captions in texts_of(examples):
+        digest.update("\x1f".join((example_id, style, *captions, "\x1e")).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

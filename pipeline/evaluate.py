@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from captioning.styled import open_styled
+from captioning.styled import StyledCaptioner, open_styled
 from captioning.writer import CaptionWriter, join_processes
 from configuration.groups import RunConfig
 from metrics.baselines import neighbours_verdict
@@ -18,13 +18,21 @@ from pipeline.data import hash_examples, prepare_data, styles_of
 from pipeline.features import feature_source, keep_features
 from pipeline.lengths import describe_cut, own_limit, with_limit
 from pipeline.neighbours import look_up
+from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.punctuation import punctuation_of
-from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
+from pipeline.results import (
+    NO_TRAINING_CAPTIONS,
+    describe_provenance,
+    score_examples,
+    write_evaluation,
+    write_run_report,
+)
 from pipeline.streaming import read_training
+from pipeline.unscored import unscored_results
 from preprocessors.examples import CaptionExample
-from preprocessors.readers import ReadResult
+from preprocessors.readers import NoRows, ReadResult
 from runs.folder import Run
 from trainers.processes import ending_with_the_others, on_first
 from utils.durable import recover_folder
@@ -53,10 +61,14 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
     aliases = config.style.aliases
-    train_split = read_training(config.data, aliases=aliases, check_pictures=False, neutral=config.style.neutral)
+    train_split = _read_training(config)
     name = checkpoint or str(run.output)
-    styled = open_styled(name, registry=new_registry(config.style, train_split.examples)).with_styles((), aliases)
-    styles, vision = styles_of(train_split.examples), styled.captioner.vision()
+    if isinstance(train_split, ReadResult):
+        styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
+        styles = styles_of(train_split.examples)
+    else:
+        styled, styles = _open_received(name, train_split), []
+    styled, vision = styled.with_styles((), aliases), styled.captioner.vision()
     if config.decode.max_length is None:
         config = with_limit(config, own_limit(config, styled.settings))
     wanted = make_settings(
@@ -71,9 +83,51 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)
     eval_split = read_eval_split(config.data, config.eval, styled.registry)
+    if not isinstance(train_split, ReadResult):
+        setup_logging(run.log, rank())
+        logger.warning("%s: what needs the training captions is left out of the results", train_split)
+        return evaluate_split(config, run, writer, eval_split, None, model=name)
     train_split = with_model_styles(train_split, styled.registry)
+    overlap = on_first(partial(find_overlap, config, train_split, eval_split))
     setup_logging(run.log, rank())
-    return evaluate_split(config, run, writer, eval_split, train_split.examples, model=name)
+    tell_overlap(config.eval.split, overlap)
+    return evaluate_split(config, run, writer, eval_split, train_split.examples, model=name, overlap=overlap)
+
+
+def _read_training(config: RunConfig) -> ReadResult | Exception:
+    """The captions that the model was trained on, or why they are not there."""
+    try:
+        return read_training(
+            config.data, aliases=config.style.aliases, check_pictures=False, neutral=config.style.neutral
+        )
+    except (FileNotFoundError, NoRows) as error:
+        return error
+
+
+def _open_received(name: str, why_alone: Exception) -> StyledCaptioner:
+    """A model that brings its styles and settings, and so can be evaluated without its training data.
+
+    Raises:
+        ValueError: If it does not, with the reason why there is no training data.
+    """
+    try:
+        styled = open_styled(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Its training data, which would say, is not there: {why_alone}") from error
+    if styled.settings is None:
+        raise ValueError(f"{why_alone} Without it nobody knows how {name} is to be used: it brings no settings.")
+    return styled
+
+
+def find_overlap(config: RunConfig, train: ReadResult, split: ReadResult) -> Overlap:
+    """What the split that is evaluated shares with the training rows.
+
+    Raises:
+        ValueError: If that cannot be in a published split.
+    """
+    overlap = count_overlap(train.examples, split.examples)
+    check_overlap(config.data, config.eval.split, split.split_id, overlap)
+    return overlap
 
 
 def evaluate_split(
@@ -81,11 +135,14 @@ def evaluate_split(
     run: Run,
     writer: CaptionWriter,
     split: ReadResult,
-    train_examples: Sequence[CaptionExample],
+    train_examples: Sequence[CaptionExample] | None,
     *,
     model: str,
+    overlap: Overlap | None = None,
 ) -> dict[str, Any]:
     """Caption a split, score it, write results, captions and report (rank 0), and return the results.
+
+    Without training examples, or without captions to compare with, what needs them is null with the reason.
 
     The file also has the scores of every example, for ``metrics.compare``; what is returned, and printed, has not.
     The run's own model writes into ``eval/``, any other into a folder of its own below.
@@ -98,20 +155,26 @@ def evaluate_split(
         writer,
         model=model,
         split=config.eval.split,
-        split_id=split.split_id,
+        read=split,
         data_hash=hash_examples(split.examples),
-        dropped=len(split.dropped),
+        train_hash=None if train_examples is None else hash_examples(train_examples),
+        overlap=overlap,
         seed=config.train.seed,
     )
-    source = feature_source(config, writer)
-    results = score_examples(
-        split.examples,
-        hypotheses,
-        train_examples=train_examples,
-        neighbours=look_up(config.eval.neighbours, train_examples, split.examples, source),
-        metrics=config.eval.metrics,
-        provenance=provenance,
-    )
+    if split.has_captions:
+        source = feature_source(config, writer)
+        results = score_examples(
+            split.examples,
+            hypotheses,
+            train_examples=train_examples,
+            neighbours=NO_TRAINING_CAPTIONS
+            if train_examples is None
+            else look_up(config.eval.neighbours, train_examples, split.examples, source),
+            metrics=config.eval.metrics,
+            provenance=provenance,
+        )
+    else:
+        results = unscored_results(split.examples, hypotheses, metrics=config.eval.metrics, provenance=provenance)
     results["length"] = describe_cut(
         split.examples, writer.cut, writer.decoding.max_length, writer.captioner, writer.preprocessor
     )

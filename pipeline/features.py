@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def keep_features(
     config: RunConfig,
     writer: CaptionWriter,
-    examples: Sequence[CaptionExample],
+    examples: Iterable[CaptionExample],
     *,
     training: Sequence[CaptionExample] = (),
 ) -> FeatureCache | None:
@@ -40,7 +40,7 @@ def keep_features(
     Raises:
         ValueError: If several views are asked for and do not fit.
     """
-    images, trained = ([example.image_path for example in given] for given in (examples, training))
+    images, trained = ((example.image_path for example in given) for given in (examples, training))
     features = _open_features(config, writer, images, trained)
     if features is None and training and config.image.feature_views > 1:
         raise ValueError(
@@ -105,7 +105,7 @@ def feature_source(config: RunConfig, writer: CaptionWriter) -> FeatureSource:
 
 
 def _open_features(
-    config: RunConfig, writer: CaptionWriter, images: Sequence[Path], training: Sequence[Path] = ()
+    config: RunConfig, writer: CaptionWriter, images: Iterable[Path], training: Iterable[Path] = ()
 ) -> FeatureCache | None:
     image, captioner = config.image, writer.captioner
     is_frozen = "vision" in frozen_parts(config.train, config.scst, captioner.vision())
@@ -118,9 +118,9 @@ def _open_features(
             image.feature_cache,
             network,
             writer.preprocessor.image_transform,
-            images,
+            [*images],
             weights=f"{hash_weights(network)} {described.decode()}".strip(),
-            training_images=training,
+            training_images=[*training],
             views=image.feature_views,
             limit_mb=image.feature_cache_mb,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def look_up(
         return f"the features of the pictures cannot be computed: {error}"
 
 
-def draw_pictures(examples: Sequence[CaptionExample], most: int) -> list[Path]:
+def draw_pictures(examples: Iterable[CaptionExample], most: int) -> list[Path]:
     """The pictures of examples in their order, at most so many: those whose names' SHA-256 is smallest."""
     names = {example.image_path: example.image_name for example in examples}
     by_hash = sorted(names, key=lambda picture: hashlib.sha256(names[picture].encode()).digest())
@@ -59,7 +59,7 @@ def _look_up(
     asked: dict[str, list[CaptionExample]] = {}
     for example in examples:
         asked.setdefault(example.style, []).append(example)
-    drawn = draw_pictures([example for example in train_examples if example.style in asked], most)
+    drawn = draw_pictures((example for example in train_examples if example.style in asked), most)
     # All at once and each once: an evaluated picture may be a training picture, and has several styles.
     pictures = [*dict.fromkeys([*drawn, *(example.image_path for example in examples)])]
     features = dict(zip(pictures, pooled_features(source, pictures), strict=True))

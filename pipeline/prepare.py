@@ -72,7 +72,7 @@ def prepare(config: RunConfig) -> Prepared:
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles, aliases)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
-    styles = styles_of([*train.examples, *corpus])
+    styles = styles_of(train.examples, corpus)
     punctuation = punctuation_of(config.data, came_with)
     lengths = choose_length(config, styled.captioner, train.examples, came_with, punctuation)
     config = with_limit(config, lengths.limit)

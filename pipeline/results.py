@@ -13,8 +13,10 @@ from metrics.baselines import LookedUp
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions, write_results
 from models.settings import Decoding
+from pipeline.overlap import Overlap
+from pipeline.unscored import write_server_files
 from preprocessors.examples import CaptionExample, rows_by_picture
-from preprocessors.readers import ReadResult
+from preprocessors.readers import ReadResult, count_reasons
 from reports.run.page import ReportRow, write_report
 from runs.folder import Run
 from runs.metrics_log import read_curves
@@ -23,6 +25,8 @@ from utils.environment import describe_environment
 from utils.io import write_json
 
 logger = logging.getLogger(__name__)
+
+NO_TRAINING_CAPTIONS = "the training captions are not there"
 
 
 def captions_by_style(examples: Sequence[CaptionExample]) -> dict[str, list[str]]:
@@ -47,12 +51,13 @@ def score_examples(
     Args:
         examples: With references.
         hypotheses: Caption by example id.
-        train_examples: Teachers of the style judge and candidates for the constant baseline; None leaves both out.
+        train_examples: Teachers of the style judge and candidates for the constant baseline; None if they are not
+            there, and the results say so.
         neighbours: Of ``pipeline.neighbours.look_up``, for the baseline of the same name; None leaves it out.
         metrics: Caption metrics to compute.
         provenance: Where the captions come from.
     """
-    return evaluate_captions(
+    results = evaluate_captions(
         {example.example_id: example.captions for example in examples},
         hypotheses,
         {example.example_id: example.style for example in examples},
@@ -63,19 +68,46 @@ def score_examples(
         per_image=True,
         provenance=provenance,
     )
+    if train_examples is None:
+        missing = ("baseline_constant", "diversity/copied_share")
+        results |= {"baseline_constant": None}
+        results["unavailable"] |= dict.fromkeys(missing, NO_TRAINING_CAPTIONS)
+    return results
 
 
 def describe_provenance(
-    writer: CaptionWriter, *, model: str, split: str, split_id: str, data_hash: str, dropped: int, seed: int
+    writer: CaptionWriter,
+    *,
+    model: str,
+    split: str,
+    read: ReadResult,
+    data_hash: str,
+    train_hash: str | None,
+    overlap: Overlap | None,
+    seed: int,
 ) -> dict[str, Any]:
-    """What a reader of the numbers needs to make them again."""
+    """What a reader of the numbers needs to make them again, and to know how far to trust them.
+
+    Args:
+        writer: Wrote the captions.
+        model: Its folder or id.
+        split: Name of the split.
+        read: Its examples, and the rows left out.
+        data_hash: Of its examples.
+        train_hash: Of the training examples; None if they are not known.
+        overlap: What the split shares with them, likewise.
+        seed: Of the run.
+    """
     return {
         "model": model,
         "styles": writer.preprocessor.registry.hash,
         "split": split,
-        "split_id": split_id,
+        "split_id": read.split_id,
         "data_sha256": data_hash,
-        "dropped_rows": dropped,
+        "train_sha256": train_hash,
+        "overlap_with_train": None if overlap is None else overlap._asdict(),
+        "dropped_rows": len(read.dropped),
+        "dropped_reasons": count_reasons(read.dropped),
         "decoding": asdict(writer.decoding),
         "prompt": writer.preprocessor.prompt,
         "seed": seed,
@@ -86,7 +118,10 @@ def describe_provenance(
 def write_evaluation(
     folder: Path, name: str, results: dict[str, Any], split: ReadResult, hypotheses: dict[str, str]
 ) -> None:
-    """Write ``<name>.captions.json``, the rows left out if any, then the results as ``<name>.json``."""
+    """Write ``<name>.captions.json``, the rows left out if any, then the results as ``<name>.json``.
+
+    Of a split without captions also what COCO's evaluation server takes.
+    """
     rows = [
         CaptionResult(
             image_id=example.image_name,
@@ -97,6 +132,9 @@ def write_evaluation(
         for example in split.examples
     ]
     write_caption_results(folder / f"{name}.captions.json", rows)
+    if not split.has_captions:
+        for path in write_server_files(folder, name, split.examples, hypotheses):
+            logger.info("for COCO's evaluation server: %s", path)
     if split.dropped:
         write_json(folder / f"{name}.dropped_rows.json", [row._asdict() for row in split.dropped])
     write_results(folder / f"{name}.json", results)

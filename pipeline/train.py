@@ -18,6 +18,7 @@ from pipeline.captioner import make_writer
 from pipeline.continuation import Start, forget_after
 from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
+from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
 from pipeline.punctuation import tell_punctuation
@@ -74,12 +75,15 @@ def train(
         is_known = on_first(partial(_take_up, held, Run(config.work_dir)))
         prepared = prepare(config)
         config, run = prepared.config, prepared.run
+        overlaps = on_first(partial(_find_overlaps, prepared))
         start = Start(rows_per_step(config, args), args.world_size, allow_change)
         on_first(partial(_enter, None if is_known else held, prepared, command, conf_file, start))
         setup_logging(run.log, rank())
         _warn_of_other_use(prepared)
         prepared.lengths.tell()
         tell_punctuation(prepared.writer.preprocessor.punctuation, prepared.data.train.examples)
+        for name, shared in overlaps.items():
+            tell_overlap(name, shared)
         if rank() == 0:
             warn_of_other_source(run)
         if run.output.is_dir():
@@ -90,7 +94,10 @@ def train(
                 return paused
             writer = prepared.writer
         data = prepared.data
-        return evaluate_split(config, run, writer, data.eval, data.train.examples, model=str(run.output))
+        overlap = overlaps[config.eval.split]
+        return evaluate_split(
+            config, run, writer, data.eval, data.train.examples, model=str(run.output), overlap=overlap
+        )
 
 
 def _take_up(held: ExitStack, run: Run) -> bool:
@@ -146,6 +153,16 @@ def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
     trained = open_styled(run.output)
     trained.captioner.module.to(args.device)
     return make_writer(prepared.config, trained)
+
+
+def _find_overlaps(prepared: Prepared) -> dict[str, Overlap]:
+    """What validation and evaluation share with the training rows, by the name of the split."""
+    config, data = prepared.config, prepared.data
+    overlaps: dict[str, Overlap] = {}
+    for name, split in {"val": data.val, config.eval.split: data.eval}.items():
+        overlaps[name] = count_overlap(data.train.examples, split.examples)
+        check_overlap(config.data, name, split.split_id, overlaps[name])
+    return overlaps
 
 
 def _warn_of_other_use(prepared: Prepared) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ def build_trainer(
         metric=config.checkpoint.select,
     )
     listed = [] if config.data.streaming else train_examples
-    features = writer.features = keep_features(config, writer, [*listed, *eval_examples], training=listed)
+    features = writer.features = keep_features(config, writer, chain(listed, eval_examples), training=listed)
     train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
     parts: dict[str, Any] = {
         "train_dataset": make_stream(config, preprocessor, args) if config.data.streaming else train_dataset,

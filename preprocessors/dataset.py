@@ -36,7 +36,7 @@ class CaptionDataset(Dataset[EncodedExample]):
         masking: MaskedSource | None = None,
         features: FeatureCache | None = None,
     ) -> None:
-        self.examples = list(examples)
+        self.examples = examples
         self.preprocessor = preprocessor
         self.training = training
         self.masking = masking

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +50,34 @@ class CaptionExample:
         return f"{self.source}, row {self.row}" if self.source else self.example_id
 
 
+class ExampleColumns(Sequence[CaptionExample]):
+    """Examples that are not kept one by one, and say about all of them what would be long to ask of each."""
+
+    @abstractmethod
+    def take(self, places: Sequence[int]) -> Sequence[CaptionExample]:
+        """Some of the examples, in this order."""
+
+    @abstractmethod
+    def texts(self) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """Id, style and captions of each example."""
+
+    @abstractmethod
+    def styles(self) -> list[str]:
+        """The different styles in the order of their first examples."""
+
+    @abstractmethod
+    def pictures(self) -> Iterator[tuple[str, Path]]:
+        """Name and path of each different picture, in the order of the first examples."""
+
+    @abstractmethod
+    def picture_numbers(self) -> Sequence[int]:
+        """For each example a number that it shares with the examples of the same picture."""
+
+    @abstractmethod
+    def with_styles(self, rename: Callable[[str, str], str]) -> Sequence[CaptionExample]:
+        """The examples with other names of styles, given a style and where it first stands; may merge some."""
+
+
 class DroppedRow(NamedTuple):
     """A row that was left out by policy: where it stood, a reason that can be counted, and the value at fault."""
 
@@ -75,9 +104,38 @@ def merge_examples(examples: Iterable[CaptionExample]) -> list[CaptionExample]:
     return list(merged.values())
 
 
+def texts_of(examples: Iterable[CaptionExample]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Id, style and captions of each example."""
+    if isinstance(examples, ExampleColumns):
+        return examples.texts()
+    return ((example.example_id, example.style, example.captions) for example in examples)
+
+
+def pictures_of(examples: Iterable[CaptionExample]) -> Iterator[tuple[str, Path]]:
+    """Name and path of each different picture, in the order of first appearance."""
+    if isinstance(examples, ExampleColumns):
+        return examples.pictures()
+    return iter({example.image_path: (example.image_name, example.image_path) for example in examples}.values())
+
+
+def keep_examples(
+    examples: Sequence[CaptionExample], is_kept: Callable[[CaptionExample], bool]
+) -> Sequence[CaptionExample]:
+    """The examples that are kept, in order."""
+    places = [place for place, example in enumerate(examples) if is_kept(example)]
+    if isinstance(examples, ExampleColumns):
+        return examples.take(places)
+    return [examples[place] for place in places]
+
+
 def rows_by_picture(examples: Sequence[CaptionExample]) -> list[list[int]]:
     """Places of the examples, those of one picture together, in the order of first appearance."""
-    rows: dict[Path, list[int]] = {}
-    for row, example in enumerate(examples):
-        rows.setdefault(example.image_path, []).append(row)
+    pictures: Iterable[int | Path] = (
+        examples.picture_numbers()
+        if isinstance(examples, ExampleColumns)
+        else (example.image_path for example in examples)
+    )
+    rows: dict[int | Path, list[int]] = {}
+    for row, picture in enumerate(pictures):
+        rows.setdefault(picture, []).append(row)
     return list(rows.values())

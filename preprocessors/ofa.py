@@ -117,7 +117,8 @@ class OFAStylePreprocessor:
             FileNotFoundError: If the picture is missing.
             ValueError: If the picture cannot be read or the style is unknown; both name the annotation row.
         """
-        style, caption, generator = self.registry.resolve(example.style, where=example.where), example.captions[0], None
+        style, generator = self.registry.resolve(example.style, where=example.where), None
+        caption = next(iter(example.captions), "")  # a test split may be without
         if training:
             generator = random.Random(f"{self.seed}/{epoch}/{row}")
             style = self.registry.neutral if generator.random() < self.style_dropout else style

@@ -10,29 +10,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
-from preprocessors.examples import CaptionExample, DroppedRow, make_example_id, merge_examples
-from preprocessors.formats.recognition import find_source, open_rows
+import numpy as np
+
+from preprocessors.example_table import ExampleTable, TableBuilder
+from preprocessors.examples import CaptionExample, DroppedRow
+from preprocessors.formats.recognition import find_source
 from preprocessors.formats.rows import NEUTRAL, REMEDY, AnnotationRow, Place, Source
 from preprocessors.formats.shards import root_of
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
-from preprocessors.pictures.files import holds_pictures, list_pictures
-from preprocessors.text.style_names import fold_name, spelled_out
+from preprocessors.picture_paths import PicturePaths
+from preprocessors.row_filters import (
+    NO_CAPTION,
+    BadImagePolicy,
+    BadRowPolicy,
+    PictureFilter,
+    RowPolicy,
+    StyleFilter,
+)
+from preprocessors.text.style_names import spelled_out
 
 logger = logging.getLogger(__name__)
 
 SplitName = Literal["train", "val", "test"]
-BadImagePolicy = Literal["error", "skip", "ignore"]
 
-MISSING_PICTURE = "missing picture"
+NO_SPLIT = "in no split"
+
+
+class NoRows(ValueError):
+    """The annotations have no rows for a split."""
 
 
 @dataclass(frozen=True)
 class ReadResult:
     """Examples of one split, the rows left out by policy, and the name of the split for the results."""
 
-    examples: list[CaptionExample]
+    examples: Sequence[CaptionExample]
     dropped: list[DroppedRow] = field(default_factory=list)
     split_id: str = ""
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether there is anything to compare captions with: a server's test split has none, and then in no row."""
+        return len(self.examples) == 0 or bool(self.examples[0].captions)
 
 
 def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
@@ -40,7 +59,7 @@ def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
     return dict(Counter(row.reason for row in dropped).most_common())
 
 
-def hash_split(image: str) -> SplitName:
+def hash_split(image: str, salt: str | None = None) -> SplitName:
     """Split of a picture that depends on its name alone, so that it never changes and needs no list.
 
     SHA-256 of the file name in UTF-8, its first 8 hexadecimal digits as a number modulo 100: below 80 ``train``, below
@@ -48,19 +67,23 @@ def hash_split(image: str) -> SplitName:
 
     Args:
         image: File name of the picture, without its folder.
+        salt: Name of another division: stands before the file name, with a slash between them. None is the published
+            one.
     """
-    number = int(hashlib.sha256(image.encode("utf-8")).hexdigest()[:8], 16) % 100
+    salted = image if salt is None else f"{salt}/{image}"
+    number = int(hashlib.sha256(salted.encode("utf-8", "surrogatepass")).hexdigest()[:8], 16) % 100
     if number < 80:
         return "train"
     return "val" if number < 90 else "test"
 
 
-def held_out_split(image: str, own: SplitName) -> SplitName:
+def held_out_split(image: str, own: SplitName, salt: str | None = None) -> SplitName:
     """Split of a picture where a tenth of the training pictures is held out, to choose on.
 
     Args:
         image: File name of the picture, without its folder.
         own: The split that its row carries.
+        salt: As in :func:`hash_split`.
 
     Returns:
         ``val`` for training pictures that :func:`hash_split` gives there, ``train`` for the others; ``test`` for all
@@ -68,7 +91,7 @@ def held_out_split(image: str, own: SplitName) -> SplitName:
     """
     if own != "train":
         return "test"
-    return "val" if hash_split(image) == "val" else "train"
+    return "val" if hash_split(image, salt) == "val" else "train"
 
 
 def read_examples(
@@ -80,13 +103,16 @@ def read_examples(
     image_suffix: str = ".jpg",
     files: Mapping[str, str | None] | None = None,
     split: str | None = None,
+    split_salt: str | None = None,
     styles: Sequence[str] | None = None,
     aliases: Mapping[str, str] | None = None,
     on_bad_image: BadImagePolicy = "error",
     columns: Mapping[str, str] | None = None,
     neutral: str = NEUTRAL,
+    on_bad_row: BadRowPolicy = "error",
+    allow_outside: bool = False,
 ) -> ReadResult:
-    """Read one split of a captioned photo set.
+    """Read one split of a captioned photo set, row by row: what stays in memory is the examples in columns.
 
     Args:
         format: Name of the format, one of ``preprocessors.formats.table.FORMATS``.
@@ -98,41 +124,62 @@ def read_examples(
         split: How a file that holds every split is divided: by the split that its rows carry (the format's
             ``own_split``, which is then the default), ``hash`` by :func:`hash_split`, or ``held_out`` by
             :func:`held_out_split`.
+        split_salt: Of ``hash`` and ``held_out``.
         styles: Keep these only, compared without case; None keeps all.
         aliases: Other spellings of styles, in the file and in ``styles``, each to the style's name.
         on_bad_image: Whether a missing picture is an ``error``, its row is left out (``skip``) and counted, or nobody
             looks (``ignore``: the captions alone are wanted).
         columns: For files of one's own: what a column holds, by its name; None = the usual names.
         neutral: The style of captions whose data set gives none.
+        on_bad_row: Whether a row that cannot be read, is in no split or has no captions is an ``error``, or is left out
+            (``skip``) and counted. Of a file that holds every split such rows are counted with each of them, for
+            nobody knows where they belong.
+        allow_outside: Whether pictures may lie outside ``images``.
 
     Returns:
-        One example per (image, style) in the order of the file, the rows left out, and the split's name.
+        One example per (image, style) in the order of the file, the rows left out, and the split's name. Examples of a
+        test split may be without captions, but then all of them.
 
     Raises:
         FileNotFoundError: If an annotation file, the folder of pictures, or (with ``error``) a picture is missing.
-        ValueError: If a row is unreadable, a style of ``styles`` does not occur, or nothing is left to read.
+        NoRows: If there are no rows for the split.
+        ValueError: If a row is unreadable, a picture lies outside, a style of ``styles`` does not occur, or nothing is
+            left to read.
     """
     place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
     if FORMATS[format].holds_pictures:
         images = root_of(place.annotations)
-    source = _find_source(format, place, image_suffix)
+    source = _find_source(format, place, image_suffix, split_salt)
     source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images))
-    in_split = list(_rows_of_split(_with_slashes(open_rows(format, source)), source, split_name))
-    dropped = [DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail) for row in in_split if row.drop_reason]
-    rows = _name_styles([row for row in in_split if not row.drop_reason], aliases or {})
-    rows = _select_styles(rows, styles and [spelled_out(style, aliases or {}) for style in styles], source.path)
-    if on_bad_image != "ignore":
-        rows, without_picture = _check_pictures(rows, Path(images), on_bad_image)
-        dropped += without_picture
-    if not rows:
+    bad, known = RowPolicy(on_bad_row), aliases or {}
+    chosen = StyleFilter(styles and [spelled_out(style, known) for style in styles], source.path)
+    pictures = PictureFilter(PicturePaths(Path(images), allow_outside=allow_outside), on_bad_image)
+    builder = TableBuilder(Path(images))
+    rows = _rows_of_split(bad.read(format, source), source, _Division(split_name, source.split, split_salt), bad)
+    dropped = []
+    for row in rows:
+        if row.drop_reason:
+            dropped.append(DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail))
+            continue
+        captions = chosen.select(_name_styles(row, known) if known else row)
+        if not captions or (split_name != "test" and bad.is_without_captions(row)):
+            continue
+        found = pictures.find(row)
+        if found is not None:
+            for style, texts in captions.items():
+                builder.add(found.image, style, texts, row.source, row.row)
+    chosen.check()
+    pictures.check()
+    examples = _all_or_none_captioned(builder.build(), bad)
+    dropped += [*bad.dropped, *pictures.dropped]
+    if not len(examples):
         raise ValueError(f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}.")
     if dropped:
         logger.warning("%s: dropped %d rows of %s: %s", source.path, len(dropped), split_name, count_reasons(dropped))
-    examples = merge_examples(example for row in rows for example in _examples_of(row, Path(images)))
-    return ReadResult(examples, dropped, source.split_id)
+    return ReadResult(examples, sorted(dropped, key=lambda row: (row.source, row.row)), source.split_id)
 
 
-def _find_source(name: str, place: Place, image_suffix: str) -> Source:
+def _find_source(name: str, place: Place, image_suffix: str, salt: str | None) -> Source:
     form = FORMATS[name]
     split = place.split or form.own_split
     known = [None, HASH_SPLIT] + [HELD_OUT_SPLIT, form.own_split] * (form.own_split is not None)
@@ -142,108 +189,81 @@ def _find_source(name: str, place: Place, image_suffix: str) -> Source:
             f"Use data.split={HASH_SPLIT} or none."
         )
     path = find_source(name, place._replace(split=split))
+    salted = "" if salt is None else f"-salt-{salt}"
     divisions = {
         None: path.name,
-        HASH_SPLIT: "hash-sha256-80-10-10",
-        HELD_OUT_SPLIT: f"{form.own_split}-train-held-out-sha256-10",
+        HASH_SPLIT: f"hash-sha256-80-10-10{salted}",
+        HELD_OUT_SPLIT: f"{form.own_split}-train-held-out-sha256-10{salted}",
     }
     division = divisions.get(split, split)
     return Source(path, split, f"{form.data_set}/{division}", image_suffix)
 
 
-def _rows_of_split(rows: Iterator[AnnotationRow], source: Source, split_name: SplitName) -> Iterator[AnnotationRow]:
+@dataclass(frozen=True)
+class _Division:
+    """Which rows belong to a split."""
+
+    split_name: SplitName
+    split: str | None
+    salt: str | None
+
+    def split_of(self, row: AnnotationRow) -> str:
+        if self.split is None:
+            return self.split_name
+        name = Path(row.image.replace("\\", "/")).name
+        if self.split == HASH_SPLIT:
+            return hash_split(name, self.salt)
+        if row.split is None:
+            raise ValueError(
+                f"{row.where}: {row.image} is in no {self.split.capitalize()} split. Correct the row, or set "
+                f"data.split=hash, or leave such rows out with data.on_bad_row=skip."
+            )
+        own = cast(SplitName, row.split)
+        return own if self.split != HELD_OUT_SPLIT else held_out_split(name, own, self.salt)
+
+
+def _rows_of_split(
+    rows: Iterator[AnnotationRow], source: Source, division: _Division, bad: RowPolicy
+) -> Iterator[AnnotationRow]:
     counts: Counter[str] = Counter()
+    split_name = division.split_name
     for row in rows:
-        belongs_to = _split_of(row, source.split) if source.split else split_name
+        try:
+            belongs_to = division.split_of(row)
+        except ValueError as error:
+            bad.leave_out(DroppedRow(row.source, row.row, NO_SPLIT, row.image), str(error))
+            continue
         counts[belongs_to] += 1
         if belongs_to == split_name:
-            bare = next((style for style, texts in row.captions.items() if not texts), None)
-            if split_name != "test" and not row.drop_reason and bare is not None:
-                raise ValueError(
-                    f"{row.where}: no caption in style {bare!r}; only a test split may be without. {REMEDY}"
-                )
             yield row
-    if not counts:
-        raise ValueError(f"{source.path}: the file has no rows. Check data.annotations and data.{split_name}.")
-    if not counts[split_name]:
+    if not counts and not bad.dropped:
+        raise NoRows(f"{source.path}: the file has no rows. Check data.annotations and data.{split_name}.")
+    if counts and not counts[split_name]:
         found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ValueError(
+        raise NoRows(
             f"{source.path}: {source.split_id} has no rows for {split_name!r} (rows: {found}). "
             f"Use another split, or data.split=hash, which has all three."
         )
 
 
-def _with_slashes(rows: Iterator[AnnotationRow]) -> Iterator[AnnotationRow]:
-    # Windows writes backslashes between folders.
-    return (row._replace(image=row.image.replace("\\", "/")) if "\\" in row.image else row for row in rows)
+def _name_styles(row: AnnotationRow, aliases: Mapping[str, str]) -> AnnotationRow:
+    """The row with the styles' names in place of aliases; captions of a style under several names come together."""
+    captions: dict[str, tuple[str, ...]] = {}
+    for style, texts in row.captions.items():
+        name = spelled_out(style, aliases)
+        captions[name] = (*captions.get(name, ()), *texts)
+    return row._replace(captions=captions)
 
 
-def _split_of(row: AnnotationRow, split: str) -> str:
-    if split == HASH_SPLIT:
-        return hash_split(Path(row.image).name)
-    if row.split is None:
-        raise ValueError(
-            f"{row.where}: {row.image} is in no {split.capitalize()} split. Correct the row, or set data.split=hash."
+def _all_or_none_captioned(examples: ExampleTable, bad: RowPolicy) -> ExampleTable:
+    """Of a split with captions those without are bad rows; with none at all they are what there is to caption."""
+    is_captioned = examples.num_captions() > 0
+    if is_captioned.all() or not is_captioned.any():
+        return examples
+    for place in np.flatnonzero(~is_captioned):
+        example = examples[int(place)]
+        bad.leave_out(
+            DroppedRow(example.source, example.row, NO_CAPTION, example.style),
+            f"{example.where}: no caption in style {example.style!r}, and other rows of the split have some. {REMEDY}",
         )
-    own = cast(SplitName, row.split)
-    return own if split != HELD_OUT_SPLIT else held_out_split(Path(row.image).name, own)
-
-
-def _name_styles(rows: list[AnnotationRow], aliases: Mapping[str, str]) -> list[AnnotationRow]:
-    """Rows with the styles' names in place of aliases; captions of a style under several names come together."""
-    if not aliases:
-        return rows
-    named = []
-    for row in rows:
-        captions: dict[str, tuple[str, ...]] = {}
-        for style, texts in row.captions.items():
-            name = spelled_out(style, aliases)
-            captions[name] = (*captions.get(name, ()), *texts)
-        named.append(row._replace(captions=captions))
-    return named
-
-
-def _select_styles(rows: list[AnnotationRow], styles: Sequence[str] | None, path: Path) -> list[AnnotationRow]:
-    if styles is None:
-        return rows
-    present = {fold_name(style): style for row in rows for style in row.captions}
-    wanted = {fold_name(style): style for style in styles}
-    absent = [style for key, style in wanted.items() if key not in present]
-    if absent:
-        raise ValueError(
-            f"{path}: data.styles or eval.styles names {', '.join(map(repr, absent))}, which no row has. "
-            f"Its styles: {', '.join(sorted(present.values())[:10])}{', ...' if len(present) > 10 else ''}."
-        )
-    selected = (
-        row._replace(captions={style: texts for style, texts in row.captions.items() if fold_name(style) in wanted})
-        for row in rows
-    )
-    return [row for row in selected if row.captions]
-
-
-def _check_pictures(
-    rows: list[AnnotationRow], images: Path, on_bad_image: BadImagePolicy
-) -> tuple[list[AnnotationRow], list[DroppedRow]]:
-    if not holds_pictures(images):
-        raise FileNotFoundError(f"{images}: folder of pictures not found. Set data.images.")
-    listings: dict[Path, frozenset[str]] = {}
-    found: list[AnnotationRow] = []
-    missing: list[AnnotationRow] = []
-    for row in rows:
-        path = images / row.image
-        if path.parent not in listings:
-            listings[path.parent] = list_pictures(path.parent)
-        (found if path.name in listings[path.parent] else missing).append(row)
-    if missing and on_bad_image == "error":
-        raise FileNotFoundError(
-            f"{missing[0].where}: no picture {images / missing[0].image} "
-            f"({len(missing)} of {len(rows)} rows have none). "
-            f"Check data.images and data.image_suffix, or leave such rows out with data.on_bad_image=skip."
-        )
-    return found, [DroppedRow(row.source, row.row, MISSING_PICTURE, str(images / row.image)) for row in missing]
-
-
-def _examples_of(row: AnnotationRow, images: Path) -> Iterator[CaptionExample]:
-    for style, captions in row.captions.items():
-        example_id = make_example_id(row.image, style)
-        yield CaptionExample(example_id, images / row.image, style, captions, row.source, row.row)
+    return examples.take(np.flatnonzero(is_captioned))

@@ -54,16 +54,34 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, Any]]:
         FileNotFoundError: If there is no such file, or it is a folder.
         ValueError: If the file cannot be read or a line is not JSON; names file, line and column.
     """
-    data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
-    # Only "\n" ends a row: str.splitlines would also cut at characters such as U+2028, which JSON strings may hold.
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            _check_utf8(path, line, number)
-            raise ValueError(f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg})") from error
+    for number, line in read_lines(path):
+        yield number, parse_line(line, path, number)
+
+
+def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
+    """The lines of a text file that are not blank, with their numbers from 1; one at a time is in memory.
+
+    Only a line feed ends a line: ``str.splitlines`` would also cut at characters such as U+2028, which JSON strings may
+    hold. Raises as :func:`read_jsonl` does.
+    """
+    with _reading(Path(path)), Path(path).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            content = line.removeprefix(UTF8_BOM) if number == 1 else line
+            if content.strip():
+                yield number, content.removesuffix(b"\n")
+
+
+def parse_line(line: bytes, path: Path | str, number: int) -> Any:
+    """The content of a line of a JSON Lines file.
+
+    Raises:
+        ValueError: If it is not UTF-8 or not JSON; names file, line and column.
+    """
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        _check_utf8(path, line, number)
+        raise ValueError(f"{path}, line {number}, column {error.colno}: not valid JSON ({error.msg})") from error
 
 
 def read_text(path: Path | str) -> str:
@@ -146,10 +164,17 @@ def append_jsonl(path: Path | str, obj: Any) -> None:
 
 
 def _read_bytes(path: Path) -> bytes:
+    with _reading(path):
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say of a file that cannot be read what is wrong and what to do."""
     if path.is_dir():
         raise FileNotFoundError(f"{path}: is a folder; a file is needed here")
     try:
-        return path.read_bytes()
+        yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; check the path (it is relative to {Path.cwd()})") from error
     except OSError as error:
@@ -163,7 +188,7 @@ def _check_utf8(path: Path | str, data: bytes, only_line: int | None = None) -> 
     except UnicodeDecodeError as error:
         line = only_line or data.count(b"\n", 0, error.start) + 1
         place = f"line {line}, byte {error.start + 1:,} of the {'line' if only_line else 'file'}"
-        raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8.") from error
+        raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -17,7 +17,7 @@ from preprocessors.formats.rows import (
 
 
 def jsonl_rows(source: Source) -> Iterator[AnnotationRow]:
-    """Rows of a JSONL file of ``{"image", "style", "captions": [...] or "..."}``.
+    """Rows of a JSONL file of ``{"image", "style", "captions": [...] or "..."}``; of a test split ``[]`` will do.
 
     Raises:
         ValueError: If a line is not JSON, or lacks its picture or style.

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from preprocessors.formats.bad_rows import OtherForm
 from preprocessors.formats.rows import AnnotationRow, Place, Sample, Source, first_row
 from preprocessors.formats.table import FORMATS
 from preprocessors.formats.text_tables import shape_of
@@ -15,10 +16,6 @@ from utils.io import UTF8_BOM
 
 HEAD = 1 << 16
 """Bytes that tell what a file is that is no JSON."""
-
-
-class OtherForm(ValueError):
-    """A file is in another form than it is said to be."""
 
 
 def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
@@ -38,7 +35,8 @@ def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
     except OtherForm:
         raise
     except ValueError as error:
-        _name_other_form(name, source.path, str(error))
+        if not looked:  # a file whose first row can be read is in this form; it has a bad row
+            _name_other_form(name, source.path, str(error))
         raise
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils.io import read_json, read_jsonl
+from preprocessors.formats.bad_rows import each_record, leave_out
+from utils.io import parse_line, read_json, read_lines
 
-REMEDY = "Correct or remove the row."
+REMEDY = "Correct or remove the row, or leave such rows out with data.on_bad_row=skip."
 SPLIT_FILES = frozenset({"train", "val", "test"})
 """Settings that name the file of a split, for :attr:`Format.settings`."""
 OWN_FILES = SPLIT_FILES | {"columns"}
@@ -203,25 +204,29 @@ def json_object(path: Path, *keys: str) -> dict[str, Any]:
 
 def json_list(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
     """Rows of a JSON list: number from 1, object, and file and row as messages begin."""
-    records = read_json(path)
-    if not isinstance(records, list):
-        raise ValueError(f"{path}: must hold a JSON list of rows, got {type(records).__name__}. Check data.format.")
-    yield from json_objects(enumerate(records, start=1), path)
+    return json_objects(_list_records(path), path)
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """Lines of a JSON Lines file: number from 1 and content."""
-    try:
-        yield from read_jsonl(path)
-    except ValueError as error:
-        raise ValueError(f"{error}. {REMEDY}") from error
+    for row, line in read_lines(path):
+        try:
+            content = parse_line(line, path, row)
+        except ValueError as error:
+            leave_out(path, row, ValueError(f"{error}. {REMEDY}"))
+        else:
+            yield row, content
 
 
 def json_objects(
     records: Iterable[tuple[int, Any]], path: Path, part: str = ""
 ) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """The same rows with file and row as messages begin, of a part of the file if named; refuses what is no object."""
-    for row, record in records:
+    """The same rows with file and row as messages begin, of a part of the file if named; refuses what is no object.
+
+    Bad rows can be left out of every format that takes its records from here, see
+    :func:`preprocessors.formats.bad_rows.each_record`.
+    """
+    for row, record in each_record(records, path):
         where = f"{path}, {part}row {row}"
         if not isinstance(record, dict):
             raise ValueError(f"{where}: must be a JSON object, got {record!r}. {REMEDY}")
@@ -234,6 +239,13 @@ def objects_of(record: dict[str, Any], key: str, where: str) -> list[dict[str, A
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ValueError(f"{where}: {key!r} must be a list of objects, got {value!r}. {REMEDY}")
     return value
+
+
+def _list_records(path: Path) -> Iterator[tuple[int, Any]]:
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise ValueError(f"{path}: must hold a JSON list of rows, got {type(records).__name__}. Check data.format.")
+    yield from enumerate(records, start=1)
 
 
 def string_of(record: dict[str, Any], key: str, where: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from preprocessors.formats.bad_rows import WholeFile, each_record
 from preprocessors.formats.rows import REMEDY
 from utils.io import read_text
 
@@ -53,9 +54,10 @@ def table_rows(
     delimiter, header = shape_of(text.partition("\n")[0])
     if len(set(header)) < len(header):
         raise ValueError(f"{path}, row 1: two columns have the same name ({', '.join(header)}). Rename one of them.")
-    for row, fields in _split(path, text, delimiter):
-        if row == 1 or not any(field.strip() for field in fields):
-            continue
+    records = (
+        (row, fields) for row, fields in _split(path, text, delimiter) if row > 1 and any(map(str.strip, fields))
+    )
+    for row, fields in each_record(records, path):
         where = f"{path}, row {row}"
         yield row, _named(mend(fields) if mend else fields, header, delimiter, where), where
 
@@ -90,9 +92,9 @@ def _split(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
         except StopIteration:
             return
         except csv.Error as error:
-            raise ValueError(
+            raise WholeFile(
                 f"{path}, row {row}: a double quote that is opened here is not closed as it should be ({error}). "
-                f"Write quotes inside a quoted field twice, and close it. {REMEDY}"
+                "Write quotes inside a quoted field twice, and close it; nobody can say where the next row begins."
             ) from error
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from preprocessors.examples import CaptionExample, DroppedRow
+from preprocessors.examples import CaptionExample, DroppedRow, keep_examples, pictures_of
 from preprocessors.pictures.files import open_picture
 
 Channels = tuple[float, float, float]
@@ -123,7 +123,7 @@ class ImageTransform:
 
 def verify_images(
     examples: Sequence[CaptionExample], on_bad_image: Literal["error", "skip"]
-) -> tuple[list[CaptionExample], list[DroppedRow]]:
+) -> tuple[Sequence[CaptionExample], list[DroppedRow]]:
     """Decode every picture once, so that a damaged one is found before training and not hours into it.
 
     JPEGs are decoded at reduced size, which reads the whole file all the same.
@@ -139,18 +139,20 @@ def verify_images(
         ValueError: With ``error``, naming the annotation row, the picture and the remedy; with ``skip`` if no picture
             can be read.
     """
-    paths = list(dict.fromkeys(example.image_path for example in examples))
+    paths = [path for _, path in pictures_of(examples)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = tqdm(pool.map(_find_fault, paths), "checking pictures", len(paths), disable=None, leave=False)
         faults = {path: fault for path, fault in zip(paths, found, strict=True) if fault}
+    if not faults:
+        return examples, []
     dropped = [example for example in examples if example.image_path in faults]
-    if dropped and on_bad_image == "error":
+    if on_bad_image == "error":
         first = dropped[0]
         raise ValueError(f"{first.where}: {faults[first.image_path]} ({len(faults)} of {len(paths)} pictures are bad)")
-    if dropped and len(faults) == len(paths):
+    if len(faults) == len(paths):
         raise ValueError(f"not one of {len(paths)} pictures can be read; the first: {faults[paths[0]]}")
     rows = [DroppedRow(item.source, item.row, BAD_PICTURE, faults[item.image_path]) for item in dropped]
-    return [example for example in examples if example.image_path not in faults], rows
+    return keep_examples(examples, lambda example: example.image_path not in faults), rows
 
 
 def _find_fault(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from preprocessors.examples import CaptionExample, make_example_id, merge_examples
+from preprocessors.examples import CaptionExample, ExampleColumns, make_example_id, merge_examples
 from preprocessors.text.style_names import fold_name, index_aliases, index_names, nearest_names
 from utils.io import read_json, write_json
 
@@ -244,7 +244,7 @@ class StyleRegistry:
         return list(dict.fromkeys(style for key in found if (style := self.find(key)) is not None))
 
 
-def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) -> list[CaptionExample]:
+def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) -> Sequence[CaptionExample]:
     """Write every example's style, and the style in its id, as the registry does.
 
     Args:
@@ -257,6 +257,8 @@ def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) 
     Raises:
         ValueError: At the first example with an unknown style, naming its file and row.
     """
+    if isinstance(examples, ExampleColumns):
+        return examples.with_styles(registry.resolve)
     resolved = []
     for example in examples:
         style = registry.resolve(example.style, where=example.where)

@@ -1,0 +1,89 @@
+"""Results of a split that has no captions to compare with, such as a server's test split."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metrics.confidence import LEVEL
+from metrics.style.diversity import caption_diversity
+from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
+from preprocessors.examples import CaptionExample
+from utils.io import write_json
+
+REASON = "the split has no captions to compare with"
+COCO_NAME = re.compile(r"(?:COCO_[a-z]+\d*_)?(\d+)")
+"""Names of COCO's pictures without their ending: their number, mostly behind the name of the split."""
+
+
+def unscored_results(
+    examples: Sequence[CaptionExample],
+    hypotheses: Mapping[str, str],
+    *,
+    metrics: Sequence[str],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What can be said of captions alone; the keys are those of ``metrics.results.evaluate_captions``.
+
+    Args:
+        examples: What was captioned.
+        hypotheses: Caption by example id.
+        metrics: That were asked for; all are None, and ``unavailable`` says why.
+        provenance: Where the captions come from.
+    """
+    keys = [example.example_id for example in examples]
+    tokenized = dict(zip(keys, tokenize_many([hypotheses[key] for key in keys]), strict=True))
+    nothing = dict.fromkeys(metrics)
+    counts = Counter(example.style for example in examples)
+    diversity = caption_diversity(tokenized, {example.example_id: example.image_name for example in examples})
+    missing = [*metrics, "style", "confidence", "baseline_constant", "baseline_neighbours", "diversity/copied_share"]
+    return {
+        "overall": nothing,
+        "per_style": {style: {**nothing, "n": count} for style, count in counts.items()},
+        "style": {},
+        "diversity": diversity,
+        "confidence": {"level": LEVEL, "resamples": 0, "seed": 0, "unit": "image", "overall": {}, "per_style": {}},
+        "unavailable": dict.fromkeys(missing, REASON),
+        "n": len(keys),
+        "provenance": {**provenance, "metrics": {"tokenizer": TOKENIZER_NAME, "references_sha256": None}},
+        "baseline_constant": None,
+        "baseline_neighbours": None,
+    }
+
+
+def write_server_files(
+    folder: Path, split: str, examples: Sequence[CaptionExample], hypotheses: Mapping[str, str]
+) -> list[Path]:
+    """Write captions as COCO's evaluation server takes them: a list of ``{"image_id", "caption"}``, one a picture.
+
+    A picture's id is the number in its name where all names are COCO's (``COCO_test2014_000000000001.jpg``,
+    ``000000000001.jpg``), and its name without the ending elsewhere.
+
+    Args:
+        folder: Where the files go.
+        split: Begins their names: ``<split>.coco.json``, and ``<split>.coco.<style>.json`` where there are several
+            styles, for the server takes one caption a picture.
+        examples: What was captioned.
+        hypotheses: Caption by example id.
+    """
+    by_style: dict[str, list[CaptionExample]] = defaultdict(list)
+    for example in examples:
+        by_style[example.style].append(example)
+    numbers = [COCO_NAME.fullmatch(Path(example.image_name).stem) for example in examples]
+    ids: dict[str, int | str] = {
+        example.image_name: int(number[1]) if number is not None and all(numbers) else Path(example.image_name).stem
+        for example, number in zip(examples, numbers, strict=True)
+    }
+    written: list[Path] = []
+    for style, group in by_style.items():
+        part = "" if len(by_style) == 1 else "." + re.sub(r"[^\w-]+", "_", style)
+        path = folder / f"{split}.coco{part}.json"
+        if path in written:  # two styles that differ in marks alone
+            path = folder / f"{split}.coco{part}.{len(written)}.json"
+        rows = [{"image_id": ids[item.image_name], "caption": hypotheses[item.example_id]} for item in group]
+        write_json(path, rows)
+        written.append(path)
+    return written
