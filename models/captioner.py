@@ -141,7 +141,9 @@ class Captioner(Protocol):
                 pictures that it names, otherwise P = B. Other entries are passed over.
         """
 
-    def logits(self, encoded: Encoded, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
+    def logits(
+        self, encoded: Encoded, token_ids: Tensor, *, drawable: bool = False, caption_rows: Tensor | None = None
+    ) -> Tensor:
         """Scores of every vocabulary entry at each position of captions.
 
         Args:
@@ -149,6 +151,8 @@ class Captioner(Protocol):
             token_ids: The captions, int64 (N, T): position t is scored given the tokens before it.
             drawable: Only the first columns, up to the last that ``sample`` can draw; float32, ``-inf`` for what it
                 never draws among them.
+            caption_rows: The picture of each caption, int64 (N,) and ascending, where pictures have different numbers
+                of captions.
 
         Returns:
             (N, T, V), or fewer columns with ``drawable``; with gradient.

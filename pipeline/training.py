@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -31,6 +32,8 @@ from trainers.scst_trainer import ScstTrainer
 from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
 from utils.errors import Fault
+
+logger = logging.getLogger(__name__)
 
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
@@ -117,7 +120,11 @@ def build_trainer(
     features = writer.features = keep_features(
         config, writer, [*train_examples, *eval_examples], training=train_examples
     )
-    train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
+    train_dataset = CaptionDataset(
+        train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
+    )
+    if train.captions_per_row > 1:
+        tell_captions(train_examples, train.captions_per_row, rows_per_step(config, args))
     parts: dict[str, Any] = {
         "train_dataset": train_dataset,
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
@@ -174,6 +181,22 @@ def rows_per_step(config: RunConfig, args: TrainingArguments) -> int:
     """Training rows of an optimizer step, over all micro-batches and processes."""
     processes = int(args.world_size)
     return rows_per_batch(config, processes) * config.train.accumulation_steps * processes
+
+
+def tell_captions(examples: Sequence[CaptionExample], captions_per_row: int, step_rows: int) -> None:
+    """Say how many captions an epoch and a step learn, which both are counted in rows."""
+    captions = sum(min(len(example.captions), captions_per_row) for example in examples)
+    if captions == len(examples):
+        logger.warning("train.captions_per_row=%d: no training row has more than one caption", captions_per_row)
+        return
+    logger.info(
+        "train.captions_per_row=%d: an epoch has %d rows and %d captions, an optimizer step %d rows and %.1f captions",
+        captions_per_row,
+        len(examples),
+        captions,
+        step_rows,
+        step_rows * captions / len(examples),
+    )
 
 
 def make_store(config: RunConfig, run: Run, args: TrainingArguments) -> CheckpointStore:

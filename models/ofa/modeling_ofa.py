@@ -156,6 +156,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         encode_only: bool = False,
         scored_ids: Tensor | None = None,
         temperature: float = 1.0,
+        caption_rows: Tensor | None = None,
         return_dict: bool = True,
     ) -> OFAOutput:
         """Score captions.
@@ -177,6 +178,8 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             scored_ids: (N, T), ``-100`` where nothing counts: return their log-probabilities among the tokens that a
                 caption can be made of, instead of logits. The tokens are the decoder's input, shifted to the right.
             temperature: Divides the logits of ``scored_ids``.
+            caption_rows: (N,) ascending, the image of each row of ``decoder_input_ids`` where images have different
+                numbers of them.
             return_dict: Only True; a parameter because ``generate`` passes it.
 
         Returns:
@@ -198,7 +201,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             decoder_input_ids = self.shift_right(labels)
         if use_cache and past_key_values is None:
             past_key_values = OFACache(capacity=decoder_input_ids.shape[1])
-        hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values)
+        hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values, caption_rows)
         weight = encoder_outputs.embedding if self.projection_is_tied else self.decoder.output_projection.weight
         weight = weight[: self.config.text_vocab_size] if caption_logits else weight
         logits = F.linear(hidden, weight)
