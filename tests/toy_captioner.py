@@ -100,10 +100,11 @@ class ToyCaptioner:
         given = (batch.get(name) for name in ("patch_images", "image_features", "picture_rows"))
         return self.called(batch["input_ids"], *given)
 
-    def logits(self, encoded, token_ids, *, drawable=False, caption_rows=None):
+    def logits(self, encoded, token_ids, *, drawable=False, caption_rows=None, packed=False):
         start = token_ids.new_full((len(token_ids), 1), self.tokenizer.bos_token_id)
         before = torch.cat([start, token_ids[:, :-1].clamp(min=self.tokenizer.bos_token_id)], 1)
-        return self._ban(self.called(before, context=encoded, caption_rows=caption_rows), drawable)
+        logits = self._ban(self.called(before, context=encoded, caption_rows=caption_rows), drawable)
+        return logits[token_ids.ge(0)] if packed else logits
 
     def _ban(self, logits, drawable):
         banned = torch.zeros(logits.shape[-1], dtype=torch.bool)

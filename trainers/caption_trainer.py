@@ -129,13 +129,16 @@ class StyleCaptionTrainer(BaseTrainer):
             views: How often every row is there.
 
         Returns:
-            Sum over tokens, a mean over the views; logits (N, T, V) and labels (N, T) of the captions.
+            Sum over tokens, a mean over the views; logits and labels of the captions, (N, T, V) and (N, T), or (M, V)
+            and (M,) of the tokens alone where nothing is asked about their places.
         """
         objective = self.objective
         labels, rows, caption_rows = targets_of(batch)
-        logits = captioner.logits(encoded, labels, caption_rows=caption_rows)
+        packed = views == 1 and not objective.weights
+        logits = captioner.logits(encoded, labels, caption_rows=caption_rows, packed=packed)
         if batch["labels"].ndim == 3:
             self.meter.add("captions_per_row", len(labels), len(batch["rows"]))
+        labels = labels[labels.ne(IGNORE_INDEX)] if packed else labels
         entropy = label_smoothed_cross_entropy(logits, labels, objective.label_smoothing, objective.drop_worst)
         self.meter.add("cross_entropy", entropy.loss, entropy.tokens)
         loss = entropy.loss
@@ -148,8 +151,8 @@ class StyleCaptionTrainer(BaseTrainer):
 
     def _masked_lm_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         labels, captioner = batch["labels"], self.captioner.through(model)
-        logits = captioner.logits(captioner.encode(batch), labels)
-        entropy = label_smoothed_cross_entropy(logits, labels, self.objective.label_smoothing)
+        logits = captioner.logits(captioner.encode(batch), labels, packed=True)
+        entropy = label_smoothed_cross_entropy(logits, labels[labels.ne(IGNORE_INDEX)], self.objective.label_smoothing)
         self.meter.add("masked_lm", entropy.loss, entropy.tokens)
         return entropy.loss / tokens.masked
 

@@ -103,6 +103,7 @@ class OFACaptioner:
         *,
         drawable: bool = False,
         caption_rows: Tensor | None = None,
+        packed: bool = False,
     ) -> Tensor:
         """Over all of the vocabulary, or over the BPE without padding if ``drawable``."""
         decoder_input_ids = self.module.shift_right(token_ids)
@@ -111,6 +112,7 @@ class OFACaptioner:
             decoder_input_ids=decoder_input_ids,
             caption_logits=drawable,
             caption_rows=caption_rows,
+            wanted=token_ids.ne(IGNORE_INDEX) if packed else None,
         ).logits
         if not drawable:
             return logits
