@@ -26,7 +26,7 @@ class CaptionDataset(Dataset[EncodedExample]):
         masking: In training, gives each example a text of the masked-LM task as well; None gives none.
         features: Of the vision network, to be used in place of pixels, in training one of a picture's views; None opens
             the pictures.
-        captions_per_row: In training, most captions of an example that it brings at once.
+        captions_per_row: In training, most captions of an example that it brings at once; its masked text stays one.
     """
 
     def __init__(

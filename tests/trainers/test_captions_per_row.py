@@ -154,6 +154,22 @@ def test_run_passes_every_row_once_counts_captions_and_validates_as_always(docum
     assert trainer._validation_loss() == loss
 
 
+@pytest.mark.slow
+def test_two_ranks_with_different_numbers_of_captions_make_the_step_of_one(
+    document, tmp_path, one_step, two_ranks, assert_same
+):
+    def write(name, **train):
+        path = tmp_path / f"{name}.json"
+        changed = {"train": document["train"] | train, "work_dir": str(tmp_path / name)}
+        path.write_text(json.dumps(document | changed))
+        return path
+
+    whole = one_step(write("whole"))
+    ranks = two_ranks(write("ranks", batch_size=4))
+    assert_same(whole["gradients"], ranks[0]["gradients"])
+    assert_same(whole["change"], ranks[1]["change"])
+
+
 def test_rows_with_one_caption_are_told(document, load, scenes, caplog):
     document["data"]["annotations"] = str(scenes)
     for line in (rows := [row for _, row in read_jsonl(scenes / "train.jsonl")]):
