@@ -9,10 +9,11 @@ process, which says more on a machine that does other things meanwhile (with one
 cost CPU time too). All ways of a model learn about as many captions a step. ``tiny`` has OFA's published vocabulary,
 and random weights; ``nano`` a BPE of its own.
 
-All styles: ``apart`` (rows in random order), ``pictures`` (``train.group_pictures``: a photo's three styles meet),
+All styles: ``apart_before`` (rows in random order, and padding is projected onto the vocabulary too), ``apart`` (it is
+not), ``pictures`` (``train.group_pictures``: a photo's three styles meet),
 ``pictures_lengths`` (``train.group_lengths`` as well), ``pictures_lengths_k5`` (and ``train.captions_per_row`` 5: a
-photo's seven captions). The factual style alone, five captions a photo as in COCO: ``factual`` (a caption a row),
-``factual_lengths``, ``factual_k5`` and ``factual_lengths_k5``.
+photo's seven captions). The factual style alone, five captions a photo as in COCO: ``factual_before`` and
+``factual`` (a caption a row), ``factual_lengths``, ``factual_k5`` and ``factual_lengths_k5``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,27 +43,40 @@ from pipeline.training import build_trainer, training_arguments
 
 
 class Way(NamedTuple):
-    """Settings of a way to train, and the way that it is compared with."""
+    """Settings of a way to train, and the ways that it is compared with."""
 
     train: dict[str, Any]
-    against: str
+    against: tuple[str, ...] = ()
     styles: list[str] | None = None
     captions_per_row: float = 1.0
+    padded: bool = False
+    """Logits and losses where captions are filled up, too, as it was before the tokens that count were picked."""
 
 
+class Padded(dict[str, float]):
+    """No terms beside cross-entropy, but taken for some: then the trainer keeps every place of a batch."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+ALL = ("apart_before", "apart")
+ONE = ("factual_before", "factual")
 FACTUAL = ["factual"]
 K5 = {"captions_per_row": 5}
 LENGTHS = {"group_lengths": True}
 PICTURES = {"group_pictures": True}
 WAYS = {
-    "apart": Way({}, "apart"),
-    "pictures": Way(PICTURES, "apart"),
-    "pictures_lengths": Way(PICTURES | LENGTHS, "apart"),
-    "pictures_lengths_k5": Way(PICTURES | LENGTHS | K5, "apart", None, 7 / 3),
-    "factual": Way({}, "factual", FACTUAL),
-    "factual_lengths": Way(LENGTHS, "factual", FACTUAL),
-    "factual_k5": Way(K5, "factual", FACTUAL, 5),
-    "factual_lengths_k5": Way(LENGTHS | K5, "factual", FACTUAL, 5),
+    "apart_before": Way({}, padded=True),
+    "apart": Way({}, ALL[:1]),
+    "pictures": Way(PICTURES, ALL),
+    "pictures_lengths": Way(PICTURES | LENGTHS, ALL),
+    "pictures_lengths_k5": Way(PICTURES | LENGTHS | K5, ALL, None, 7 / 3),
+    "factual_before": Way({}, (), FACTUAL, padded=True),
+    "factual": Way({}, ONE[:1], FACTUAL),
+    "factual_lengths": Way(LENGTHS, ONE, FACTUAL),
+    "factual_k5": Way(K5, ONE, FACTUAL, 5),
+    "factual_lengths_k5": Way(LENGTHS | K5, ONE, FACTUAL, 5),
 }
 
 
@@ -112,17 +127,19 @@ def measure(place: Place, options: argparse.Namespace, scratch: Path) -> dict[st
         for name, turn in turns.items():
             rates[name].append(turn(options.steps))
         print(f"{place.preset}-{place.size}: turn {number + 1} of {options.turns}", file=sys.stderr)
-    return {name: describe(rates[name], way.against, rates[way.against]) for name, way in WAYS.items()}
+    return {name: describe(rates[name], {other: rates[other] for other in way.against}) for name, way in WAYS.items()}
 
 
-def describe(rates: list[Rates], against: str, others: list[Rates]) -> dict[str, Any]:
-    """Medians of a way, and its ratios to another."""
-    found: dict[str, Any] = {"against": against}
+def describe(rates: list[Rates], others: dict[str, list[Rates]]) -> dict[str, Any]:
+    """Medians of a way, and its ratios to others."""
+    found: dict[str, Any] = {}
     for clock in Rates._fields:
         own = [getattr(rate, clock) for rate in rates]
-        ratios = [value / getattr(other, clock) for value, other in zip(own, others, strict=True)]
-        spread = [round(value, 2) for value in (statistics.median(ratios), min(ratios), max(ratios))]
-        found |= {clock: round(statistics.median(own), 2), f"{clock}_ratio": spread}
+        found[clock] = round(statistics.median(own), 2)
+        for name, their in others.items():
+            ratios = [value / getattr(other, clock) for value, other in zip(own, their, strict=True)]
+            spread = (statistics.median(ratios), min(ratios), max(ratios))
+            found[f"{clock}_to_{name}"] = "{:.2f} ({:.2f}-{:.2f})".format(*spread)
     return found
 
 
@@ -155,6 +172,8 @@ def training_run(document: dict[str, Any], place: Place, way: Way, folder: Path)
     trainer = build_trainer(training_arguments(config), prepare(config))
     trainer.create_optimizer_and_scheduler(10_000)
     trainer.current_gradient_accumulation_steps, trainer._tr_loss = 1, torch.zeros(())  # the loop does that
+    if way.padded:
+        trainer.objective = replace(trainer.objective, weights=Padded())
     batches = endless(trainer)
 
     def turn(steps: int) -> Rates:
