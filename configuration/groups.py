@@ -253,7 +253,12 @@ class TrainConfig(Group):
     group_pictures: bool = False
     """Rows of one picture follow one another, so that those of a batch share its pass through the vision network."""
     group_lengths: bool = False
-    """Captions of a batch are about as long, so that less of it is padding; the order stays random otherwise."""
+    """Captions of a batch are about as long, so that less of it is padding; the order stays random otherwise. With
+    ``group_pictures``, rows of one picture stay together and count as long as the longest."""
+    captions_per_row: int = Field(default=1, ge=1)
+    """Captions of a row (a picture in a style) that are learnt at once, on one pass through the encoder; a row with
+    fewer gives all it has. They take turns from epoch to epoch: with K of n captions, each is learnt in K of n epochs,
+    and all are after n / K, rounded up. Batches, steps and epochs are counted in rows."""
     accumulation_steps: int = Field(default=1, ge=1)
     """Forward passes per optimizer step."""
     lr: float = Field(default=5e-5, gt=0)
@@ -311,11 +316,6 @@ class TrainConfig(Group):
             lambda group: group.batch_size != "auto" or group.drop_worst == 0,
             "the worst tokens of a batch are known only if it is not divided; give a number, or set train.drop_worst "
             "to 0",
-        ),
-        Relation(
-            ("group_lengths", "group_pictures"),
-            lambda group: not (group.group_lengths and group.group_pictures),
-            "rows of one picture are not as long as one another; set one of the two to false",
         ),
         Relation(
             ("vision_stages", "freeze"),
@@ -459,7 +459,7 @@ class RunConfig(Group):
             for key, off in (
                 *(("scst.enabled", False), ("masked_lm.weight", 0), ("masked_lm.weight_end", None)),
                 *(("train.group_pictures", False), ("train.group_lengths", False), ("train.global_batch_size", None)),
-                *(("unlikelihood.leakage", 0), ("image.feature_views", 1)),
+                *(("unlikelihood.leakage", 0), ("image.feature_views", 1), ("train.captions_per_row", 1)),
             )
         ),
         _not_with_scst("train", "rdrop"),
@@ -475,6 +475,14 @@ class RunConfig(Group):
             ("train.group_pictures", "image.random_crop"),
             lambda config: not (config.train.group_pictures and config.image.random_crop),
             "every row has a crop of its own, so rows of a picture have nothing to share; set one of the two to false",
+        ),
+        Relation(
+            ("train.captions_per_row", "scst.enabled", "scst.cross_entropy_weight"),
+            lambda config: (
+                not config.scst.enabled or config.scst.cross_entropy_weight > 0 or config.train.captions_per_row == 1
+            ),
+            "this self-critical run learns from no captions of people; set scst.cross_entropy_weight above 0, or this "
+            "to 1",
         ),
         _needs_cross_entropy("repetition"),
         _needs_cross_entropy("leakage"),

@@ -144,7 +144,15 @@ class Captioner(Protocol):
                 pictures that it names, otherwise P = B. Other entries are passed over.
         """
 
-    def logits(self, encoded: Encoded, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
+    def logits(
+        self,
+        encoded: Encoded,
+        token_ids: Tensor,
+        *,
+        drawable: bool = False,
+        caption_rows: Tensor | None = None,
+        packed: bool = False,
+    ) -> Tensor:
         """Scores of every vocabulary entry at each position of captions.
 
         Args:
@@ -152,9 +160,13 @@ class Captioner(Protocol):
             token_ids: The captions, int64 (N, T): position t is scored given the tokens before it.
             drawable: Only the first columns, up to the last that ``sample`` can draw; float32, ``-inf`` for what it
                 never draws among them.
+            caption_rows: The picture of each caption, int64 (N,) and ascending, where pictures have different numbers
+                of captions.
+            packed: Only where ``token_ids`` are not ``IGNORE_INDEX``, caption by caption: what is filled up costs least
+                then.
 
         Returns:
-            (N, T, V), or fewer columns with ``drawable``; with gradient.
+            (N, T, V), or (M, V) of M tokens if ``packed``, or fewer columns with ``drawable``; with gradient.
         """
 
     def token_log_probs(self, encoded: Encoded, token_ids: Tensor, temperature: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -33,6 +34,8 @@ from trainers.scst_trainer import ScstTrainer
 from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
 from utils.errors import Fault
+
+logger = logging.getLogger(__name__)
 
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
@@ -119,7 +122,11 @@ def build_trainer(
     )
     listed = [] if config.data.streaming else train_examples
     features = writer.features = keep_features(config, writer, chain(listed, eval_examples), training=listed)
-    train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
+    train_dataset = CaptionDataset(
+        train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
+    )
+    if train.captions_per_row > 1:
+        tell_captions(train_examples, train.captions_per_row, rows_per_step(config, args))
     parts: dict[str, Any] = {
         "train_dataset": make_stream(config, preprocessor, args) if config.data.streaming else train_dataset,
         "in_order": config.data.streaming,
@@ -177,6 +184,22 @@ def rows_per_step(config: RunConfig, args: TrainingArguments) -> int:
     """Training rows of an optimizer step, over all micro-batches and processes."""
     processes = int(args.world_size)
     return rows_per_batch(config, processes) * config.train.accumulation_steps * processes
+
+
+def tell_captions(examples: Sequence[CaptionExample], captions_per_row: int, step_rows: int) -> None:
+    """Say how many captions an epoch and a step learn, which both are counted in rows."""
+    captions = sum(min(len(example.captions), captions_per_row) for example in examples)
+    if captions == len(examples):
+        logger.warning("train.captions_per_row=%d: no training row has more than one caption", captions_per_row)
+        return
+    logger.info(
+        "train.captions_per_row=%d: an epoch has %d rows and %d captions, an optimizer step %d rows and %.1f captions",
+        captions_per_row,
+        len(examples),
+        captions,
+        step_rows,
+        step_rows * captions / len(examples),
+    )
 
 
 def make_store(config: RunConfig, run: Run, args: TrainingArguments) -> CheckpointStore:

@@ -20,7 +20,8 @@ class CaptionBatch(TypedDict):
 
     ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) are padded on the right; ``patch_images``
     float32 (P, 3, H, W) is in channels_last, or ``image_features`` (P, F, h, w) stand instead; ``patch_masks`` bool
-    (B,) is True where there is a picture; ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS.
+    (B,) is True where there is a picture; ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS, or (B, K, T) where
+    rows train up to K captions, ``IGNORE_INDEX`` alone in place of those that a row does not have.
     ``picture_rows`` int64 (B,) says which of the P distinct pictures each row shows; it is there if rows share one, and
     P = B otherwise. Batch norms in training count a picture once. ``masked_input_ids`` (B, S') and ``masked_labels``
     (B, T') are the same of the masked-LM task, which has no pictures; they are there if the examples have them.
@@ -49,12 +50,11 @@ class CaptionCollator:
 
     def __call__(self, encoded: Sequence[EncodedExample]) -> CaptionBatch:
         """Make one batch; only tensors, because the trainer moves all of it to the device."""
-        labels = [item["labels"] for item in encoded]
         batch = CaptionBatch(
             rows=torch.tensor([item["row"] for item in encoded], dtype=torch.int64),
             input_ids=_pad_right([item["input_ids"] for item in encoded], self.pad_token_id),
             patch_masks=torch.tensor([item["patch_mask"] for item in encoded], dtype=torch.bool),
-            labels=_pad_right(labels, IGNORE_INDEX),
+            labels=_caption_labels(encoded),
         )
         if "image_features" in encoded[0]:
             pictures, places = _distinct([item["image_features"] for item in encoded])
@@ -111,6 +111,15 @@ def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
     distinct = {id(tensor): tensor for tensor in tensors}
     places = {key: place for place, key in enumerate(distinct)}
     return [*distinct.values()], [places[id(tensor)] for tensor in tensors]
+
+
+def _caption_labels(encoded: Sequence[EncodedExample]) -> Tensor:
+    """Targets (B, T), or (B, K, T) where the examples have several each."""
+    if "caption_labels" not in encoded[0]:
+        return _pad_right([item["labels"] for item in encoded], IGNORE_INDEX)
+    most = max(len(item["caption_labels"]) for item in encoded)
+    rows = [[*item["caption_labels"], *[[]] * (most - len(item["caption_labels"]))] for item in encoded]
+    return _pad_right([caption for row in rows for caption in row], IGNORE_INDEX).unflatten(0, (len(encoded), most))
 
 
 def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> Tensor:

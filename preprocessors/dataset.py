@@ -26,6 +26,7 @@ class CaptionDataset(Dataset[EncodedExample]):
         masking: In training, gives each example a text of the masked-LM task as well; None gives none.
         features: Of the vision network, to be used in place of pixels, in training one of a picture's views; None opens
             the pictures.
+        captions_per_row: In training, most captions of an example that it brings at once; its masked text stays one.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class CaptionDataset(Dataset[EncodedExample]):
         training: bool,
         masking: MaskedSource | None = None,
         features: FeatureCache | None = None,
+        captions_per_row: int = 1,
     ) -> None:
         self.examples = examples
         self.preprocessor = preprocessor
         self.training = training
         self.masking = masking
         self.features = features
+        self.captions_per_row = captions_per_row
         # Shared memory: workers that outlive an epoch have their own copy of the data set and would not see an int.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -53,9 +56,27 @@ class CaptionDataset(Dataset[EncodedExample]):
         """The epoch that examples are drawn for."""
         return int(self._epoch.item())
 
+    def captions_of(self, epoch: int, row: int) -> list[str]:
+        """The captions that a row trains on in an epoch: as many as :attr:`captions_per_row`, or all that it has.
+
+        They are those whose turn would come one by one in so many epochs, so that every caption of a row is trained on
+        once before any is for the second time.
+        """
+        example = self.examples[row]
+        count = min(self.captions_per_row, len(example.captions))
+        turns = range(epoch * count, (epoch + 1) * count)
+        return [self.preprocessor.caption_of(example, epoch=turn, row=row) for turn in turns]
+
     def caption_length(self, epoch: int, row: int) -> int:
-        """Tokens of the caption that a row trains on in an epoch, EOS counted."""
-        return len(self.preprocessor.target_ids(self.preprocessor.caption_of(self.examples[row], epoch=epoch, row=row)))
+        """Tokens of the longest caption that a row trains on in an epoch, EOS counted."""
+        return max(self._caption_lengths(epoch, row))
+
+    def caption_tokens(self, epoch: int, row: int) -> int:
+        """Tokens of all captions that a row trains on in an epoch, EOS counted."""
+        return sum(self._caption_lengths(epoch, row))
+
+    def _caption_lengths(self, epoch: int, row: int) -> list[int]:
+        return [len(self.preprocessor.target_ids(caption)) for caption in self.captions_of(epoch, row)]
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -78,6 +99,10 @@ class CaptionDataset(Dataset[EncodedExample]):
         batch = encode_together(
             self.preprocessor, numbered, epoch=epoch, training=self.training, features=self._features_of(rows)
         )
+        if self.training and self.captions_per_row > 1:
+            for encoded in batch:
+                captions = self.captions_of(epoch, encoded["row"])
+                encoded["caption_labels"] = [self.preprocessor.target_ids(caption) for caption in captions]
         if self.training and self.masking is not None:
             for encoded in batch:
                 self._add_masked(encoded, self.masking, epoch)

@@ -20,7 +20,8 @@ class EncodedExample(TypedDict):
     ``row`` is its place in its data set, ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W), or
     ``image_features`` (F, h, w) stand instead of it, computed beforehand. Examples of a batch that hold the same tensor
     share its pass through the vision network.
-    ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if the data set masks.
+    ``caption_labels``, the target ids of up to K captions, stand instead of ``labels`` where the data set trains K of a
+    row at once. ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if it masks.
     """
 
     example_id: str
@@ -31,6 +32,7 @@ class EncodedExample(TypedDict):
     image_features: NotRequired[Tensor]
     patch_mask: bool
     labels: list[int]
+    caption_labels: NotRequired[list[list[int]]]
     masked_ids: NotRequired[list[int]]
     masked_labels: NotRequired[list[int]]
 

@@ -44,14 +44,16 @@ class ToyModule(nn.Module):
         self.words = nn.Embedding(vocabulary, WIDTH)
         self.decoder = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, vocabulary))
 
-    def forward(self, ids, images=None, features=None, picture_rows=None, context=None):
+    def forward(self, ids, images=None, features=None, picture_rows=None, context=None, caption_rows=None):
         """Contexts (B, C) of prompts, or, given contexts, logits (N, T, V) of what follows each of the ids (N, T)."""
         if context is None:
             features = features if images is None else self.vision(images)
             features = features if picture_rows is None else features[picture_rows]
             prompt = self.words(ids).sum(1)
             return prompt if features is None else prompt + features
-        context = context.repeat_interleave(len(ids) // len(context), 0)[:, None].expand(-1, ids.shape[1], -1)
+        if caption_rows is None:
+            caption_rows = torch.arange(len(context)).repeat_interleave(len(ids) // len(context))
+        context = context[caption_rows][:, None].expand(-1, ids.shape[1], -1)
         return self.decoder(torch.cat([self.words(ids), context], -1))
 
 
@@ -98,10 +100,11 @@ class ToyCaptioner:
         given = (batch.get(name) for name in ("patch_images", "image_features", "picture_rows"))
         return self.called(batch["input_ids"], *given)
 
-    def logits(self, encoded, token_ids, *, drawable=False):
+    def logits(self, encoded, token_ids, *, drawable=False, caption_rows=None, packed=False):
         start = token_ids.new_full((len(token_ids), 1), self.tokenizer.bos_token_id)
         before = torch.cat([start, token_ids[:, :-1].clamp(min=self.tokenizer.bos_token_id)], 1)
-        return self._ban(self.called(before, context=encoded), drawable)
+        logits = self._ban(self.called(before, context=encoded, caption_rows=caption_rows), drawable)
+        return logits[token_ids.ge(0)] if packed else logits
 
     def _ban(self, logits, drawable):
         banned = torch.zeros(logits.shape[-1], dtype=torch.bool)

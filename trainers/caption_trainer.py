@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainingArguments
 
-from models.captioner import Captioner
+from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
 from trainers import processes
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
 from trainers.memory import ADVICE
-from trainers.objective import Objective, StepTokens, split_tasks, two_views
+from trainers.objective import Objective, StepTokens, split_tasks, targets_of, two_views
 from trainers.pieces import take_rows
 from trainers.processes import agree
 from trainers.schedule import give_own_rate
@@ -110,17 +110,36 @@ class StyleCaptionTrainer(BaseTrainer):
         views = 2 if self.objective.rdrop else 1
         if views == 2:
             batch = two_views(batch)
-        labels = batch["labels"]
         captioner = self.captioner.through(model)
-        logits = captioner.logits(captioner.encode(batch), labels)
-        loss = self.cross_entropy(logits, labels, batch["rows"], views) / tokens.captions
+        encoded = captioner.encode(batch)
+        loss, logits, labels = self.cross_entropy(captioner, encoded, batch, views)
+        loss = loss / tokens.captions
         if views == 2:
             loss = loss + self.objective.rdrop * r_drop(logits, labels) / tokens.captions
         return loss
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor, rows: Tensor, views: int = 1) -> Tensor:
-        """Sum over tokens of cross-entropy and the terms beside it, a mean over the views; logged without weights."""
+    def cross_entropy(
+        self, captioner: Captioner, encoded: Encoded, batch: dict[str, Tensor], views: int = 1
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropy of the rows' captions and the terms beside it; logged without weights.
+
+        Args:
+            captioner: Called through what is trained.
+            encoded: The B rows: however many captions a row has, it passed the encoder once.
+            batch: They.
+            views: How often every row is there.
+
+        Returns:
+            Sum over tokens, a mean over the views; logits and labels of the captions, (N, T, V) and (N, T), or (M, V)
+            and (M,) of the tokens alone where nothing is asked about their places.
+        """
         objective = self.objective
+        labels, rows, caption_rows = targets_of(batch)
+        packed = views == 1 and not objective.weights
+        logits = captioner.logits(encoded, labels, caption_rows=caption_rows, packed=packed)
+        if batch["labels"].ndim == 3:
+            self.meter.add("captions_per_row", len(labels), len(batch["rows"]))
+        labels = labels[labels.ne(IGNORE_INDEX)] if packed else labels
         entropy = label_smoothed_cross_entropy(logits, labels, objective.label_smoothing, objective.drop_worst)
         self.meter.add("cross_entropy", entropy.loss, entropy.tokens)
         loss = entropy.loss
@@ -129,12 +148,12 @@ class StyleCaptionTrainer(BaseTrainer):
             term = LOSS_TERMS[name].compute(logits, labels, foreign)
             self.meter.add(name, term, entropy.tokens)
             loss = loss + weight * term
-        return loss / views
+        return loss / views, logits, labels
 
     def _masked_lm_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         labels, captioner = batch["labels"], self.captioner.through(model)
-        logits = captioner.logits(captioner.encode(batch), labels)
-        entropy = label_smoothed_cross_entropy(logits, labels, self.objective.label_smoothing)
+        logits = captioner.logits(captioner.encode(batch), labels, packed=True)
+        entropy = label_smoothed_cross_entropy(logits, labels[labels.ne(IGNORE_INDEX)], self.objective.label_smoothing)
         self.meter.add("masked_lm", entropy.loss, entropy.tokens)
         return entropy.loss / tokens.masked
 

@@ -78,7 +78,7 @@ def largest_that_fits(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def longest_rows(length_of: Callable[[int, int], int], rows: int, wanted: int) -> list[int]:
-    """So many of the first epoch's rows, the longest; repeated where there are fewer."""
+    """So many of the first epoch's rows, those with most tokens; repeated where there are fewer."""
     longest = sorted(range(rows), key=lambda row: length_of(0, row), reverse=True)[:wanted]
     return (longest * math.ceil(wanted / len(longest)))[:wanted]
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from preprocessors.collator import IGNORE_INDEX
+
 MASKED = "masked_"
 
 
@@ -56,6 +58,31 @@ class StepTokens(NamedTuple):
 
     captions: Any
     masked: Any
+
+
+class Targets(NamedTuple):
+    """The captions that a micro-batch of B rows learns.
+
+    Attributes:
+        labels: int64 (N, T), those of a row next to each other.
+        rows: Their rows in the data set, int64 (N,).
+        caption_rows: The micro-batch's row of each, int64 (N,); None where all rows have N / B.
+    """
+
+    labels: Tensor
+    rows: Tensor
+    caption_rows: Tensor | None = None
+
+
+def targets_of(batch: Mapping[str, Tensor]) -> Targets:
+    """The captions of a micro-batch whose rows have one each, or up to K."""
+    labels, rows = batch["labels"], batch["rows"]
+    if labels.ndim == 2:
+        return Targets(labels, rows)
+    given = labels[..., 0].ne(IGNORE_INDEX)  # (B, K): a caption has EOS at least
+    caption_rows = given.nonzero()[:, 0]
+    uneven = len(caption_rows) < given.numel()
+    return Targets(labels[given], rows[caption_rows], caption_rows if uneven else None)
 
 
 def split_tasks(batch: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

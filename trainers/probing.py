@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 def find_rows(trainer: Any, model: nn.Module) -> int:
     """The largest number of rows, of those that a process has in a step, whose forward and backward pass fit.
 
-    They are tried with the longest captions, beside the moments of the optimizer. Weights, gradients, random numbers
-    and what was logged stay as they were. On a CPU, where nothing says that memory is used up, the rows follow from
-    what one of them keeps for its backward pass, within half of the free memory.
+    They are tried with the rows that have most tokens, beside the moments of the optimizer. Weights, gradients, random
+    numbers and what was logged stay as they were. On a CPU, where nothing says that memory is used up, the rows follow
+    from what one of them keeps for its backward pass, within half of the free memory.
 
     Raises:
         OutOfMemory: If one row does not fit.
@@ -46,7 +46,7 @@ def find_rows(trainer: Any, model: nn.Module) -> int:
 
 
 def _longest_batch(trainer: Any, wanted: int) -> dict[str, Tensor]:
-    data, length_of = trainer.train_dataset, getattr(trainer.train_dataset, "caption_length", lambda epoch, row: 0)
+    data, length_of = trainer.train_dataset, getattr(trainer.train_dataset, "caption_tokens", lambda epoch, row: 0)
     batch = trainer.data_collator([data[row] for row in longest_rows(length_of, len(data), wanted)])
     prepared: dict[str, Tensor] = trainer._prepare_inputs(dict(batch))
     return prepared

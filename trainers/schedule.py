@@ -77,20 +77,24 @@ class SimilarLengths:
     batch_size: int
     batches: int = 50
 
-    def arrange(self, rows: Sequence[int], epoch: int, generator: torch.Generator) -> list[int]:
+    def arrange(self, groups: Sequence[Sequence[int]], epoch: int, generator: torch.Generator) -> list[int]:
         """The rows in batches; those that do not fill one are the last, and stay so.
 
         Args:
-            rows: Shuffled.
+            groups: Rows that stay together, as long as the longest of them; shuffled.
             epoch: From 0.
             generator: Draws the order of the batches.
         """
+        rows = [row for group in groups for row in group]
+        lengths: dict[int, int] = {}
+        for group in groups:
+            lengths |= dict.fromkeys(group, max(self.length_of(epoch, row) for row in group))
         whole = len(rows) // self.batch_size * self.batch_size
         window = self.batches * self.batch_size
         ordered: list[int] = []
         for start in range(0, whole, window):
             part = rows[start : min(start + window, whole)]
-            ordered += sorted(part, key=lambda row: self.length_of(epoch, row))
+            ordered += sorted(part, key=lengths.__getitem__)  # stable: a group is not torn apart
         order = torch.randperm(whole // self.batch_size, generator=generator).tolist()
         places = (range(batch * self.batch_size, (batch + 1) * self.batch_size) for batch in order)
         return [*(ordered[place] for batch in places for place in batch), *rows[whole:]]
@@ -126,7 +130,7 @@ class EpochSampler(Sampler[int]):
         seed: Of the run.
         row_groups: All rows, parted into groups that follow one another in random order, each as it stands; None
             shuffles row by row.
-        lengths: Puts rows of one length into a batch; None leaves the order as it was drawn.
+        lengths: Puts rows, or groups, of one length into a batch; None leaves the order as it was drawn.
     """
 
     def __init__(
@@ -152,5 +156,7 @@ class EpochSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         groups = [[row] for row in range(len(self.data))] if self.row_groups is None else self.row_groups
         order = torch.randperm(len(groups), generator=generator).tolist()
-        rows = [row for place in order for row in groups[place]]
-        return iter(rows if self.lengths is None else self.lengths.arrange(rows, self.epoch, generator))
+        shuffled = [groups[place] for place in order]
+        if self.lengths is not None:
+            return iter(self.lengths.arrange(shuffled, self.epoch, generator))
+        return iter([row for group in shuffled for row in group])

@@ -124,9 +124,8 @@ class ScstTrainer(StyleCaptionTrainer):
         rewards = join_rewards([self.rewards.result() for _ in range(submitted)])
         loss = self._self_critical_loss(scored, samples, rewards)
         if self.self_critical.cross_entropy_weight:
-            logits = captioner.logits(encoded, batch["labels"])
-            cross_entropy = self.cross_entropy(logits, batch["labels"], batch["rows"]) / tokens.captions
-            loss = loss + self.self_critical.cross_entropy_weight * cross_entropy
+            cross_entropy, _, _ = self.cross_entropy(captioner, encoded, batch)
+            loss = loss + self.self_critical.cross_entropy_weight * (cross_entropy / tokens.captions)
         return loss
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,6 +52,32 @@ def attend(
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scale)
 
 
+class CaptionSlots(NamedTuple):
+    """Where captions stand when every row of keys has room for as many as the row with the most.
+
+    Attributes:
+        per_row: Slots of a row.
+        slots: Slot of each caption among all of them, int64 (N,).
+    """
+
+    per_row: int
+    slots: Tensor
+
+
+def caption_slots(caption_rows: Tensor, rows: int) -> CaptionSlots:
+    """Slots of captions that are dealt out unevenly.
+
+    Args:
+        caption_rows: The row of each caption, int64 (N,), ascending.
+        rows: B.
+    """
+    captions = torch.bincount(caption_rows, minlength=rows)
+    before = captions.cumsum(0) - captions
+    per_row = int(captions.max())
+    number = torch.arange(len(caption_rows), device=caption_rows.device) - before[caption_rows]
+    return CaptionSlots(per_row, caption_rows * per_row + number)
+
+
 class OFAAttention(nn.Module):
     """Attention whose heads are scaled by ``c_attn`` before the output projection (NormFormer).
 
@@ -90,25 +118,30 @@ class OFAAttention(nn.Module):
         value: Tensor,
         bias: Tensor | None = None,
         padding: Tensor | None = None,
+        slots: CaptionSlots | None = None,
     ) -> Tensor:
         """Attend from hidden states to keys and values.
 
-        There may be several rows of queries per row of keys (beams or samples of one image, next to each other):
-        they are answered in one product against the same keys, which are never repeated.
+        There may be several rows of queries per row of keys (beams, samples or captions of one image, next to each
+        other): they are answered in one product against the same keys, which are never repeated.
 
         Args:
-            hidden: (N, T, C) with N = B * K.
+            hidden: (N, T, C) with N = B * K, or with ``slots`` any N.
             key: (B, H, S, D).
             value: (B, H, S, D).
             bias: (1, H, T, S).
             padding: (B, S), True at padding.
+            slots: Of the rows of queries, where rows of keys have different numbers of them.
 
         Returns:
             (N, T, C).
         """
-        rows, length = hidden.shape[:2]
-        per_key = rows // key.shape[0]
+        length = hidden.shape[1]
         query = self.split_heads(self.q_proj(hidden))
+        if slots is not None:
+            empty = query.new_zeros(key.shape[0] * slots.per_row, *query.shape[1:])
+            query = empty.index_copy(0, slots.slots, query)
+        per_key = query.shape[0] // key.shape[0]
         if per_key > 1:
             query = query.unflatten(0, (-1, per_key)).transpose(1, 2).flatten(2, 3)  # (B, H, K * T, D)
             bias = bias if bias is None else bias.repeat(1, 1, per_key, 1)
@@ -116,4 +149,6 @@ class OFAAttention(nn.Module):
         mixed = attend(query, key, value, bias=bias, padding=padding, scale=self.scale, dropout=dropout)
         if per_key > 1:
             mixed = mixed.unflatten(2, (per_key, length)).transpose(1, 2).flatten(0, 1)
+        if slots is not None:
+            mixed = mixed[slots.slots]
         return self.out_proj(mixed.transpose(1, 2).flatten(2))

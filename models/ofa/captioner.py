@@ -96,11 +96,23 @@ class OFACaptioner:
             return self.module.encoder(**given)
         return self._called(**given, encode_only=True).encoder_outputs
 
-    def logits(self, encoded: OFAEncoderOutput, token_ids: Tensor, *, drawable: bool = False) -> Tensor:
+    def logits(
+        self,
+        encoded: OFAEncoderOutput,
+        token_ids: Tensor,
+        *,
+        drawable: bool = False,
+        caption_rows: Tensor | None = None,
+        packed: bool = False,
+    ) -> Tensor:
         """Over all of the vocabulary, or over the BPE without padding if ``drawable``."""
         decoder_input_ids = self.module.shift_right(token_ids)
         logits = self._model()(
-            encoder_outputs=encoded, decoder_input_ids=decoder_input_ids, caption_logits=drawable
+            encoder_outputs=encoded,
+            decoder_input_ids=decoder_input_ids,
+            caption_logits=drawable,
+            caption_rows=caption_rows,
+            wanted=token_ids.ne(IGNORE_INDEX) if packed else None,
         ).logits
         if not drawable:
             return logits

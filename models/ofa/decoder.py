@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.ofa import positions
+from models.ofa.attention import caption_slots
 from models.ofa.cache import DecoderPositions, OFACache
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.encoder import OFAEncoderOutput
@@ -56,15 +57,20 @@ class OFADecoder(PositionBias):
         return DecoderPositions(biases, cross)
 
     def forward(
-        self, decoder_input_ids: Tensor, encoder_outputs: OFAEncoderOutput, cache: OFACache | None = None
+        self,
+        decoder_input_ids: Tensor,
+        encoder_outputs: OFAEncoderOutput,
+        cache: OFACache | None = None,
+        caption_rows: Tensor | None = None,
     ) -> Tensor:
-        """Decode (N, T) tokens against B encoder rows, N = B * K.
+        """Decode (N, T) tokens against B encoder rows, N = B * K unless ``caption_rows`` says otherwise.
 
         Args:
             decoder_input_ids: Tokens after those in the cache. Padding at the end needs no mask: nothing before it
                 can see it.
             encoder_outputs: Of B images.
             cache: Keys and values of earlier tokens; extended in place.
+            caption_rows: The encoder row of each decoder row, int64 (N,), ascending; None for K next to each other.
 
         Returns:
             (N, T, C), normalised, ready for the output projection.
@@ -85,8 +91,9 @@ class OFADecoder(PositionBias):
             hidden = self.layernorm_embedding(hidden)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         encoder_hidden, mask = encoder_outputs.last_hidden_state, encoder_outputs.padding_mask
+        slots = None if caption_rows is None else caption_slots(caption_rows, len(encoder_hidden))
         for index, layer in enumerate(self.layers):
             table = 0 if self.config.share_attn_bias else index
             self_bias = biases.self_biases[table][:, :, span, : past + length]
-            hidden = layer(hidden, encoder_hidden, self_bias, cross_bias, mask, cache)
+            hidden = layer(hidden, encoder_hidden, self_bias, cross_bias, mask, cache, slots)
         return hidden if self.layer_norm is None else self.layer_norm(hidden)

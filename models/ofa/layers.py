@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from models.ofa.attention import OFAAttention
+from models.ofa.attention import CaptionSlots, OFAAttention
 from models.ofa.resnet import drop_path
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class OFADecoderLayer(OFALayer):
         cross_bias: Tensor,
         encoder_padding: Tensor | None,
         cache: OFACache | None,
+        slots: CaptionSlots | None = None,
     ) -> Tensor:
         """Map (N, T, C) to (N, T, C).
 
@@ -114,6 +115,7 @@ class OFADecoderLayer(OFALayer):
             cross_bias: (1, H, T, S).
             encoder_padding: (B, S), True at padding, or None.
             cache: Keys and values of earlier steps; None in training.
+            slots: Of decoder rows that are not K for every image.
 
         Returns:
             New decoder states.
@@ -131,7 +133,7 @@ class OFADecoderLayer(OFALayer):
                 key_value = self.cross_attn.key_value(encoder_hidden)
                 if cache is not None:
                     cache.cross_key_values[self.index] = key_value
-            return self.cross_attn(normed, *key_value, cross_bias, encoder_padding)
+            return self.cross_attn(normed, *key_value, cross_bias, encoder_padding, slots)
 
         hidden = self.residual(hidden, self.self_attn_layer_norm, self.self_attn_mid_layer_norm, self_attention)
         hidden = self.residual(hidden, self.cross_attn_layer_norm, self.cross_attn_mid_layer_norm, cross_attention)

@@ -156,6 +156,8 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         encode_only: bool = False,
         scored_ids: Tensor | None = None,
         temperature: float = 1.0,
+        caption_rows: Tensor | None = None,
+        wanted: Tensor | None = None,
         return_dict: bool = True,
     ) -> OFAOutput:
         """Score captions.
@@ -177,11 +179,15 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             scored_ids: (N, T), ``-100`` where nothing counts: return their log-probabilities among the tokens that a
                 caption can be made of, instead of logits. The tokens are the decoder's input, shifted to the right.
             temperature: Divides the logits of ``scored_ids``.
+            caption_rows: (N,) ascending, the image of each row of ``decoder_input_ids`` where images have different
+                numbers of them.
+            wanted: bool (N, T), True where logits are asked for; None for all. No labels are scored with it.
             return_dict: Only True; a parameter because ``generate`` passes it.
 
         Returns:
-            ``logits`` (N, T, V), ``loss`` (mean cross-entropy per counted token, nats; None without labels),
-            ``encoder_last_hidden_state`` (B, S, C), ``past_key_values`` and what :class:`OFAOutput` adds.
+            ``logits`` (N, T, V), or (M, V) of the M that are ``wanted``, ``loss`` (mean cross-entropy per counted
+            token, nats; None without labels), ``encoder_last_hidden_state`` (B, S, C), ``past_key_values`` and what
+            :class:`OFAOutput` adds.
         """
         self.encoder.sparse_rows = self.decoder.sparse_rows = self.projection_is_tied
         if encoder_outputs is None:
@@ -198,10 +204,10 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             decoder_input_ids = self.shift_right(labels)
         if use_cache and past_key_values is None:
             past_key_values = OFACache(capacity=decoder_input_ids.shape[1])
-        hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values)
+        hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values, caption_rows)
         weight = encoder_outputs.embedding if self.projection_is_tied else self.decoder.output_projection.weight
         weight = weight[: self.config.text_vocab_size] if caption_logits else weight
-        logits = F.linear(hidden, weight)
+        logits = F.linear(hidden if wanted is None else hidden[wanted], weight)
         if isinstance(past_key_values, GuidedCache):
             neutral = self.decoder(decoder_input_ids, past_key_values.encoder_outputs, past_key_values.neutral)
             logits = past_key_values.combine(logits, F.linear(neutral, weight))

@@ -141,7 +141,7 @@ def test_nearest_keys_every_single_deletion_leads_back_to_its_key():
         ("model", {"name": "a", "vision": "efficientnet_lite0"}, 'model.vision="efficientnet_lite0": only a new model'),
         ("model", {"preset": "nano", "vision_weights": "named"}, 'model.vision_weights="named": only a pretrained'),
         ("train", {"vision_stages": 1, "freeze": ["resnet"]}, "train.vision_stages=1: train.freeze names the vision"),
-        ("train", {"group_lengths": True, "group_pictures": True}, "train.group_lengths=true: rows of one picture"),
+        ("train", {"captions_per_row": 0}, "train.captions_per_row=0: "),
         ("image", {"feature_views": 3}, "image.feature_views=3: more than 2 views are crops and need image.max_size"),
         (
             "image",

@@ -219,6 +219,14 @@ def test_load_config_unlikelihood_needs_captions_to_score(faults, load, name):
     assert getattr(mixed.unlikelihood, name) == getattr(load(TRAINED | weights).unlikelihood, name) == 0.5
 
 
+def test_load_config_several_captions_in_self_critical_training_need_cross_entropy(faults, load):
+    several = {"train": {"captions_per_row": 5}}
+    (line,) = faults(TRAINED | several | {"scst": {"enabled": True}})
+    assert line.startswith("conf.json: train.captions_per_row=5: this self-critical run learns from no captions of")
+    mixed = load(TRAINED | several, scst={"enabled": True, "cross_entropy_weight": 0.1})
+    assert mixed.train.captions_per_row == load(TRAINED | several).train.captions_per_row == 5
+
+
 def test_load_config_grouped_pictures_and_random_crops_exclude_each_other(faults, load):
     crop = {"image": {"size": 64, "max_size": 80, "random_crop": True}}
     (line,) = faults(SMALLEST | crop | {"train": {"group_pictures": True}})

@@ -55,6 +55,18 @@ def test_collator_masked_sentences_are_padded_apart_from_the_captions():
     assert all(batch[name].dtype == torch.int64 for name in names)
 
 
+def test_collator_captions_of_a_row_stand_together_and_missing_ones_are_ignored():
+    items = [
+        encoded([0, 2], [9], 2, caption_labels=[[8, EOS], [EOS], [4, 5, EOS]]),
+        encoded([0, 2], [9], 5, caption_labels=[[6, EOS]]),
+    ]
+    batch = CaptionCollator(PAD)(items)
+    none = [-100, -100, -100]
+    assert batch["labels"].tolist() == [[[8, EOS, -100], [EOS, -100, -100], [4, 5, EOS]], [[6, EOS, -100], none, none]]
+    assert batch["labels"].dtype == torch.int64
+    assert len(batch["input_ids"]) == len(batch["patch_images"]) == 2
+
+
 def test_collator_rows_do_not_depend_on_batch_order():
     items = [encoded([0, 7, 2], [8, EOS], 0), encoded([0, 5, 6, 2], [9, 9, 9, EOS], 1)]
     forth, back = CaptionCollator(PAD)(items), CaptionCollator(PAD)(items[::-1])

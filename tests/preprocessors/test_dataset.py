@@ -198,3 +198,33 @@ def test_dataset_style_dropout_depends_on_seed_epoch_and_row_alone(example, word
         prompts = [ids.tolist() for batch in loader for ids in batch["input_ids"]]
         neutral = again.preprocessor.prompt_ids(None)
         assert [ids == neutral for ids in prompts] == [style == registry.neutral for style in epochs[epoch]]
+
+
+@pytest.mark.parametrize(("count", "captions_per_row"), [(5, 2), (5, 3), (5, 5), (3, 5), (1, 4), (6, 4)])
+def test_dataset_captions_of_a_row_take_turns_without_repeating(preprocessor, example, count, captions_per_row):
+    """In n epochs each of n captions comes K times, and no caption twice before all have come once."""
+    names = tuple(f"caption {number}" for number in range(count))
+    examples = [replace(example, captions=names)] * 3
+    dataset = CaptionDataset(examples, preprocessor, training=True, captions_per_row=captions_per_row)
+    at_once = min(captions_per_row, count)
+    for row in range(3):
+        epochs = [dataset.captions_of(epoch, row) for epoch in range(count)]
+        assert all(len(set(captions)) == at_once for captions in epochs)
+        in_order = [caption for captions in epochs for caption in captions]
+        assert all(set(in_order[start : start + count]) == set(names) for start in range(0, len(in_order), count))
+    again = CaptionDataset(examples, preprocessor, training=True, captions_per_row=captions_per_row)
+    assert again.captions_of(3, 1) == dataset.captions_of(3, 1)
+    starts = {dataset.captions_of(0, row)[0] for row in range(3)}
+    assert count < 5 or len(starts) > 1  # rows do not begin alike
+
+
+def test_dataset_several_captions_are_for_training_and_lengths_count_them(preprocessor, example):
+    examples = [replace(example, captions=("a red sky", "dusk", "at dusk the sky blushes")), example]
+    training = CaptionDataset(examples, preprocessor, training=True, captions_per_row=3)
+    labels = training[0]["caption_labels"]
+    assert sorted(map(len, labels)) == [2, 4, 6]
+    assert labels == [preprocessor.target_ids(caption) for caption in training.captions_of(0, 0)]
+    assert (training.caption_length(0, 0), training.caption_tokens(0, 0)) == (6, 12)
+    validation = CaptionDataset(examples, preprocessor, training=False, captions_per_row=3)
+    assert "caption_labels" not in validation[0]
+    assert "caption_labels" not in CaptionDataset(examples, preprocessor, training=True)[0]

@@ -106,12 +106,16 @@ def killed_often(config: RunConfig, places: Iterator[int], kill_at: Callable[[in
 
 @pytest.mark.parametrize(
     ("kind", "workers", "accumulation"),
-    [("cross-entropy", 2, 1), ("SCST", 0, 3)],
+    [("cross-entropy", 2, 1), ("SCST", 0, 3), ("several captions", 0, 1)],
 )
 def test_run_killed_four_times_ends_with_the_bytes_of_one_that_was_not(
     document, start_model, tmp_path, kill_at, kind, workers, accumulation
 ):
     document["train"] |= {"num_workers": workers, "accumulation_steps": accumulation}
+    if kind == "several captions":
+        document["image"]["random_crop"] = False
+        document["masked_lm"] = {"weight": 0.5}
+        document["train"] |= {"captions_per_row": 2, "group_pictures": True, "group_lengths": True}
     if kind == "SCST":
         document = self_critical(document, start_model)
     whole = write(document, tmp_path, "whole")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler
 
 from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay, polynomial_factor
 
@@ -79,3 +81,37 @@ def test_similar_lengths_fill_batches_and_keep_every_row_once():
     plain.set_epoch(3)
     assert first[96:] == list(plain)[96:]  # those that fill no batch stay the last
     assert len({tuple(order(seed, epoch)) for seed in (7, 8) for epoch in (0, 3)}) == 4
+
+
+def _length(epoch: int, row: int) -> int:
+    """Groups of three rows are about as long as one another, rows within them are not."""
+    return row // 3 * 7 % 10 + row % 3
+
+
+def test_groups_of_similar_length_share_batches_and_stay_together():
+    groups = [[row, row + 1, row + 2] for row in range(0, 120, 3)]
+    sampler = EpochSampler(range(120), 7, groups, SimilarLengths(_length, batch_size=9, batches=5))
+    orders = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert list(sampler) == order
+        assert sorted(order) == list(range(120))
+        assert all(order[place : place + 3] == groups[order[place] // 3] for place in range(0, 120, 3))
+        orders.append(order)
+    assert orders[0] != orders[1]
+    longest = [max(_length(0, row) for row in orders[0][start : start + 9]) for start in range(0, 117, 9)]
+    apart = EpochSampler(range(120), 7, groups)
+    spread = [list(apart)[start : start + 9] for start in range(0, 117, 9)]
+    assert sum(longest) < sum(max(_length(0, row) for row in rows) for rows in spread) - 20
+
+
+def test_two_processes_get_whole_batches_of_similar_length_and_every_row_once():
+    lengths = SimilarLengths(lambda epoch, row: row * 7 % 10, batch_size=8, batches=6)
+    dealt = []
+    for rank in (0, 1):
+        sampler = EpochSampler(range(96), 7, lengths=lengths)
+        dealt.append([*BatchSamplerShard(BatchSampler(sampler, 8, False), num_processes=2, process_index=rank)])
+    assert sorted(row for batches in dealt for rows in batches for row in rows) == list(range(96))
+    for rows in (rows for batches in dealt for rows in batches):
+        assert max(row * 7 % 10 for row in rows) - min(row * 7 % 10 for row in rows) <= 3

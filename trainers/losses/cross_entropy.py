@@ -54,8 +54,8 @@ def label_smoothed_cross_entropy(
     from the logits' log-sum-exp, so the (B, T, V) log-probabilities are never stored.
 
     Args:
-        logits: (B, T, V).
-        labels: (B, T), ``-100`` where nothing counts.
+        logits: (B, T, V), or (M, V) of tokens that all count.
+        labels: (B, T), ``-100`` where nothing counts, or (M,).
         label_smoothing: eps, in [0, 1).
         drop_worst: Share of the tokens to leave out, those with the highest loss; in [0, 1).
 

@@ -40,6 +40,30 @@ def test_logits_of_encoded_pictures_equal_the_model_s_own(captioner, batch, capt
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def test_logits_of_uneven_captions_are_those_of_each_picture_repeated(captioner, batch, captions):
+    """One, none and five captions of the three pictures; gradients reach the encoder alike."""
+    rows = torch.tensor([0, 2, 2, 2, 2, 2])
+    inputs = {name: batch[name][rows] for name in ("input_ids", "patch_images", "patch_masks")}
+    found = []
+    for encoded, caption_rows in ((captioner.encode(batch), rows), (captioner.encode(inputs), None)):
+        captioner.module.zero_grad()
+        logits = captioner.logits(encoded, captions, caption_rows=caption_rows)
+        (logits * torch.linspace(-1, 1, logits.numel()).view_as(logits)).sum().backward()
+        gradients = [p.grad for p in captioner.module.parameters() if p.grad is not None]
+        found.append((logits.detach(), torch.cat([gradient.flatten() for gradient in gradients])))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
+    assert (found[0][1] - found[1][1]).norm() <= 1e-5 * found[1][1].norm()
+
+
+def test_packed_logits_are_those_of_the_tokens_that_count(captioner, batch, captions):
+    with torch.no_grad():
+        encoded = captioner.encode(batch)
+        packed = captioner.logits(encoded, captions, packed=True)
+        whole = captioner.logits(encoded, captions)
+    assert packed.shape == (15, 67)
+    torch.testing.assert_close(packed, whole[captions.ne(-100)], rtol=1e-5, atol=1e-5)
+
+
 def test_drawable_logits_hold_what_a_caption_can_be_made_of_without_padding(captioner, batch, captions):
     with torch.no_grad():
         encoded = captioner.encode(batch)
