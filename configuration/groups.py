@@ -114,6 +114,9 @@ class DataConfig(Group):
     """Train on these styles only; None = all."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What to do with a missing or damaged picture; skipped rows are listed in the run."""
+    picture_record: ConfigPath | None = Path("work_dir/.pictures")
+    """Folder that keeps, for all runs, which pictures could be opened, by path, size and time of change; None = every
+    start opens them all."""
     num_images: int | None = Field(default=None, ge=1)
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
 

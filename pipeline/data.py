@@ -11,6 +11,7 @@ from configuration.groups import DataConfig
 from preprocessors.examples import CaptionExample
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
+from preprocessors.pictures.record import PictureRecord
 from preprocessors.readers import ReadResult, SplitName, read_examples
 from preprocessors.text.corpora import StyledText, read_style_corpus
 from preprocessors.text.styles import fold_name
@@ -46,7 +47,8 @@ def read_split(
         check_pictures: Off where the captions alone are needed.
 
     Returns:
-        Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
+        Examples, dropped rows and the split's name. Every picture that the record does not know is opened, unless told
+        not to.
     """
     annotations = annotations_of(data)
     result = read_examples(
@@ -62,7 +64,8 @@ def read_split(
     )
     if not check_pictures:
         return result
-    examples, dropped = verify_images(result.examples, data.on_bad_image)
+    record = PictureRecord(data.picture_record)
+    examples, dropped = verify_images(result.examples, data.on_bad_image, record.find_faults)
     if dropped:
         logger.warning("%s: left out %d rows with unreadable pictures", split_name, len(dropped))
     return ReadResult(examples, [*result.dropped, *dropped], result.split_id)
