@@ -13,8 +13,8 @@ from preprocessors.text.captions import clean_caption
 from preprocessors.text.styles import fold_name
 
 PLACEHOLDER = re.compile(
-    r"\[[A-Z][A-Z0-9 _-]*\]|<?(?:n/a|nan|null|none|timeout|time out|todo|tbd|undefined|no caption|placeholder)>?",
-    re.IGNORECASE,
+    r"\[[A-Z][A-Z0-9 _-]*\]|"
+    r"\[?(?i:n/a|nan|null|none|timeout|time out|todo|tbd|undefined|no caption|placeholder)\]?"
 )
 """Whole captions that annotation tools and tables leave where nobody wrote one."""
 END_TOKEN = re.compile(

@@ -22,104 +22,126 @@ class Kind(NamedTuple):
 
     severity: Severity
     title: str
-    """Behind the number of cases."""
+    """What the cases are."""
     remedy: str
 
 
 KINDS: Mapping[str, Kind] = {
     # Rows
-    "unreadable_split": Kind("error", "splits cannot be read", "Do what the message says."),
-    "bad_row": Kind("error", "rows cannot be read", "Correct or remove them."),
-    "dropped_row": Kind("note", "rows are left out by the reader", "Nothing, if so few may go; else correct them."),
-    "not_utf8": Kind("warning", "lines are not UTF-8", "Save the file as UTF-8, from the encoding it was written in."),
+    "unreadable_split": Kind("error", "splits that cannot be read", "Do what the message says."),
+    "bad_row": Kind("error", "rows that cannot be read", "Correct or remove them."),
+    "dropped_row": Kind("note", "rows that the reader leaves out", "Nothing, if so few may go; else correct them."),
+    "not_utf8": Kind(
+        "warning", "lines that are not UTF-8", "Save the file as UTF-8, from the encoding it was written in."
+    ),
     # Pictures
     "missing_picture": Kind(
-        "error", "pictures are not there", "Copy them, or set data.images, data.image_suffix or data.on_bad_image=skip."
+        "error",
+        "pictures that are not there",
+        "Copy them, or set data.images, data.image_suffix or data.on_bad_image=skip.",
     ),
     "name_of_another_form": Kind(
         "error",
-        "picture names differ from the files' in Unicode form, case or backslashes alone",
+        "picture names that differ from the files' in Unicode form, case or backslashes alone",
         "Write them as the files are named, or rename the files.",
     ),
-    "truncated_picture": Kind("error", "pictures are cut short", "Copy them again, or set data.on_bad_image=skip."),
+    "truncated_picture": Kind(
+        "error", "pictures that are cut short", "Copy them again, or set data.on_bad_image=skip."
+    ),
     "undecodable_picture": Kind(
-        "error", "files are no pictures that can be read", "Replace them, or set data.on_bad_image=skip."
+        "error", "files that are no readable pictures", "Replace them, or set data.on_bad_image=skip."
     ),
     "half_grey_picture": Kind(
         "warning",
-        "pictures open, but a part of them is gone: grey at the bottom, or zeros in the file",
+        "pictures of which a part is gone: grey at the bottom, or zeros in the file",
         "Copy them again: the model would learn to caption grey.",
     ),
     "sideways_picture": Kind(
         "note",
-        "pictures stand upright by their EXIF tag alone",
+        "pictures that stand upright by their EXIF tag alone",
         "Turn the files themselves where other programs read them without the tag.",
     ),
     "duplicate_picture": Kind(
-        "warning", "pictures are copies of another of their split", "Keep one; its captions belong together."
+        "warning", "copies of another picture of their split", "Keep one; its captions belong together."
     ),
     "near_duplicate_picture": Kind(
-        "note", "pictures look like another of their split", "Look at them; keep one where they are the same photo."
+        "note",
+        "pictures that look like another of their split",
+        "Look at them; keep one where they are the same photo.",
     ),
     "picture_in_two_splits": Kind(
         "warning",
-        "pictures stand in two splits",
+        "pictures in two splits",
         "Take them out of one: scores on pictures that were trained on say nothing about others.",
     ),
     "near_duplicate_in_two_splits": Kind(
-        "warning", "pictures look like one of another split", "Take those that are the same photo out of one split."
+        "warning",
+        "pictures that look like one of another split",
+        "Take those that are the same photo out of one split.",
     ),
     "similar_picture_names": Kind(
         "note",
-        "picture names differ from another in Unicode form, case or backslashes alone",
+        "picture names that differ from another in Unicode form, case or backslashes alone",
         "Use one spelling: on other systems both are the same file.",
     ),
     # Captions
-    "placeholder_caption": Kind("warning", "captions are placeholders", "Remove them; nobody said them of a picture."),
-    "marks_only_caption": Kind("warning", "captions have no words", "Remove them; nothing is left to train on."),
-    "list_as_text": Kind("warning", "captions are lists written as text", "Write the captions apart, as a JSON list."),
-    "end_token": Kind(
-        "warning", "captions hold special tokens of a tokenizer", "Remove the tokens; they would be learnt as words."
+    "placeholder_caption": Kind(
+        "warning", "captions that are placeholders", "Remove them; nobody said them of a picture."
     ),
-    "markup": Kind("warning", "captions hold HTML tags or entities", "Replace them by the text they stand for."),
+    "marks_only_caption": Kind("warning", "captions without a word", "Remove them; nothing is left to train on."),
+    "list_as_text": Kind(
+        "warning", "captions that are lists written as text", "Write the captions apart, as a JSON list."
+    ),
+    "end_token": Kind(
+        "warning", "captions with special tokens of a tokenizer", "Remove the tokens; they would be learnt as words."
+    ),
+    "markup": Kind("warning", "captions with HTML tags or entities", "Replace them by the text they stand for."),
     "mojibake": Kind(
-        "warning", "captions were decoded as Windows-1252 though they are UTF-8", "Decode the source as UTF-8 again."
+        "warning", "captions in UTF-8 that were read as Windows-1252", "Decode the source as UTF-8 again."
     ),
     "replacement_character": Kind(
-        "warning", "captions hold U+FFFD, where a byte was lost", "Read the source again, in its own encoding."
+        "warning", "captions with U+FFFD, where a byte was lost", "Read the source again, in its own encoding."
     ),
-    "repeated_caption": Kind("warning", "captions stand twice with one picture and style", "Keep one."),
+    "repeated_caption": Kind("warning", "captions that stand twice with one picture and style", "Keep one."),
     "same_caption_in_two_styles": Kind(
-        "warning", "captions stand with one picture in two styles", "Keep each in the style it is in."
+        "warning", "captions that stand with one picture in two styles", "Keep each in the style it is in."
     ),
     "duplicate_caption": Kind(
-        "note", "captions stand with other pictures of their style and split too", "Look whether rows have slipped."
+        "note",
+        "captions that stand with other pictures of their style and split too",
+        "Look whether rows have slipped.",
     ),
     "caption_in_two_splits": Kind(
-        "note", "captions of val or test are training captions of their style", "Look whether rows were shared out."
+        "note",
+        "captions of val or test that are training captions of their style",
+        "Look whether rows were shared out.",
     ),
     "no_spaces_between_words": Kind(
         "warning",
-        "captions are in a script without spaces between words",
+        "captions in a script without spaces between words",
         "Metrics by words are near 0 for them: score by characters or with a segmenter.",
     ),
     "longer_than_decoded": Kind(
         "warning",
-        "training captions have more tokens than a caption may get",
+        "training captions with more tokens than a caption may get",
         "Raise decode.max_length, or captions end in the middle.",
     ),
-    "longer_than_positions": Kind("error", "training captions have more tokens than the model has places", "Cut them."),
+    "longer_than_positions": Kind(
+        "error", "training captions with more tokens than the model has places for", "Cut them."
+    ),
     "punctuation_cost": Kind(
         "warning",
-        "parts of the split lose CIDEr to the rule that takes punctuation out of training captions",
+        "ways of scoring by which people's captions lose CIDEr to the rule that takes out punctuation",
         "Keep punctuation if the metric is to reward it, or say so beside the scores.",
     ),
     # Styles
     "near_miss_style": Kind(
-        "warning", "styles look like a misspelling of another", "Write both the same way; each is a style of its own."
+        "warning",
+        "styles that look like a misspelling of another",
+        "Write both the same way; each is a style of its own.",
     ),
-    "unknown_style": Kind("error", "styles are not among those that are trained", "Correct the name, or train it."),
-    "unusable_model": Kind("error", "model that cannot be used with this data", "Do what the message says."),
+    "unknown_style": Kind("error", "styles of val or test that are not trained", "Correct the name, or train it."),
+    "unusable_model": Kind("error", "models that cannot be used with this data", "Do what the message says."),
 }
 """In the order in which they are told."""
 
@@ -153,7 +175,7 @@ class Finding:
     def line(self) -> str:
         """In one line, with the first case."""
         first = self.cases[0]
-        return f"{self.count:,} {KINDS[self.kind].title}, e.g. {first.where}: {shorten(first.value)}"
+        return f"{KINDS[self.kind].title}: {self.count:,}, e.g. {first.where}: {shorten(first.value)}"
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
