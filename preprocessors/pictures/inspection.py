@@ -13,7 +13,7 @@ from PIL import Image
 
 from preprocessors.pictures.files import open_picture
 
-SIDE = 256
+SIDE = 64
 """JPEGs are decoded at the smallest of their reduced sizes that is no smaller; pixels are compared at that size."""
 ORIENTATION = 0x0112
 """EXIF's tag: 1 is upright, 2 to 8 are turned or mirrored."""
@@ -91,7 +91,7 @@ def inspect_picture(path: Path) -> PictureFacts:
         down,
         is_flat,
         _grey_share(array),
-        is_jpeg and _has_hole(data, array, width, progressive=bool(image.info.get("progressive"))),
+        is_jpeg and _has_hole(data, progressive=bool(image.info.get("progressive"))),
     )
 
 
@@ -137,7 +137,7 @@ def _grey_share(array: NDArray[Any]) -> float:
     return 1 - (int(other[-1]) + 1) / len(array)
 
 
-def _has_hole(data: bytes, array: NDArray[Any], width: int, *, progressive: bool) -> bool:
+def _has_hole(data: bytes, *, progressive: bool) -> bool:
     start = _scan_start(data)
     end = data.find(b"\xff\xd9", start)  # the data of a scan never holds a marker
     scan = data[start : end if end >= 0 else None]
@@ -146,7 +146,8 @@ def _has_hole(data: bytes, array: NDArray[Any], width: int, *, progressive: bool
     # Flat areas can be coded as zeros too: a block takes two bits at least, one in a progressive file. Only more zeros
     # than the flat blocks there are can account for are a hole.
     run = max(map(len, scan.translate(_ZERO_OR_ONE).split(b"\x01")))
-    return run * (4 if progressive else 1) > _flat_blocks(array, max(1, round(8 * array.shape[1] / width)))
+    with Image.open(io.BytesIO(data)) as image:
+        return run * (4 if progressive else 1) > _flat_blocks(np.asarray(image.convert("RGB")))
 
 
 _ZERO_OR_ONE = bytes([0]) + bytes([1]) * 255
@@ -162,7 +163,8 @@ def _scan_start(data: bytes) -> int:
     return len(data)
 
 
-def _flat_blocks(array: NDArray[Any], side: int) -> int:
-    rows, columns = array.shape[0] // side, array.shape[1] // side
-    blocks = array[: rows * side, : columns * side].reshape(rows, side, columns, side, 3)
+def _flat_blocks(array: NDArray[Any]) -> int:
+    """Blocks of 8 x 8 pixels that are of one colour."""
+    rows, columns = array.shape[0] // 8, array.shape[1] // 8
+    blocks = array[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8, 3)
     return int((blocks.max(axis=(1, 3)) == blocks.min(axis=(1, 3))).all(axis=-1).sum())
