@@ -14,12 +14,18 @@ from preprocessors.pictures.record import PictureRecord
 
 logger = logging.getLogger(__name__)
 
+MOST_EXAMPLES = 200_000
+"""Examples that are looked at before every training, in some five seconds."""
+
 
 def warn_of_findings(data: DataConfig, rows: RunData) -> None:
     """Say in one line each what is wrong with captions, styles and pictures; no picture is opened for it."""
     splits = {"train": rows.train.examples, "val": rows.val.examples}
     if rows.eval is not rows.val:
         splits["test"] = rows.eval.examples
+    if sum(map(len, splits.values())) > MOST_EXAMPLES:
+        logger.info("data: too many examples to look at before every training; `finetune.py check` looks at them")
+        return
     findings = Findings()
     check_captions(splits, findings)
     check_styles(splits, findings)

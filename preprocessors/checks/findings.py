@@ -201,6 +201,7 @@ class Findings:
 
     def add(self, kind: str, cases: Iterable[Case]) -> None:
         """Add cases of a kind of ``KINDS``; none is no finding."""
+        assert kind in KINDS
         given = iter(cases)
         before = self._found.get(kind, Finding(kind, 0, ()))
         shown = (*before.cases, *islice(given, MAX_CASES - len(before.cases)))

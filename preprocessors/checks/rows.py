@@ -49,11 +49,11 @@ def read_all(read: Callable[[Path], ReadResult], annotations: Path) -> tuple[Rea
                 return copy.as_original(read(copy.place), taken), cases
             except ValueError as error:
                 found = PLACE.match(str(error))
+                if cases and (found is None or len(cases) == MOST):
+                    first = f"{cases[0].where}: {cases[0].value}"
+                    raise ValueError(f"{len(cases)} rows and more cannot be read; the first: {first}") from error
                 if found is None:
                     raise
-                if len(cases) == MOST:
-                    first = f"{cases[0].where}: {cases[0].value}"
-                    raise ValueError(f"more than {MOST} rows cannot be read; the first: {first}") from error
                 file = copy.original(Path(found["file"]))
                 row = _number(int(found["row"]), taken.get(file, ()), is_list=_is_list(file))
                 if row in taken.get(file, ()) or not _can_be_taken(file):

@@ -43,7 +43,7 @@ FACTS = np.dtype(
 FILE_NAME = "pictures-1.npy"
 """The number changes with what is written, so that older files are left alone."""
 LIMIT = 2_000_000
-"""Most rows that are kept, 110 MB; beyond it the oldest go."""
+"""Most rows that are kept, 120 MB; beyond it the oldest go."""
 BLOCK = 10_000
 """Pictures opened between two writings: what an interrupted start has to open again at most."""
 SETTLED = 2.0

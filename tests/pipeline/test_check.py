@@ -247,7 +247,7 @@ def test_annotations_that_are_not_there_are_bad_input(tiny_document: dict[str, A
     assert not (tmp_path / "run").exists()
 
 
-def test_training_says_the_short_form(data: DataSet, check, tiny_document: dict[str, Any], caplog):
+def test_training_says_the_short_form(data: DataSet, tiny_document: dict[str, Any], caplog, monkeypatch):
     from configuration.groups import DataConfig
     from pipeline.data import read_split
     from pipeline.findings import warn_of_findings
@@ -274,6 +274,11 @@ def test_training_says_the_short_form(data: DataSet, check, tiny_document: dict[
     caplog.clear()
     warn_of_findings(config, RunData(val, val, val, []))
     assert [record.getMessage() for record in caplog.records if "special" in record.getMessage()] == []
+    monkeypatch.setattr("pipeline.findings.MOST_EXAMPLES", len(train.examples))
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        warn_of_findings(config, RunData(train, val, val, []))
+    assert ["too many examples" in record.getMessage() for record in caplog.records] == [True]
 
 
 # --- What ../shared/data/README.md says of the real folders
