@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR = 14
-"""Most bits of 128 that differ. Of Flickr8k's 8,091 photos no two that are different come nearer than 17. Saved again
-at JPEG quality 40, at half or three times the size, 15% brighter, or with 3% cut off each side, 98 to 100% stay so near.
+"""Most bits of 128 that differ. Of Flickr8k's 8,091 photos no two that differ come nearer than 17. Saved again at
+JPEG quality 40, at half or three times the size, 15% brighter, or with 3% cut off each side, 98 to 100% stay so near.
 """
 BAND_BITS = 16
 """Two hashes are compared if one of their eight bands is alike: all that differ in 7 bits are, and most in 14."""
