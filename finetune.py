@@ -3,6 +3,7 @@
     python finetune.py --conf conf/flickrstyle.json --set train.lr=2e-5    train, then evaluate
     python finetune.py eval --conf work_dir/flickrstyle/config.json        evaluate again
     python finetune.py caption --model work_dir/demo/output --image a.jpg --all-styles
+    python finetune.py check --conf conf/flickrstyle.json                  what is wrong with the data
     python finetune.py runs                                                list runs; show, compare, rank them
     python finetune.py --conf conf/demo.json                               the tiny CPU form
 

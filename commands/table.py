@@ -11,6 +11,7 @@ COMMANDS: Mapping[str, str] = {
     "train": "commands.train",
     "eval": "commands.eval",
     "caption": "commands.caption",
+    "check": "commands.check",
     "runs": "commands.runs",
 }
 """By name the module that holds the command; only the one that is asked for is imported."""

@@ -140,6 +140,9 @@ class DataConfig(Group):
     """What to do with a row that cannot be read, is in no split or has no caption; listed in the run if skipped."""
     allow_outside: bool = False
     """Whether pictures may lie outside ``images``: absolute paths, ``..``, symbolic links that lead out."""
+    picture_record: ConfigPath | None = Path("work_dir/.pictures")
+    """Folder that keeps, for all runs, which pictures could be opened, by path, size and time of change; None = every
+    start opens them all."""
     num_images: int | None = Field(default=None, ge=1)
     """Training pictures to draw (drawn_scenes); None = the generator's default."""
     streaming: bool = False

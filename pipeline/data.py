@@ -12,6 +12,7 @@ from preprocessors.examples import CaptionExample, ExampleColumns, texts_of
 from preprocessors.formats.rows import NEUTRAL
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import verify_images
+from preprocessors.pictures.record import PictureRecord
 from preprocessors.readers import ReadResult, SplitName, read_examples
 from preprocessors.text.corpora import StyledText, read_style_corpus
 from preprocessors.text.style_names import fold_name, spelled_out, tidy_name
@@ -55,7 +56,8 @@ def read_split(
         neutral: The style of captions whose data set gives none.
 
     Returns:
-        Examples, dropped rows and the split's name. Every picture is opened once, unless told not to.
+        Examples, dropped rows and the split's name. Every picture that the record does not know is opened, unless told
+        not to.
     """
     annotations = annotations_of(data)
     result = read_examples(
@@ -77,7 +79,8 @@ def read_split(
     )
     if not check_pictures:
         return result
-    examples, dropped = verify_images(result.examples, data.on_bad_image)
+    record = PictureRecord(data.picture_record)
+    examples, dropped = verify_images(result.examples, data.on_bad_image, record.find_faults)
     if not dropped:
         return result
     logger.warning("%s: left out %d rows with unreadable pictures", split_name, len(dropped))

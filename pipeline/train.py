@@ -18,6 +18,7 @@ from pipeline.captioner import make_writer
 from pipeline.continuation import Start, forget_after
 from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
+from pipeline.findings import warn_of_findings
 from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
@@ -86,6 +87,7 @@ def train(
             tell_overlap(name, shared)
         if rank() == 0:
             warn_of_other_source(run)
+            warn_of_findings(config.data, prepared.data)
         if run.output.is_dir():
             writer = _open_output(args, prepared)
         else:

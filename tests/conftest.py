@@ -49,7 +49,12 @@ def tiny_document(scenes: Path, tmp_path: Path) -> dict[str, Any]:
     shape = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in TINY_SIDE.items()}
     return {
         "model": {"preset": "nano", "bpe_size": 300, "overrides": TINY_SHAPE | shape},
-        "data": {"format": "jsonl", "annotations": str(scenes), "images": str(scenes / "images")},
+        "data": {
+            "format": "jsonl",
+            "annotations": str(scenes),
+            "images": str(scenes / "images"),
+            "picture_record": str(tmp_path / "pictures"),
+        },
         "image": {"size": 32, "feature_cache": str(tmp_path / "features")},
         "train": {"epochs": 2, "batch_size": 8, "lr": 2e-3},
         "decode": {"num_beams": 2, "max_length": 12},

@@ -48,10 +48,14 @@ ROOMS: dict[str, set[str]] = {
         *("preprocessors.collator", "preprocessors.examples", "preprocessors.formats", "preprocessors.interface"),
         "preprocessors.pictures",
     },
+    "preprocessors.checks": {
+        *("preprocessors.examples", "preprocessors.readers", "preprocessors.pictures", "preprocessors.text")
+    },
     "models.vision": {"models.bounds"},
     "models.ofa": {"models.bounds", "models.captioner", "models.settings", "models.vision", "models.weights"},
     "trainers.losses": set(),
     "trainers.rewards": set(),
+    "reports.data": {"reports.templating"},
     "reports.run": {"reports.templating", "reports.ticks"},
     "reports.runs": {"reports.run", "reports.templating", "reports.ticks"},
     "reports.sweep": {"reports.templating", "reports.ticks"},

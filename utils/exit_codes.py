@@ -5,6 +5,8 @@ from __future__ import annotations
 FINISHED = 0
 FAULT = 1
 """Something went wrong that is not the input's fault; another start may do better."""
+FINDINGS = 1
+"""A check went through and found something; what, stands on standard output."""
 BAD_INPUT = 2
 """Input that cannot be used: it would be the same next time."""
 LOCKED = 69

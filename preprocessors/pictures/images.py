@@ -6,7 +6,7 @@ import os
 import random
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +21,8 @@ from preprocessors.examples import CaptionExample, DroppedRow, keep_examples, pi
 from preprocessors.pictures.files import open_picture
 
 Channels = tuple[float, float, float]
+FaultFinder = Callable[[Sequence[Path], Callable[[Path], str | None]], Mapping[Path, str]]
+"""From pictures, and what opens one of them, to what is wrong with those that cannot be read."""
 
 
 class Normalisation(NamedTuple):
@@ -122,7 +124,7 @@ class ImageTransform:
 
 
 def verify_images(
-    examples: Sequence[CaptionExample], on_bad_image: Literal["error", "skip"]
+    examples: Sequence[CaptionExample], on_bad_image: Literal["error", "skip"], find_faults: FaultFinder | None = None
 ) -> tuple[Sequence[CaptionExample], list[DroppedRow]]:
     """Decode every picture once, so that a damaged one is found before training and not hours into it.
 
@@ -131,6 +133,8 @@ def verify_images(
     Args:
         examples: Examples whose pictures exist.
         on_bad_image: ``error`` stops at the first damaged picture; ``skip`` leaves its examples out.
+        find_faults: Finds them without opening every picture, see :class:`preprocessors.pictures.record.PictureRecord`;
+            None opens them all.
 
     Returns:
         The examples whose pictures can be read, and one dropped row for each of the others.
@@ -140,9 +144,7 @@ def verify_images(
             can be read.
     """
     paths = [path for _, path in pictures_of(examples)]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        found = tqdm(pool.map(_find_fault, paths), "checking pictures", len(paths), disable=None, leave=False)
-        faults = {path: fault for path, fault in zip(paths, found, strict=True) if fault}
+    faults = (find_faults or _open_all)(paths, find_fault)
     if not faults:
         return examples, []
     dropped = [example for example in examples if example.image_path in faults]
@@ -155,7 +157,13 @@ def verify_images(
     return keep_examples(examples, lambda example: example.image_path not in faults), rows
 
 
-def _find_fault(path: Path) -> str | None:
+def _open_all(paths: Sequence[Path], judge: Callable[[Path], str | None]) -> dict[Path, str]:
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        found = tqdm(pool.map(judge, paths), "checking pictures", len(paths), disable=None, leave=False)
+        return {path: fault for path, fault in zip(paths, found, strict=True) if fault}
+
+
+def find_fault(path: Path) -> str | None:
     """What is wrong with a picture, as :func:`load_image` would say it."""
     try:
         with open_picture(path) as file, Image.open(file) as image:
