@@ -8,7 +8,7 @@ from pathlib import Path
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter, join_processes
 from preprocessors.examples import CaptionExample, make_example_id
-from preprocessors.pictures.images import load_image
+from preprocessors.pictures.images import UnreadablePicture, load_image
 
 BATCH_SIZE = 16
 
@@ -49,9 +49,9 @@ def caption_images(
 
 def check_picture(path: Path) -> None:
     """Refuse a file that is missing or no picture."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: picture not found; check the path")
     try:
-        load_image(path)
-    except ValueError as error:
-        raise ValueError(f"{path}: the picture cannot be read; it is damaged, or no picture") from error
+        load_image(path, at_least=1)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: picture not found; check the path") from error
+    except UnreadablePicture as error:
+        raise ValueError(f"{path}: the picture cannot be read; {error.reason}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import (
     Annotated,
     Any,
+    Literal,
     NotRequired,  # of pydantic, which takes no other before Python 3.12
 )
 
@@ -167,6 +168,7 @@ class SettingsFields(TypedDict):
     beam_search: BeamSearchFields
     length_penalty: Annotated[float, Field(ge=-1000, le=1000)]
     guidance: NotRequired[Annotated[float, Field(ge=0, le=1_000_000)]]
+    resizer: NotRequired[Literal["pillow", "torch"]]
 
 
 @with_config(STRICT)

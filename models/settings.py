@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocessors.pictures.images import MEAN_STD, Normalisation
+from preprocessors.pictures.images import MEAN_STD, Normalisation, Resizer
 from utils.small_json import check_against, read_small_json
 
 FILE_NAME = "configuration.json"
@@ -50,6 +50,7 @@ class CaptionerSettings:
         neutral_prompt: The same with the neutral style in it.
         trained_styles: Those that the model has learnt, as its registry writes them.
         decoding: How it captions unless told otherwise.
+        resizer: What resizes pictures, see :data:`preprocessors.pictures.images.Resizer`.
     """
 
     image_size: int
@@ -59,6 +60,7 @@ class CaptionerSettings:
     neutral_prompt: str
     trained_styles: tuple[str, ...]
     decoding: Decoding
+    resizer: Resizer = "pillow"
 
     def to_model_section(self) -> dict[str, Any]:
         """The settings under the names that stand in the file."""
@@ -79,6 +81,7 @@ class CaptionerSettings:
             },
             "length_penalty": self.decoding.length_penalty,
             "guidance": self.decoding.guidance,
+            **({} if self.resizer == "pillow" else {"resizer": self.resizer}),
         }
 
     def differences(self, wanted: CaptionerSettings, model: str) -> list[str]:
@@ -137,4 +140,5 @@ def read_settings(folder: Path) -> CaptionerSettings | None:
             length_penalty=section["length_penalty"],
             guidance=section.get("guidance", 1.0),
         ),
+        resizer=section.get("resizer", "pillow"),
     )

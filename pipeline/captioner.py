@@ -14,7 +14,7 @@ from models.settings import CaptionerSettings, Decoding
 from pipeline.data import styles_of
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import UNCROPPED_VIEWS
-from preprocessors.pictures.images import MEAN_STD
+from preprocessors.pictures.images import MEAN_STD, Resizer
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import masked_prompt
 from preprocessors.text.prompts import STYLE_SLOT
@@ -86,6 +86,8 @@ def make_settings(
     styles: Sequence[str],
     vision: VisionInfo,
     before: CaptionerSettings | None = None,
+    *,
+    is_new: bool = False,
 ) -> CaptionerSettings:
     """What the captioner of a run must be used with.
 
@@ -98,13 +100,15 @@ def make_settings(
         vision: What its vision network was made for; holds where neither the configuration nor the model it starts from
             says otherwise.
         before: Of the model that the run starts from, whose trained styles stay known.
+        is_new: Nobody has trained it yet, so that it may see pictures as they come fastest.
     """
     trained = {registry.resolve(name) for name in (*styles, *(() if before is None else before.trained_styles))}
     if style.dropout:
         trained.add(registry.neutral)
     size, mean_std = vision.image_size, vision.mean_std
+    resizer: Resizer = "torch" if is_new else "pillow"
     if before is not None:
-        size, mean_std = before.image_size, before.mean_std
+        size, mean_std, resizer = before.image_size, before.mean_std, before.resizer
     size = image.size or size
     return CaptionerSettings(
         image_size=size,
@@ -114,6 +118,7 @@ def make_settings(
         neutral_prompt=style.prompt.replace(STYLE_SLOT, registry.token_of(registry.neutral)),
         trained_styles=tuple(name for name in registry.names if name in trained),
         decoding=make_decoding(decode),
+        resizer=image.resizer or resizer,
     )
 
 

@@ -21,6 +21,7 @@ from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.results import describe_provenance, score_examples, write_evaluation, write_run_report
 from preprocessors.examples import CaptionExample
+from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import ReadResult
 from runs.folder import Run
 from trainers.processes import ending_with_the_others, on_first
@@ -47,6 +48,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     run = Run(config.work_dir)
     if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
+    limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
     train_split = read_split(config.data, "train", check_pictures=False)

@@ -13,6 +13,7 @@ from pipeline.captioner import check_fits, make_settings, make_writer, set_up_ca
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
 from pipeline.tasks import TrainingTasks, prepare_tasks
+from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.styles import StyleRegistry, resolve_styles
@@ -62,13 +63,15 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
+    limit_pixels(config.image.max_pixels)
     train = read_split(config.data, "train")
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
     styled = set_up_captioner(config, train.examples, corpus)
     came_with, registry, vision = styled.settings, styled.registry, styled.captioner.vision()
     styles = styles_of([*train.examples, *corpus])
+    is_new = config.model.name is None
     styled = styled.with_settings(
-        make_settings(config.image, config.style, config.decode, registry, styles, vision, came_with)
+        make_settings(config.image, config.style, config.decode, registry, styles, vision, came_with, is_new=is_new)
     )
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from metrics.tokenizers.ptb import tokenize_many
 from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
 from pipeline.prepare import Prepared
+from preprocessors.collator import with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, rows_by_picture
 from runs.folder import Run
@@ -122,6 +124,7 @@ def build_trainer(
         "train_dataset": train_dataset,
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
         "collator": writer.collate,
+        "finish_batch": partial(with_normalised, transform=preprocessor.image_transform),
         "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,
         "length_of": train_dataset.caption_length if train.group_lengths else None,
         "objective": make_objective(config, tasks.foreign),

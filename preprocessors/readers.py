@@ -212,7 +212,17 @@ def _list_files(folder: Path) -> frozenset[str]:
     if not folder.is_dir():
         return frozenset()
     with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries if entry.is_file())
+        return frozenset(entry.name for entry in entries if _is_there(entry))
+
+
+def _is_there(entry: os.DirEntry[str]) -> bool:
+    """Whether something lies there; if it is no file, opening the picture says what it is, with the row."""
+    try:
+        return not entry.is_symlink() or entry.stat() is not None
+    except FileNotFoundError:
+        return False
+    except OSError:  # a link that leads in a circle
+        return True
 
 
 def _examples_of(row: AnnotationRow, images: Path) -> Iterator[CaptionExample]:

@@ -60,6 +60,8 @@ class BaseTrainer(ResumableTrainer):
         folder: Where bad steps and the rows that fit into memory are written down; None writes nothing.
         finds_rows: Find out first how many rows fit into memory at once.
         skips_spikes: Leave out optimizer steps whose loss or gradient stands far out.
+        finish_batch: Makes of a batch on the device what :meth:`step_loss` takes; done twice it changes nothing more.
+            None takes it as the collator made it.
         callbacks: More observers.
         **others: As for :class:`trainers.resumable.ResumableTrainer`.
 
@@ -86,6 +88,7 @@ class BaseTrainer(ResumableTrainer):
         folder: Path | None = None,
         finds_rows: bool = False,
         skips_spikes: bool = False,
+        finish_batch: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
         **others: Any,
     ) -> None:
@@ -101,7 +104,7 @@ class BaseTrainer(ResumableTrainer):
         self._sampler = EpochSampler(train_dataset, args.seed, row_groups, lengths)
         self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
-        self.finds_rows = finds_rows
+        self.finds_rows, self.finish_batch = finds_rows, finish_batch
         self.pieces = StepPieces(self, FittingRows(folder, args.device))
         self.pieces.halving.rows = self.pieces.fitting.recall()
         self.numbers = NumbersGuard(self, folder, skips_spikes=skips_spikes)
@@ -155,6 +158,10 @@ class BaseTrainer(ResumableTrainer):
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One micro-batch, in pieces if it does not fit into memory."""
         return self.pieces.run(model, inputs, num_items_in_batch)
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        there = super()._prepare_inputs(inputs)
+        return there if self.finish_batch is None else self.finish_batch(there)
 
     def run_piece(self, model: nn.Module, piece: Any, tokens: Any, micro: int, number: int, count: int) -> Tensor:
         """Forward and backward pass of a piece of a micro-batch, under dropout masks of its own."""

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -335,7 +335,7 @@ def _write_part(
             for start in range(0, len(views), BATCH):
                 part = views[start : start + BATCH]
                 pixels = torch.stack([*_pixels_of(part, transform)]).to(device)
-                features = network(pixels).to(torch.float16).cpu()
+                features = network(transform.normalise(pixels)).to(torch.float16).cpu()
                 _check_finite(features, part)
                 stream.write(features.numpy().tobytes())
                 bar.update(len(part))
@@ -355,16 +355,15 @@ def _check_finite(features: Tensor, views: Sequence[View]) -> None:
 
 
 def _pixels_of(views: Sequence[View], transform: ImageTransform) -> Iterator[Tensor]:
-    opened: tuple[Path, Any] | None = None
+    opened: tuple[Path, int] | None = None
     for view in views:
-        if opened is None or opened[0] != view.image:
-            opened = (view.image, load_image(view.image))
-        yield transform_view(opened[1], view, transform)
+        crop = _crop_of(view)
+        wanted = (view.image, max(transform.size_before_crop(crop)))
+        if opened != wanted:
+            image, opened = load_image(*wanted), wanted
+        yield transform.pixels(ImageOps.mirror(image) if view.number % 2 else image, crop)
 
 
-def transform_view(image: Image.Image, view: View, transform: ImageTransform) -> Tensor:
-    """Pixels (3, H, W) of a view of a picture; a crop is drawn from the picture's name and the view's number."""
-    if view.number % 2:
-        image = ImageOps.mirror(image)
-    crop = random.Random(f"{view.image.resolve().name}/{view.number}") if view.number >= UNCROPPED_VIEWS else None
-    return transform(image, crop)
+def _crop_of(view: View) -> random.Random | None:
+    """Draws the crop, from the picture's name and the view's number; None for a view of the whole picture."""
+    return random.Random(f"{view.image.resolve().name}/{view.number}") if view.number >= UNCROPPED_VIEWS else None

@@ -12,11 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from PIL import Image
-
 from metrics.baselines import neighbours_verdict
 from metrics.table import label_of
-from preprocessors.pictures.images import DECODE_ERRORS
+from preprocessors.pictures.images import load_image
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
 from reports.run.tables import (
     describe_confidence,
@@ -131,10 +129,9 @@ def _pictures(rows: Iterable[ReportRow]) -> list[dict[str, Any]]:
 def _thumbnail(path: Path) -> str | None:
     """The picture as a JPEG data URI, at most ``THUMBNAIL_PIXELS`` wide and high; None if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-    except DECODE_ERRORS as error:
-        logger.warning("%s: left out of the report: %s", path, error)
+        small = load_image(path, at_least=THUMBNAIL_PIXELS)
+    except (OSError, ValueError) as error:
+        logger.warning("%s: left out of the report: %s", path, getattr(error, "reason", error))
         return None
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()

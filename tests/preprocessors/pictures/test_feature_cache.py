@@ -172,7 +172,7 @@ def test_training_examples_with_kept_features_are_those_of_their_pixels(prepared
     for row in (0, 7, len(examples) - 1):
         expected = plain[row]
         with torch.no_grad():
-            features = resnet(expected.pop("patch_image")[None])[0]
+            features = resnet(preprocessor.image_transform.normalise(expected.pop("patch_image"))[None])[0]
         given = cached[row]
         torch.testing.assert_close(given.pop("image_features"), features, **ROUNDED)
         assert given == expected
