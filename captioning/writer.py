@@ -17,7 +17,8 @@ from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together, with_normalised
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
-from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
+from preprocessors.pictures.feature_cache import FeatureCache, in_evaluation
+from preprocessors.pictures.row_cache import View
 from utils.errors import NoNumbers
 from utils.memory import Halving
 from utils.signals import StopRequested, stop_requested

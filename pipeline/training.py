@@ -19,6 +19,7 @@ from metrics.table import METRICS
 from metrics.tokenizers.ptb import tokenize_many
 from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
+from pipeline.pictures import keep_pictures
 from pipeline.prepare import Prepared
 from preprocessors.collator import with_normalised
 from preprocessors.dataset import CaptionDataset
@@ -33,6 +34,9 @@ from trainers.scst_trainer import ScstTrainer
 from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
 from utils.errors import Fault
+
+PREFETCHED = 4
+"""Batches that a process loads ahead for a GPU; without one PyTorch's 2 are more than enough."""
 
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
@@ -67,6 +71,9 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         fp16=train.precision == "fp16",
         use_cpu=not accelerated,  # said aloud, or several processes on CPUs would not find each other
         dataloader_pin_memory=accelerated,
+        dataloader_prefetch_factor=PREFETCHED if accelerated and train.num_workers else None,
+        # A copy from pinned memory need not be waited for; without a GPU there is nothing to copy to.
+        accelerator_config={"non_blocking": accelerated},
         seed=train.seed,
         data_seed=train.seed,
         dataloader_num_workers=train.num_workers,
@@ -119,6 +126,13 @@ def build_trainer(
     features = writer.features = keep_features(
         config, writer, [*train_examples, *eval_examples], training=train_examples
     )
+    if features is None:
+        keep_pictures(
+            config.image,
+            preprocessor.image_transform,
+            training=[example.image_path for example in train_examples],
+            evaluated=[example.image_path for example in eval_examples],
+        )
     train_dataset = CaptionDataset(train_examples, preprocessor, True, tasks.masking, features)
     parts: dict[str, Any] = {
         "train_dataset": train_dataset,

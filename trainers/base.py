@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
+from preprocessors.workers import worker_init
 from trainers.fitting import FittingRows
 from trainers.memory import StepPieces
 from trainers.monitoring import StepMeter
@@ -158,6 +159,13 @@ class BaseTrainer(ResumableTrainer):
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One micro-batch, in pieces if it does not fit into memory."""
         return self.pieces.run(model, inputs, num_items_in_batch)
+
+    def get_train_dataloader(self) -> Any:
+        """Trainer's, with workers that end with this process."""
+        loader = super().get_train_dataloader()
+        inner = getattr(loader, "base_dataloader", loader)  # which accelerate asks for its batches
+        inner.worker_init_fn = worker_init(inner.worker_init_fn)
+        return loader
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         there = super()._prepare_inputs(inputs)

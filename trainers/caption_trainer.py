@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from models.captioner import Captioner
 from preprocessors.collator import IGNORE_INDEX
+from preprocessors.workers import worker_init
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
@@ -192,4 +193,6 @@ class StyleCaptionTrainer(BaseTrainer):
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            worker_init_fn=worker_init(),
         )
