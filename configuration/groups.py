@@ -155,9 +155,8 @@ class ImageConfig(Group):
     max_pixels: int = Field(default=250_000_000, ge=1)
     """Most pixels of a picture file, width times height; larger ones are refused as a likely attack on the memory."""
     resizer: Literal["pillow", "torch"] | None = None
-    """What resizes pictures. pillow = as for the published models, to the bit; torch = four times as fast, and one of
-    255 levels off at three values of a thousand. None = the model's own: torch for a new one, pillow for a published
-    one."""
+    """What resizes pictures. pillow = as for the published models; torch = four times as fast, and JPEGs of twice the
+    size are decoded at half of it. None = the model's own: torch for a new one, pillow for a published one."""
     cache: ConfigPath = Path("work_dir/.pictures")
     """Folder of pictures that are decoded and resized already, kept for all runs."""
     cache_mb: int = Field(default=0, ge=0)

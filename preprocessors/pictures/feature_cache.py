@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 from torch import Tensor, nn
 
-from preprocessors.pictures.images import ImageTransform, load_image
+from preprocessors.pictures.images import ImageTransform, load_image, needed_side
 from preprocessors.pictures.row_cache import RowCache, RowIdentity, View, open_rows
 
 FeatureCache = RowCache
@@ -145,7 +145,7 @@ def _pixels_of(views: Sequence[View], transform: ImageTransform) -> Iterator[Ten
     opened: tuple[Path, int] | None = None
     for view in views:
         crop = _crop_of(view)
-        wanted = (view.image, max(transform.size_before_crop(crop)))
+        wanted = (view.image, needed_side(transform.size_before_crop(crop), transform.resizer))
         if opened != wanted:
             image, opened = load_image(*wanted), wanted
         yield transform.pixels(ImageOps.mirror(image) if view.number % 2 else image, crop)

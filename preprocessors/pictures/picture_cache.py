@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from preprocessors.pictures.images import REDUCED_TO, Resizer, load_image, resize
+from preprocessors.pictures.images import Resizer, load_image, needed_side, resize
 from preprocessors.pictures.row_cache import RowCache, RowIdentity, View, open_rows
 
 
@@ -25,7 +25,7 @@ class PictureIdentity(RowIdentity):
         height: Pixels.
         width: Pixels.
         resizer: What resizes it.
-        reduced_to: How large a JPEG is decoded at least, in multiples of the pixels a side.
+        decoded: Pixels a side that a JPEG is decoded at, at least.
     """
 
     what = "resized pictures"
@@ -37,7 +37,7 @@ class PictureIdentity(RowIdentity):
     height: int
     width: int
     resizer: str
-    reduced_to: int = REDUCED_TO
+    decoded: int
 
     @property
     def row_shape(self) -> tuple[int, ...]:
@@ -87,14 +87,14 @@ def open_pictures(
     """
 
     def pixels_of(view: View) -> NDArray[Any]:
-        pixels = resize(load_image(view.image, max(size)), size, resizer)
+        pixels = resize(load_image(view.image, needed_side(size, resizer)), size, resizer)
         found: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
         return found
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         rows = open_rows(
             root,
-            PictureIdentity(*size, resizer),
+            PictureIdentity(*size, resizer, needed_side(size, resizer)),
             images,
             lambda views: np.stack([*pool.map(pixels_of, views)]),
             limit_mb=limit_mb,

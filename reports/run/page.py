@@ -129,7 +129,7 @@ def _pictures(rows: Iterable[ReportRow]) -> list[dict[str, Any]]:
 def _thumbnail(path: Path) -> str | None:
     """The picture as a JPEG data URI, at most ``THUMBNAIL_PIXELS`` wide and high; None if it cannot be read."""
     try:
-        small = load_image(path, at_least=THUMBNAIL_PIXELS)
+        small = load_image(path, at_least=2 * THUMBNAIL_PIXELS)
     except (OSError, ValueError) as error:
         logger.warning("%s: left out of the report: %s", path, getattr(error, "reason", error))
         return None

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter, features
 from safetensors.torch import load_file
 
 from preprocessors.examples import CaptionExample
+from preprocessors.pictures import images
 from preprocessors.pictures.images import (
     MAX_PIXELS,
     MEAN_STD,
@@ -83,12 +84,24 @@ def test_pictures_without_orientation_and_transparency_are_as_pillow_decodes_the
             assert load_image(path).tobytes() == expected.convert("RGB").tobytes()
 
 
-def test_load_image_at_least_reduces_jpegs_of_four_times_the_size_alone(tmp_path: Path):
+def test_load_image_at_least_reduces_jpegs_to_what_is_needed(tmp_path: Path):
     Image.linear_gradient("L").resize((400, 320)).convert("RGB").save(tmp_path / "x.jpg")
-    sizes = {side: load_image(tmp_path / "x.jpg", at_least=side).size for side in (81, 80, 40, 20, 1)}
-    assert sizes == {81: (400, 320), 80: (200, 160), 40: (100, 80), 20: (50, 40), 1: (50, 40)}
-    whole, reduced = (np.asarray(load_image(tmp_path / "x.jpg", at).resize((40, 40)), float) for at in (None, 40))
-    assert np.abs(whole - reduced).mean() < 1
+    sizes = {side: load_image(tmp_path / "x.jpg", at_least=side).size for side in (161, 160, 80, 40, 1)}
+    assert sizes == {161: (400, 320), 160: (200, 160), 80: (100, 80), 40: (50, 40), 1: (50, 40)}
+    whole = ImageTransform(40).pixels(load_image(tmp_path / "x.jpg")).float()
+    for resizer in ("pillow", "torch"):
+        assert (ImageTransform(40, resizer=resizer).read(tmp_path / "x.jpg") - whole).abs().mean() < 1
+
+
+@pytest.mark.parametrize(("resizer", "decoded"), [("pillow", (200, 160)), ("torch", (100, 80))])
+def test_transform_decodes_twice_the_size_for_pillow_and_just_the_size_for_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resizer: Resizer, decoded: tuple[int, int]
+):
+    Image.new("RGB", (400, 320)).save(tmp_path / "x.jpg")
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(images, "load_image", lambda *given: seen.append(load_image(*given).size) or load_image(*given))
+    ImageTransform((60, 80), resizer=resizer).read(tmp_path / "x.jpg")
+    assert seen == [decoded]
 
 
 def test_photo_of_200_megapixels_is_no_bomb(tmp_path: Path):
