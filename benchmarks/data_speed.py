@@ -6,8 +6,8 @@ The plain one opens a picture with Pillow, converts it to RGB, resizes its short
 middle, makes a float tensor and normalises it, all in the worker. Ours decodes and resizes to 224 in the worker, ships
 uint8 and normalises in the main process, which on a GPU would be the GPU: with Pillow's resizing, with PyTorch's, and
 with the resized pictures kept. Both load with as many workers in batches of as many rows; the ways take turns, and
-each ratio is of one round. JPEGs are drawn for the purpose, with the spectrum of photos; those of twice 224 pixels along
-both sides can be decoded at half their size by PyTorch's way, others cannot.
+each ratio is of one round. JPEGs are drawn for the purpose, with the spectrum of photos; those of twice 224 pixels
+along both sides can be decoded at half their size by PyTorch's way, others cannot.
 
 Prints one JSON object: by way the median over the rounds of its ratio to the plain one, with the lowest and highest, by
 the clock and by CPU time of all processes, their start included, which tells more where other programs hold the cores.
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--width", type=int, default=500)
     parser.add_argument("--height", type=int, default=500)
+    parser.add_argument("--quality", type=int, default=75)
     parser.add_argument("--repeats", type=int, default=8, help="rows of a picture, far from each other")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--workers", type=int, default=2)
@@ -102,7 +103,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        paths = draw_photos(Path(scratch), asked.pictures, asked.width, asked.height)
+        paths = draw_photos(Path(scratch), asked.pictures, asked.width, asked.height, asked.quality)
         ways = make_ways(paths * asked.repeats, Path(scratch) / "kept", asked.workers, asked.batch)
         rates: dict[str, list[Rate]] = {name: [] for name in ways}
         for way in ways.values():
@@ -126,7 +127,7 @@ def summarise(rates: Sequence[Rate], plain: Sequence[Rate]) -> dict[str, Any]:
     return found
 
 
-def draw_photos(folder: Path, count: int, width: int, height: int) -> list[Path]:
+def draw_photos(folder: Path, count: int, width: int, height: int, quality: int) -> list[Path]:
     """JPEGs whose power falls with the square of the frequency, as that of photos does."""
     paths = []
     for number in range(count):
@@ -139,7 +140,7 @@ def draw_photos(folder: Path, count: int, width: int, height: int) -> list[Path]
         layers = (layers - layers.mean()) / layers.std()
         pixels = np.clip(128 + 55 * layers, 0, 255).astype(np.uint8).transpose(1, 2, 0)
         paths.append(folder / f"{number}.jpg")
-        Image.fromarray(pixels).save(paths[-1], quality=90)
+        Image.fromarray(pixels).save(paths[-1], quality=quality)
     return paths
 
 

@@ -230,7 +230,7 @@ class ImageTransform:
         width = pixels.shape[-1]
         mean, std = (numbers.to(pixels.device).repeat(width) for numbers in (self.mean, self.std))
         rows = pixels.movedim(-3, -1).contiguous().flatten(-2).float()
-        return rows.div_(255).sub_(mean).div_(std).unflatten(-1, (width, 3)).movedim(-1, -3)
+        return rows.div_(255).sub_(mean).div_(std).view(*rows.shape[:-1], width, 3).movedim(-1, -3)
 
 
 class ResizedPictures(Protocol):
