@@ -101,6 +101,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     asked = parser.parse_args()
+    if asked.pictures < asked.batch:
+        parser.error("--pictures: fewer than --batch would share their pixels")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         paths = draw_photos(Path(scratch), asked.pictures, asked.width, asked.height, asked.quality)
