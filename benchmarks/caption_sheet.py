@@ -67,7 +67,7 @@ def draw_cell(photo: Path, lines: list[str]) -> Image.Image:
     font = ImageFont.load_default(12)
     height = max(SIDE, LINE * len(lines)) + 2 * MARGIN
     cell = Image.new("RGB", (SIDE + TEXT_WIDTH + 3 * MARGIN, height), "white")
-    cell.paste(load_image(photo).resize((SIDE, SIDE)), (MARGIN, MARGIN))
+    cell.paste(load_image(photo, at_least=2 * SIDE).resize((SIDE, SIDE)), (MARGIN, MARGIN))
     draw = ImageDraw.Draw(cell)
     for number, line in enumerate(lines):
         draw.text((SIDE + 2 * MARGIN, MARGIN + LINE * number), line, fill="black", font=font)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from models.captioner import Captioner
 from preprocessors.pictures.feature_cache import in_evaluation
-from preprocessors.pictures.images import ImageTransform, load_image
+from preprocessors.pictures.images import ImageTransform
 from utils.memory import Halving
 
 FeatureSource = Callable[[Sequence[Path]], Iterator[Tensor]]
@@ -38,14 +38,15 @@ def vision_features(captioner: Captioner, transform: ImageTransform) -> FeatureS
     @torch.no_grad()
     def compute(pixels: Sequence[Tensor]) -> list[Tensor]:
         with in_evaluation(network):
-            features: Tensor = network(torch.stack([*pixels]).to(captioner.device, next(network.parameters()).dtype))
+            batch = transform.normalise(torch.stack([*pixels]).to(captioner.device))
+            features: Tensor = network(batch.to(next(network.parameters()).dtype))
         return [*features]
 
     def features(pictures: Sequence[Path]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for start in range(0, len(pictures), BATCH):
                 part = pictures[start : start + BATCH]
-                pixels = [*pool.map(lambda picture: transform(load_image(picture)), part)]
+                pixels = [*pool.map(transform.read, part)]
                 yield torch.stack(memory.in_pieces(pixels, compute))
 
     return features

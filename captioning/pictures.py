@@ -10,7 +10,7 @@ from pathlib import Path
 from captioning.styled import StyledCaptioner, open_styled
 from captioning.writer import CaptionWriter, join_processes
 from preprocessors.examples import CaptionExample, make_example_id
-from preprocessors.pictures.images import load_image
+from preprocessors.pictures.images import UnreadablePicture, load_image
 from preprocessors.text.styles import COMBINED
 
 logger = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ def _wanted_style(styled: StyledCaptioner, style: str | Sequence[str] | None, mo
 def check_picture(path: Path) -> None:
     """Refuse a file that is missing or no picture."""
     try:
-        load_image(path)
+        load_image(path, at_least=1)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: picture not found; check the path") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: the picture cannot be read; it is damaged, or no picture") from error
+    except UnreadablePicture as error:
+        raise ValueError(f"{path}: the picture cannot be read; {error.reason}") from error

@@ -14,10 +14,11 @@ from tqdm import tqdm
 from captioning.endings import cut_at_limit
 from models.captioner import Captioner
 from models.settings import Decoding
-from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together
+from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together, with_normalised
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
-from preprocessors.pictures.feature_cache import FeatureCache, View, in_evaluation
+from preprocessors.pictures.feature_cache import FeatureCache, in_evaluation
+from preprocessors.pictures.row_cache import View
 from utils.errors import NoNumbers
 from utils.memory import Halving
 from utils.signals import StopRequested, stop_requested
@@ -93,10 +94,12 @@ class CaptionWriter:
         return torch.tensor([self.preprocessor.prompt_ids(None)] * rows, device=self.captioner.device)
 
     def _inputs(self, examples: Sequence[CaptionExample]) -> dict[str, Tensor]:
-        number_format = next(self.captioner.module.parameters()).dtype
+        number_format, device = next(self.captioner.module.parameters()).dtype, self.captioner.device
+        batch = cast(Mapping[str, Tensor], self.collate(self._encode(examples)))
+        there = {name: tensor.to(device) for name, tensor in batch.items()}
         return {
-            name: tensor.to(self.captioner.device, number_format if tensor.is_floating_point() else None)
-            for name, tensor in cast(Mapping[str, Tensor], self.collate(self._encode(examples))).items()
+            name: tensor.to(number_format) if tensor.is_floating_point() else tensor
+            for name, tensor in with_normalised(there, self.preprocessor.image_transform).items()
         }
 
     def _encode(self, examples: Sequence[CaptionExample]) -> list[EncodedExample]:

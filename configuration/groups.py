@@ -208,6 +208,15 @@ class ImageConfig(Group):
     mean_std: Literal["half", "imagenet"] | None = None
     """Normalisation: 0.5 for every channel, or ImageNet's statistics; None = the vision network's own, ``half`` for
     OFA's."""
+    max_pixels: int = Field(default=250_000_000, ge=1)
+    """Most pixels of a picture file, width times height; larger ones are refused as a likely attack on the memory."""
+    resizer: Literal["pillow", "torch"] | None = None
+    """What resizes pictures. pillow = as for the published models; torch = four times as fast, and JPEGs of twice the
+    size are decoded at half of it. None = the model's own: torch for a new one, pillow for a published one."""
+    cache: ConfigPath = Path("work_dir/.pictures")
+    """Folder of pictures that are decoded and resized already, kept for all runs."""
+    cache_mb: int = Field(default=0, ge=0)
+    """Most disk space of that folder, MiB; a picture takes 3 bytes a pixel of ``size`` (147 KiB at 224). 0 = off."""
     feature_cache: ConfigPath = Path("work_dir/.features")
     """Folder of features of pictures that cannot change (frozen vision network), kept for all runs."""
     feature_cache_mb: int = Field(default=4096, ge=0)

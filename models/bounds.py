@@ -169,6 +169,7 @@ class SettingsFields(TypedDict):
     length_penalty: Annotated[float, Field(ge=-1000, le=1000)]
     guidance: NotRequired[Annotated[float, Field(ge=0, le=1_000_000)]]
     punctuation: NotRequired[Literal["strip", "keep"]]
+    resizer: NotRequired[Literal["pillow", "torch"]]
 
 
 @with_config(STRICT)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocessors.pictures.images import MEAN_STD, Normalisation
+from preprocessors.pictures.images import MEAN_STD, Normalisation, Resizer
 from preprocessors.text.captions import Punctuation
 from utils.small_json import check_against, read_small_json
 
@@ -52,6 +52,7 @@ class CaptionerSettings:
         trained_styles: Those that the model has learnt, as its registry writes them.
         decoding: How it captions unless told otherwise.
         punctuation: Rule for the captions that it was trained on; OFA's in published models and in older folders.
+        resizer: What resizes pictures, see :data:`preprocessors.pictures.images.Resizer`.
     """
 
     image_size: int
@@ -62,6 +63,7 @@ class CaptionerSettings:
     trained_styles: tuple[str, ...]
     decoding: Decoding
     punctuation: Punctuation = "strip"
+    resizer: Resizer = "pillow"
 
     def to_model_section(self) -> dict[str, Any]:
         """The settings under the names that stand in the file."""
@@ -83,6 +85,7 @@ class CaptionerSettings:
             "length_penalty": self.decoding.length_penalty,
             "guidance": self.decoding.guidance,
             "punctuation": self.punctuation,
+            **({} if self.resizer == "pillow" else {"resizer": self.resizer}),
         }
 
     def differences(self, wanted: CaptionerSettings, model: str) -> list[str]:
@@ -143,4 +146,5 @@ def read_settings(folder: Path) -> CaptionerSettings | None:
             guidance=section.get("guidance", 1.0),
         ),
         punctuation=section.get("punctuation", "strip"),
+        resizer=section.get("resizer", "pillow"),
     )

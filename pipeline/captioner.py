@@ -15,7 +15,7 @@ from pipeline.data import styles_of
 from pipeline.punctuation import punctuation_of
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.feature_cache import UNCROPPED_VIEWS
-from preprocessors.pictures.images import MEAN_STD
+from preprocessors.pictures.images import MEAN_STD, Resizer
 from preprocessors.text.captions import Punctuation
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import masked_prompt
@@ -109,6 +109,7 @@ def make_settings(
     before: CaptionerSettings | None = None,
     *,
     punctuation: Punctuation = "strip",
+    is_new: bool = False,
 ) -> CaptionerSettings:
     """What the captioner of a run must be used with.
 
@@ -122,13 +123,15 @@ def make_settings(
             says otherwise.
         before: Of the model that the run starts from, whose trained styles stay known.
         punctuation: Of :func:`pipeline.punctuation.punctuation_of`.
+        is_new: Nobody has trained it yet, so that it may see pictures as they come fastest.
     """
     trained = {registry.resolve(name) for name in (*styles, *(() if before is None else before.trained_styles))}
     if style.dropout:
         trained.add(registry.neutral)
     size, mean_std = vision.image_size, vision.mean_std
+    resizer: Resizer = "torch" if is_new else "pillow"
     if before is not None:
-        size, mean_std = before.image_size, before.mean_std
+        size, mean_std, resizer = before.image_size, before.mean_std, before.resizer
     size = image.size or size
     return CaptionerSettings(
         image_size=size,
@@ -139,6 +142,7 @@ def make_settings(
         trained_styles=tuple(name for name in registry.names if name in trained),
         decoding=make_decoding(decode),
         punctuation=punctuation,
+        resizer=image.resizer or resizer,
     )
 
 

@@ -32,6 +32,7 @@ from pipeline.results import (
 from pipeline.streaming import read_training
 from pipeline.unscored import unscored_results
 from preprocessors.examples import CaptionExample
+from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import NoRows, ReadResult
 from runs.folder import Run
 from trainers.processes import ending_with_the_others, on_first
@@ -58,6 +59,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     run = Run(config.work_dir)
     if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
         raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
+    limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
     aliases = config.style.aliases

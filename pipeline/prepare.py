@@ -16,6 +16,7 @@ from pipeline.lengths import LengthChoice, choose_length, with_limit
 from pipeline.punctuation import punctuation_of
 from pipeline.streaming import read_training
 from pipeline.tasks import TrainingTasks, prepare_tasks
+from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.styles import StyleRegistry, resolve_styles
@@ -67,6 +68,7 @@ def prepare(config: RunConfig) -> Prepared:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
+    limit_pixels(config.image.max_pixels)
     aliases = config.style.aliases
     train = read_training(config.data, aliases=aliases, neutral=config.style.neutral)
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles, aliases)
@@ -77,7 +79,8 @@ def prepare(config: RunConfig) -> Prepared:
     lengths = choose_length(config, styled.captioner, train.examples, came_with, punctuation)
     config = with_limit(config, lengths.limit)
     wanted = (config.image, config.style, config.decode, registry, styles, vision, came_with)
-    styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation))
+    is_new = config.model.name is None
+    styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation, is_new=is_new))
     check_guidance(config.decode, styled)
     writer = make_writer(config, styled)
     lengths = replace(lengths, trainable=writer.preprocessor.max_source_length)

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -20,10 +21,12 @@ from metrics.table import METRICS
 from metrics.tokenizers.ptb import tokenize_many
 from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_self_critical
+from pipeline.pictures import keep_pictures
 from pipeline.prepare import Prepared
 from pipeline.streaming import check_lanes, make_stream
+from preprocessors.collator import with_normalised
 from preprocessors.dataset import CaptionDataset
-from preprocessors.examples import CaptionExample, rows_by_picture
+from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
 from runs.folder import Run
 from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan, StopOrSave
 from trainers.caption_trainer import StyleCaptionTrainer
@@ -36,6 +39,9 @@ from trainers.validation import Validation
 from utils.errors import Fault
 
 logger = logging.getLogger(__name__)
+
+PREFETCHED = 4
+"""Batches that a process loads ahead for a GPU; without one PyTorch's 2 are more than enough."""
 
 
 def training_arguments(config: RunConfig) -> TrainingArguments:
@@ -71,6 +77,9 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         fp16=train.precision == "fp16",
         use_cpu=not accelerated,  # said aloud, or several processes on CPUs would not find each other
         dataloader_pin_memory=accelerated,
+        dataloader_prefetch_factor=PREFETCHED if accelerated and train.num_workers else None,
+        # A copy from pinned memory need not be waited for; without a GPU there is nothing to copy to.
+        accelerator_config={"non_blocking": accelerated},
         seed=train.seed,
         data_seed=train.seed,
         dataloader_num_workers=train.num_workers,
@@ -125,6 +134,13 @@ def build_trainer(
     train_dataset = CaptionDataset(
         train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
     )
+    if features is None:
+        keep_pictures(
+            config.image,
+            preprocessor.image_transform,
+            training=[path for _, path in pictures_of(listed)],
+            evaluated=[path for _, path in pictures_of(eval_examples)],
+        )
     if train.captions_per_row > 1:
         tell_captions(train_examples, train.captions_per_row, rows_per_step(config, args))
     parts: dict[str, Any] = {
@@ -132,6 +148,7 @@ def build_trainer(
         "in_order": config.data.streaming,
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
         "collator": writer.collate,
+        "finish_batch": partial(with_normalised, transform=preprocessor.image_transform),
         "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,
         "length_of": train_dataset.caption_length if train.group_lengths else None,
         "objective": make_objective(config, tasks.foreign),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
+from preprocessors.pictures.images import ImageTransform
 
 IGNORE_INDEX = -100
 
@@ -18,10 +19,11 @@ IGNORE_INDEX = -100
 class CaptionBatch(TypedDict):
     """What a trainer takes.
 
-    ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) are padded on the right; ``patch_images``
-    float32 (P, 3, H, W) is in channels_last, or ``image_features`` (P, F, h, w) stand instead; ``patch_masks`` bool
-    (B,) is True where there is a picture; ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS, or (B, K, T) where
-    rows train up to K captions, ``IGNORE_INDEX`` alone in place of those that a row does not have.
+    ``rows`` int64 (B,) are places in the data set. ``input_ids`` int64 (B, S) are padded on the right. ``patch_images``
+    (P, 3, H, W) is in channels_last, uint8 until :func:`with_normalised` makes it float32 on the device, or
+    ``image_features`` (P, F, h, w) stand instead. ``patch_masks`` bool (B,) is True where there is a picture;
+    ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS, or (B, K, T) where rows train up to K captions,
+    ``IGNORE_INDEX`` alone in place of those that a row does not have.
     ``picture_rows`` int64 (B,) says which of the P distinct pictures each row shows; it is there if rows share one, and
     P = B otherwise. Batch norms in training count a picture once. ``masked_input_ids`` (B, S') and ``masked_labels``
     (B, T') are the same of the masked-LM task, which has no pictures; they are there if the examples have them.
@@ -106,6 +108,20 @@ def encode_together(
     return encoded
 
 
+def with_normalised(batch: Mapping[str, Any], transform: ImageTransform) -> dict[str, Any]:
+    """A batch whose pictures are what a model takes; to be made where the model is, with a quarter of the bytes moved.
+
+    Args:
+        batch: Of :class:`CaptionCollator`, on the device. Pictures that are floats already, and a batch without
+            pictures, stay as they are.
+        transform: That made the pixels.
+    """
+    pixels = batch.get("patch_images")
+    if pixels is None or pixels.dtype != torch.uint8:
+        return dict(batch)
+    return {**batch, "patch_images": transform.normalise(pixels)}
+
+
 def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
     """The tensors that are not the same object as an earlier one, and for every tensor its place among them."""
     distinct = {id(tensor): tensor for tensor in tensors}
@@ -130,7 +146,7 @@ def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
 
 
 def _stack_channels_last(images: Sequence[Tensor]) -> Tensor:
-    # Pixels come as (H, W, 3) in memory already, so filling a channels_last tensor is one straight copy.
+    # Pillow's pixels are (H, W, 3) in memory already, so filling a channels_last tensor is one straight copy.
     stacked = torch.empty((len(images), *images[0].shape), dtype=images[0].dtype, memory_format=torch.channels_last)
     for target, image in zip(stacked, images, strict=True):
         target.copy_(image)

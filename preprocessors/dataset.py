@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from preprocessors.collator import encode_together
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
-from preprocessors.pictures.feature_cache import FeatureCache, View
+from preprocessors.pictures.feature_cache import FeatureCache
+from preprocessors.pictures.row_cache import View
 from preprocessors.text.masking import MaskedSource
 
 

@@ -17,7 +17,7 @@ from preprocessors.text.styles import StyleRegistry
 class EncodedExample(TypedDict):
     """One example as the model takes it.
 
-    ``row`` is its place in its data set, ``labels`` are the target ids with EOS, ``patch_image`` is (3, H, W), or
+    ``row`` is its place in its data set, ``labels`` are the target ids with EOS, ``patch_image`` is uint8 (3, H, W), or
     ``image_features`` (F, h, w) stand instead of it, computed beforehand. Examples of a batch that hold the same tensor
     share its pass through the vision network.
     ``caption_labels``, the target ids of up to K captions, stand instead of ``labels`` where the data set trains K of a
@@ -62,7 +62,7 @@ class CaptionPreprocessor(Protocol):
         """The caption of an example whose turn it is in an epoch of training."""
 
     def pixels(self, example: CaptionExample, generator: random.Random | None = None) -> Tensor:
-        """The example's picture, float32 (3, H, W); the generator draws a crop where one is asked for."""
+        """The example's picture, uint8 (3, H, W); the generator draws a crop where one is asked for."""
 
     def encode(
         self,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import EncodedExample
-from preprocessors.pictures.images import ImageTransform, load_image
+from preprocessors.pictures.images import ImageTransform
 from preprocessors.text.captions import Punctuation, TextTokenizer, clean_caption, encode_caption
 from preprocessors.text.prompts import DEFAULT_PROMPT, STYLE_SLOT
 from preprocessors.text.styles import StyleRegistry
@@ -111,7 +111,7 @@ class OFAStylePreprocessor:
             row: Place of the example in its data set.
             training: Whether to draw.
             image_features: Of the picture, (F, h, w), if they are known; then the file is not opened.
-            patch_image: Its pixels, (3, H, W), likewise.
+            patch_image: Its pixels, uint8 (3, H, W), likewise.
 
         Raises:
             FileNotFoundError: If the picture is missing.
@@ -138,17 +138,16 @@ class OFAStylePreprocessor:
         return encoded
 
     def pixels(self, example: CaptionExample, generator: random.Random | None = None) -> Tensor:
-        """The picture of an example, float32 (3, H, W); the generator draws the crop in training.
+        """The picture of an example, uint8 (3, H, W); the generator draws the crop in training.
 
         Raises:
             FileNotFoundError: If the picture is missing.
             ValueError: If it cannot be read; both name the annotation row.
         """
         try:
-            image = load_image(example.image_path)
+            return self.image_transform.read(example.image_path, generator)
         except (FileNotFoundError, ValueError) as error:
             raise type(error)(f"{example.where}: {error}") from error
-        return self.image_transform(image, generator)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of a caption's ids: what stands before the first EOS."""

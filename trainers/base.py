@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
+from preprocessors.workers import worker_init
 from trainers import processes
 from trainers.fitting import FittingRows
 from trainers.memory import StepPieces
@@ -62,6 +63,8 @@ class BaseTrainer(ResumableTrainer):
         folder: Where bad steps and the rows that fit into memory are written down; None writes nothing.
         finds_rows: Find out first how many rows fit into memory at once.
         skips_spikes: Leave out optimizer steps whose loss or gradient stands far out.
+        finish_batch: Makes of a batch on the device what :meth:`step_loss` takes; done twice it changes nothing more.
+            None takes it as the collator made it.
         callbacks: More observers.
         **others: As for :class:`trainers.resumable.ResumableTrainer`.
 
@@ -89,6 +92,7 @@ class BaseTrainer(ResumableTrainer):
         folder: Path | None = None,
         finds_rows: bool = False,
         skips_spikes: bool = False,
+        finish_batch: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None,
         callbacks: Sequence[TrainerCallback] = (),
         **others: Any,
     ) -> None:
@@ -106,7 +110,7 @@ class BaseTrainer(ResumableTrainer):
         )
         self.meter = StepMeter(self._sum_numbers if args.world_size > 1 else None)
         self._micro_step = 0
-        self.finds_rows = finds_rows
+        self.finds_rows, self.finish_batch = finds_rows, finish_batch
         self.pieces = StepPieces(self, FittingRows(folder, args.device))
         self.pieces.halving.rows = self.pieces.fitting.recall()
         self.numbers = NumbersGuard(self, folder, skips_spikes=skips_spikes)
@@ -135,13 +139,6 @@ class BaseTrainer(ResumableTrainer):
         """Numbers of a validation by name, ``loss`` among them; in evaluation mode."""
         raise NotImplementedError
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """The loader of training batches, which does not wait without end for a process that hangs."""
-        loader = super().get_train_dataloader()
-        if loader.num_workers:
-            loader.base_dataloader.timeout = processes.WORKER_PATIENCE  # accelerate's own stands around it
-        return loader
-
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
 
@@ -167,6 +164,19 @@ class BaseTrainer(ResumableTrainer):
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """One micro-batch, in pieces if it does not fit into memory."""
         return self.pieces.run(model, inputs, num_items_in_batch)
+
+    def get_train_dataloader(self) -> Any:
+        """Trainer's, with workers that end with this process, and none that it waits for without end."""
+        loader = super().get_train_dataloader()
+        inner = getattr(loader, "base_dataloader", loader)  # which accelerate asks for its batches
+        inner.worker_init_fn = worker_init(inner.worker_init_fn)
+        if inner.num_workers:
+            inner.timeout = processes.WORKER_PATIENCE
+        return loader
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        there = super()._prepare_inputs(inputs)
+        return there if self.finish_batch is None else self.finish_batch(there)
 
     def run_piece(self, model: nn.Module, piece: Any, tokens: Any, micro: int, number: int, count: int) -> Tensor:
         """Forward and backward pass of a piece of a micro-batch, under dropout masks of its own."""

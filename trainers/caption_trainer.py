@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
+from preprocessors.workers import worker_init
 from trainers import processes
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
@@ -213,4 +214,6 @@ class StyleCaptionTrainer(BaseTrainer):
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             timeout=processes.WORKER_PATIENCE if args.dataloader_num_workers else 0,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            worker_init_fn=worker_init(),
         )

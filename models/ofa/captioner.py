@@ -234,7 +234,10 @@ class OFACaptioner:
             self.tokenizer,
             registry,
             image_transform=ImageTransform(
-                settings.image_size, mean_std=settings.mean_std, random_crop_from=random_crop_from
+                settings.image_size,
+                mean_std=settings.mean_std,
+                random_crop_from=random_crop_from,
+                resizer=settings.resizer,
             ),
             prompt=settings.prompt,
             max_source_length=min(MAX_TOKENS, self.limits().text_length),

@@ -24,6 +24,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from preprocessors.pictures.files import stat_picture
 from preprocessors.pictures.inspection import PictureFacts, inspect_picture
 from utils.io import write_bytes
 
@@ -156,18 +157,18 @@ def _open(path: Path, judge: Judge) -> _Opened:
 def _key_of(path: Path) -> int:
     """Stands for path, size and time of change; 0 if there is no such file."""
     try:
-        status = path.stat()
-    except OSError:
+        state = stat_picture(path)
+    except (OSError, ValueError):  # ValueError: of a damaged file that pictures lie in
         return 0
-    place = f"{os.path.abspath(path)}\t{status.st_size}\t{status.st_mtime_ns}"
+    place = f"{os.path.abspath(path)}\t{state.size}\t{state.mtime_ns}"
     return int.from_bytes(hashlib.blake2b(place.encode(errors="surrogateescape"), digest_size=8).digest(), "little")
 
 
 def _is_settled(path: Path, key: int, now: float) -> bool:
     """Whether a file has stayed as it was when its key was made, and a change from now on would show in its time."""
     try:
-        return now - path.stat().st_mtime > SETTLED and _key_of(path) == key
-    except OSError:
+        return now - stat_picture(path).mtime_ns / 1e9 > SETTLED and _key_of(path) == key
+    except (OSError, ValueError):
         return False
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
-
-from preprocessors.pictures.images import DECODE_ERRORS
 from reports.templating import open_templates
+from reports.thumbnails import thumbnail
 from utils.io import write_text
 
 THUMBNAIL_PIXELS = 160
@@ -61,18 +57,8 @@ class _Thumbnails:
     def of(self, path: str) -> str | None:
         """At most ``THUMBNAIL_PIXELS`` wide and high, upright; None if it cannot be read."""
         if path not in self._made:
-            self._made[path] = _shrink(Path(path))
+            try:
+                self._made[path] = thumbnail(Path(path), THUMBNAIL_PIXELS)
+            except (OSError, ValueError):  # which is a finding of its own
+                self._made[path] = None
         return self._made[path]
-
-
-def _shrink(path: Path) -> str | None:
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (2 * THUMBNAIL_PIXELS, 2 * THUMBNAIL_PIXELS))
-            small = ImageOps.exif_transpose(image).convert("RGB")
-    except DECODE_ERRORS:
-        return None
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

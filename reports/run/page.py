@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,12 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from PIL import Image
-
 from metrics.baselines import neighbours_verdict
 from metrics.table import label_of
-from preprocessors.pictures.files import open_picture
-from preprocessors.pictures.images import DECODE_ERRORS
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
 from reports.run.endings import endings_card
 from reports.run.tables import (
@@ -33,6 +27,7 @@ from reports.run.tables import (
     whole_percent,
 )
 from reports.templating import open_templates
+from reports.thumbnails import thumbnail
 from utils.io import write_text
 
 logger = logging.getLogger(__name__)
@@ -133,15 +128,10 @@ def _pictures(rows: Iterable[ReportRow]) -> list[dict[str, Any]]:
 def _thumbnail(path: Path) -> str | None:
     """The picture as a JPEG data URI, at most ``THUMBNAIL_PIXELS`` wide and high; None if it cannot be read."""
     try:
-        with open_picture(path) as file, Image.open(file) as image:
-            small = image.convert("RGB")
-    except DECODE_ERRORS as error:
-        logger.warning("%s: left out of the report: %s", path, error)
+        return thumbnail(path, THUMBNAIL_PIXELS)
+    except (OSError, ValueError) as error:
+        logger.warning("%s: left out of the report: %s", path, getattr(error, "reason", error))
         return None
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=90, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

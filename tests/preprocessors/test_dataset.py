@@ -126,7 +126,7 @@ def opened(monkeypatch) -> list[str]:
     """Names of the pictures that are opened."""
     names = []
     load = images.load_image
-    monkeypatch.setattr("preprocessors.ofa.load_image", lambda path: names.append(path.name) or load(path))
+    monkeypatch.setattr(images, "load_image", lambda path, *size: names.append(path.name) or load(path, *size))
     return names
 
 

@@ -16,7 +16,7 @@ from models.ofa.resnet import ResNet
 from models.vision.network import hash_weights
 from pipeline.prepare import prepare
 from preprocessors.dataset import CaptionDataset
-from preprocessors.pictures import feature_cache
+from preprocessors.pictures import row_cache
 from preprocessors.pictures.feature_cache import open_features
 from preprocessors.pictures.images import MEAN_STD, ImageTransform, load_image
 from utils.io import read_json, write_json
@@ -30,7 +30,7 @@ ROUNDED = {"rtol": 2**-10, "atol": 1e-4}
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(feature_cache, "BATCH", 5)  # 12 pictures: an uneven remainder
+    monkeypatch.setattr(row_cache, "BATCH", 5)  # 12 pictures: an uneven remainder
 
 
 def make_resnet(seed=1) -> ResNet:
@@ -172,7 +172,7 @@ def test_training_examples_with_kept_features_are_those_of_their_pixels(prepared
     for row in (0, 7, len(examples) - 1):
         expected = plain[row]
         with torch.no_grad():
-            features = resnet(expected.pop("patch_image")[None])[0]
+            features = resnet(preprocessor.image_transform.normalise(expected.pop("patch_image"))[None])[0]
         given = cached[row]
         torch.testing.assert_close(given.pop("image_features"), features, **ROUNDED)
         assert given == expected
@@ -216,7 +216,7 @@ def test_a_file_that_was_cut_short_is_computed_again_and_said(resnet, images, tm
     _open(tmp_path, resnet, images)
     (data,) = tmp_path.glob("*/*.bin")
     data.write_bytes(data.read_bytes()[:-1])
-    with caplog.at_level(logging.WARNING, feature_cache.__name__):
+    with caplog.at_level(logging.WARNING, row_cache.__name__):
         cache = _open(tmp_path, resnet, images)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [f"{data}: damaged; its features are computed again"]
@@ -232,8 +232,8 @@ def test_features_of_another_network_in_the_folder_are_refused(resnet, images, t
 
 
 def test_features_fit_up_to_the_limit_and_say_so_beyond(resnet, images, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
-    with caplog.at_level(logging.WARNING, feature_cache.__name__):
+    monkeypatch.setattr(row_cache, "MIB", 12 * ROW_BYTES)
+    with caplog.at_level(logging.WARNING, row_cache.__name__):
         assert _open(tmp_path / "a", resnet, images, limit_mb=1) is not None
         assert not caplog.records
         assert _open(tmp_path / "b", resnet, images, limit_mb=1, training_images=images[:1], views=2) is None
@@ -242,14 +242,14 @@ def test_features_fit_up_to_the_limit_and_say_so_beyond(resnet, images, tmp_path
 
 
 def test_features_that_nobody_reads_make_room_and_those_in_use_stay(resnet, images, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    monkeypatch.setattr(row_cache, "MIB", 12 * ROW_BYTES)
     networks = [resnet, make_resnet(2), make_resnet(3)]
     first = _open(tmp_path, networks[0], images[:5], limit_mb=1)
     _open(tmp_path, networks[1], images[:5], limit_mb=1)
     assert _open(tmp_path, networks[2], images[:7], limit_mb=1) is not None  # 17 rows are too many
     assert len(list(tmp_path.glob("*/about.json"))) == 2
     torch.testing.assert_close(first.get(images[4]), _features(networks[0], images[4]), **ROUNDED)
-    with caplog.at_level(logging.WARNING, feature_cache.__name__):
+    with caplog.at_level(logging.WARNING, row_cache.__name__):
         kept = _open(tmp_path, networks[2], images[:7], limit_mb=1)
         assert _open(tmp_path, networks[1], images[:5], limit_mb=1) is None
     assert "full of features that other runs read" in caplog.text
@@ -288,7 +288,7 @@ def test_a_cache_holds_its_folder_until_it_is_gone(resnet, images, tmp_path):
 
 def test_nothing_but_features_is_ever_deleted(resnet, images, tmp_path, monkeypatch):
     """A folder that holds trained runs, say, and is named as the cache."""
-    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    monkeypatch.setattr(row_cache, "MIB", 12 * ROW_BYTES)
     for name in ("run", "0" * 24):
         (tmp_path / name).mkdir()
         (tmp_path / name / "part-1.bin").write_bytes(bytes(20 * ROW_BYTES))
@@ -299,7 +299,7 @@ def test_nothing_but_features_is_ever_deleted(resnet, images, tmp_path, monkeypa
 
 
 def test_nothing_is_deleted_where_that_would_not_be_enough(resnet, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    monkeypatch.setattr(row_cache, "MIB", 12 * ROW_BYTES)
     _open(tmp_path, resnet, images[:3], limit_mb=1)  # nobody reads these
     kept = _open(tmp_path, make_resnet(2), images[:6], limit_mb=1)
     assert _open(tmp_path, make_resnet(3), images[:7], limit_mb=1) is None
@@ -308,7 +308,7 @@ def test_nothing_is_deleted_where_that_would_not_be_enough(resnet, images, tmp_p
 
 
 def test_a_folder_that_is_being_written_is_not_deleted(resnet, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    monkeypatch.setattr(row_cache, "MIB", 12 * ROW_BYTES)
     other, seen = make_resnet(2), []
 
     def meanwhile(module, inputs, output):
@@ -321,7 +321,7 @@ def test_a_folder_that_is_being_written_is_not_deleted(resnet, images, tmp_path,
 
 
 def test_features_of_pictures_that_changed_make_room_for_theirs(resnet, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(feature_cache, "MIB", 12 * ROW_BYTES)
+    monkeypatch.setattr(row_cache, "MIB", 12 * ROW_BYTES)
     copies = [tmp_path / f"{number}.png" for number in range(12)]
     for copy, image in zip(copies, images, strict=True):
         copy.write_bytes(image.read_bytes())

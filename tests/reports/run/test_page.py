@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reports.run.page import ReportRow, write_report
+from reports.run.page import ReportRow, _thumbnail, write_report
 from reports.run.tables import whole_percent
 
 VOID = {"meta", "img", "line", "polyline"}
@@ -579,3 +579,12 @@ def test_write_report_of_a_run_without_such_numbers_leaves_no_trace(tmp_path, ol
     page = report(tmp_path, old_results, [], losses={"train": [(1, 2.0)], "val": []}, training={"loss": [(1, 2.0)]})
 
     assert not re.search("self-critical|step by step|eward", page.text)
+
+
+def test_thumbnail_is_upright_and_on_white(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGBA", (60, 40), (0, 0, 0, 0)).save(tmp_path / "x.png", exif=exif)
+    found = base64.b64decode((_thumbnail(tmp_path / "x.png") or "").partition(",")[2])
+    with Image.open(io.BytesIO(found)) as image:
+        assert (image.size, image.getpixel((20, 30))) == ((40, 60), (255, 255, 255))
