@@ -52,7 +52,7 @@ def test_pictures_are_opened_and_looked_at_once_and_read_once_a_prompt(writer, e
     encoder, load = writer.captioner.module.encoder, images.load_image
     encoder.embed_images.register_forward_hook(lambda module, given, out: passes.update(vision=len(given[0])))
     encoder.register_forward_hook(lambda *_: passes.update(encoder=1))
-    monkeypatch.setattr("preprocessors.ofa.load_image", lambda path: opened.append(path) or load(path))
+    monkeypatch.setattr(images, "load_image", lambda path, at_least: opened.append(path) or load(path, at_least))
     _guided(writer, examples, weight)
     assert passes == {"vision": 3, "encoder": prompts}
     assert len(opened) == 3

@@ -188,7 +188,7 @@ def test_every_fault_is_found_exactly_once(data: DataSet, check):
     assert code == 1
     examples = {found["kind"]: found["examples"][0] for found in report["findings"]}
     assert examples["bad_row"]["where"].startswith(str(data.root / "train.jsonl"))
-    assert "'captions' is missing" in examples["bad_row"]["value"]
+    assert examples["bad_row"]["value"] == "no caption humorous"
     assert examples["not_utf8"]["where"] == f"{data.root / 'val.jsonl'}, line {len(data.lines['val'])}"
     assert "nearest" not in examples["unknown_style"]["value"]
     assert examples["near_miss_style"]["value"].startswith("'Humourous' (1 rows) for 'humorous'")

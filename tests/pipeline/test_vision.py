@@ -46,7 +46,7 @@ def test_a_run_keeps_its_network_as_it_was_and_its_features_for_the_next(documen
     assert read_json(first.work_dir / "output/configuration.json")["model"]["patch_image_size"] == 64
     (data,) = (tmp_path / "features").glob("*/*.bin")
     assert data.stat().st_size == 15 * 20 * 2 * 2 * 2  # 12 + 3 pictures, 20 channels in a grid of 2 x 2, float16
-    monkeypatch.setattr("preprocessors.pictures.feature_cache._write_part", pytest.fail)
+    monkeypatch.setattr("preprocessors.pictures.row_cache._write_part", pytest.fail)
     second = load(document | {"work_dir": str(tmp_path / "again")})
     train(second, ["finetune.py"], tmp_path / "conf.json")
     assert _losses(second) == _losses(first)

@@ -12,7 +12,7 @@ import pytest
 from configuration.loading import load_config
 from pipeline.data import read_split
 from preprocessors.pictures.files import open_picture, stat_picture
-from preprocessors.pictures.images import load_image
+from preprocessors.pictures.images import load_image, verify_images
 from preprocessors.readers import read_examples
 from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 from utils.io import write_json
@@ -236,18 +236,19 @@ def test_image_folder_leaves_a_loop_of_links_and_refuses_a_pipe(folder, caplog):
     (folder / "train" / "self").symlink_to("self")
     (folder / "train" / "self.png").symlink_to("self.png")
     (folder / "train" / "self.txt").write_text("a loop")
-    with caplog.at_level(logging.WARNING), pytest.raises(FileNotFoundError, match=r"self.txt, row 1: no picture"):
-        read("image_folder", folder)
+    with caplog.at_level(logging.WARNING):
+        found = read("image_folder", folder)
+    with pytest.raises(ValueError, match=r"self.txt, row 1: .*a symbolic link that leads in a circle.*1 of 5"):
+        verify_images(found.examples, "error")
     assert "deep/up: a link to a folder above it; left out" in caplog.text
     (folder / "train" / "self.png").unlink()
     os.mkfifo(folder / "train" / "self.png")
-    with pytest.raises(FileNotFoundError, match=r"self.txt, row 1: no picture .*train/self.png \(1 of 5"):
-        read("image_folder", folder)
-    found = read("image_folder", folder, on_bad_image="skip")
-    assert ("missing picture", str(folder / "train" / "self.png")) in [
-        (row.reason, row.detail) for row in found.dropped
-    ]
-    assert len(found.examples) == 4
+    found = read("image_folder", folder)
+    with pytest.raises(ValueError, match=r"self.txt, row 1: .*train/self.png: .*a named pipe.*1 of 5"):
+        verify_images(found.examples, "error")
+    kept, dropped = verify_images(found.examples, "skip")
+    assert len(kept) == 4
+    assert len(dropped) == 1
 
 
 def test_image_folder_finds_its_splits(folder):

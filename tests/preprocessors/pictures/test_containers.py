@@ -16,7 +16,6 @@ from pipeline.continuation import hash_pictures
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures import containers
 from preprocessors.pictures.containers import open_container
-from preprocessors.pictures.feature_cache import View, _key_of
 from preprocessors.pictures.files import (
     hash_picture,
     list_pictures,
@@ -25,8 +24,9 @@ from preprocessors.pictures.files import (
     stat_picture,
 )
 from preprocessors.pictures.images import load_image, verify_images
+from preprocessors.pictures.row_cache import View, _key_of
 from preprocessors.readers import read_examples
-from reports.run.page import _thumbnail
+from reports.thumbnails import thumbnail
 from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 
 
@@ -251,7 +251,7 @@ def test_picture_at_hand_stands_for_its_path_alone_and_no_longer_than_asked(tmp_
 
 
 def test_report_and_caption_command_take_a_picture_in_a_tar(shard):
-    assert str(_thumbnail(shard / "1.png")).startswith("data:image/jpeg")
+    assert thumbnail(shard / "1.png", 8).startswith("data:image/jpeg")
     check_picture(shard / "in/side/3.png")
     with pytest.raises(FileNotFoundError, match=r"4.png: picture not found; check the path"):
         check_picture(shard / "4.png")

@@ -253,7 +253,8 @@ def test_what_is_no_file_is_named_with_its_row_and_never_waited_for(
     rows = [{"image": name, "style": "calm", "captions": ["x"]} for name in ("a.png", "x.jpg")]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     started = time.monotonic()
-    read = read_examples("jsonl", annotations=tmp_path, images=tmp_path, split_name="train")
+    places = {"annotations": tmp_path, "images": tmp_path, "split_name": "train"}
+    read = read_examples("jsonl", **places, allow_outside=True)
     with pytest.raises(ValueError, match=rf"train\.jsonl, row 2: .*x\.jpg: the picture cannot be read \({said}"):
         verify_images(read.examples, "error")
     assert [row.row for row in verify_images(read.examples, "skip")[1]] == [2]

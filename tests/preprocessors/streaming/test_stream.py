@@ -205,7 +205,7 @@ def test_pixels_are_those_of_the_file(stream, shards, names):
     data.preprocessor.image_transform = ImageTransform(4)
     for batch in take(data, 4):
         for row, pixels in zip(batch["rows"].tolist(), batch["patch_images"], strict=True):
-            expected = data.preprocessor.image_transform(load_image(shards[0].parent / by_number[row]))
+            expected = data.preprocessor.image_transform.pixels(load_image(shards[0].parent / by_number[row]))
             assert torch.equal(pixels, expected)
 
 
