@@ -30,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given.pop(0) if given and given[0] in COMMANDS else DEFAULT
-    command, options = open_command(name), make_parser(name).parse_intermixed_args(given)
+    command = open_command(name)
     try:
         with stopping_as_on_ctrl_c():
-            return command.run(options)
+            return command.run(make_parser(name).parse_intermixed_args(given))
     except (ValueError, OSError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         print(f"error: {error}{notes}", file=sys.stderr)

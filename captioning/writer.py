@@ -21,7 +21,7 @@ from preprocessors.pictures.feature_cache import FeatureCache, in_evaluation
 from preprocessors.pictures.row_cache import View
 from utils.errors import NoNumbers
 from utils.memory import Halving
-from utils.signals import StopRequested, stop_requested
+from utils.signals import StopRequested, leaving_soon, stop_requested
 
 ADVICE = "Lower decode.num_beams or image.size, or use a GPU with more memory."
 
@@ -166,4 +166,5 @@ class CaptionWriter:
 
 def join_processes() -> PartialState:
     """This process among those of ``torchrun``, or alone; knows its device."""
-    return PartialState(cpu=not torch.accelerator.is_available())
+    with leaving_soon():
+        return PartialState(cpu=not torch.accelerator.is_available())

@@ -35,7 +35,7 @@ from trainers.processes import ending_with_the_others, on_first
 from utils.durable import clear_leftovers, recover_folder
 from utils.errors import Stopped
 from utils.logging import setup_logging
-from utils.signals import requested_by
+from utils.signals import leaving_soon, requested_by
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def train(
         Locked: If another process works in the run folder.
         Stopped: If a signal ended training, after a checkpoint.
     """
-    args = training_arguments(config)
+    with leaving_soon():  # the processes meet
+        args = training_arguments(config)
     end_with_launcher()
     on_first(partial(prepare_data, config.data))
     with ExitStack() as held:

@@ -21,6 +21,7 @@ import torch.distributed as dist
 
 from utils import exit_codes
 from utils.errors import Ending, Fault, Stopped, first_line
+from utils.signals import leaving_soon
 
 T = TypeVar("T")
 
@@ -176,4 +177,5 @@ def _control() -> Any:
 @lru_cache(maxsize=1)
 def _control_of(world: Any) -> Any:
     """The group of a world, made when it is first needed: a program may leave one world and join another."""
-    return dist.new_group(backend="gloo", timeout=PATIENCE)
+    with leaving_soon():
+        return dist.new_group(backend="gloo", timeout=PATIENCE)

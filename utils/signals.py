@@ -5,12 +5,15 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from utils import exit_codes
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 """SIGUSR1 is what Slurm's ``--signal`` sends ahead of the end."""
@@ -19,6 +22,9 @@ SECOND_AFTER = 2.0
 
 PARENT_SECONDS = 0.5
 """How long a forked process waits to see whether its parent was told as well."""
+
+PATIENCE = 2.0
+"""Seconds that a wait which looks at no signal has after one."""
 
 
 class StopRequested(KeyboardInterrupt):
@@ -101,6 +107,42 @@ def waiting() -> Iterator[None]:
         yield
     finally:
         _request.waits -= 1
+
+
+@contextmanager
+def leaving_soon() -> Iterator[None]:
+    """Has signals end the process within :data:`PATIENCE`, though the block waits in code that looks at none.
+
+    For waits in which there is nothing to save, such as PyTorch's for processes that have not come yet. Exit code 75.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told, tells = socket.socketpair()
+    tells.setblocking(False)
+    threading.Thread(target=_leave_when_told, args=(told,), daemon=True, name="signal-watch").start()
+    former = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(former)
+        tells.close()  # which ends the thread
+
+
+def _leave_when_told(told: socket.socket) -> None:
+    with told:
+        number = told.recv(1)
+        # The block may have come to its end by itself, or the interpreter to the handler of the signal.
+        told.settimeout(PATIENCE)
+        while number:
+            try:
+                number = told.recv(1)
+            except TimeoutError:
+                break
+    if number and number[0] in SIGNALS:
+        name = signal.Signals(number[0]).name
+        sys.stderr.write(f"interrupted by {name} while waiting for the other processes; run the same command again\n")
+        os._exit(exit_codes.STOPPED)
 
 
 def stop_requested() -> bool:
