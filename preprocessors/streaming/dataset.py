@@ -146,7 +146,7 @@ class StreamedCaptions(Dataset[EncodedExample]):
             row=number_of(name),
             style=self.preprocessor.registry.neutral,
             input_ids=self.preprocessor.prompt_ids(None),
-            patch_image=torch.zeros(3, transform.height, transform.width),
+            patch_image=torch.zeros(3, transform.height, transform.width, dtype=torch.uint8),
             patch_mask=False,
             labels=[IGNORE_INDEX],
         )
