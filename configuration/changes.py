@@ -57,6 +57,7 @@ def _may_change(config: RunConfig) -> set[str]:
 
 
 def _shares(config: RunConfig) -> set[str]:
-    # Rows are sorted by length within batches: another batch size puts other rows into a step.
+    # Rows are sorted by length within batches, or a batch is of one lane: another size puts other rows into a step.
     of_batches = {"train.batch_size", "train.global_batch_size"}
-    return SHARES_OF_A_STEP - of_batches if config.train.group_lengths else SHARES_OF_A_STEP
+    has_other_rows = config.train.group_lengths or config.data.streaming
+    return SHARES_OF_A_STEP - of_batches if has_other_rows else SHARES_OF_A_STEP

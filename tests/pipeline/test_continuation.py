@@ -105,6 +105,16 @@ def test_settings_hash_is_that_of_what_decides_over_the_weights(tiny_document, t
     assert "train.batch_size: 8 -> 4" in describe_changes(old, sorted_rows, allow_shares=True)
 
 
+def test_rows_of_a_streamed_step_depend_on_the_batch_size(tiny_document, tmp_path):
+    def load(**shares):
+        path, data = tmp_path / "conf.json", {"format": "webdataset", "annotations": "shards", "streaming": True}
+        path.write_text(json.dumps(tiny_document | {"data": data, "train": {"steps": 3} | shares, "masked_lm": {}}))
+        return load_config(path)
+
+    whole, halves = load(batch_size=8), load(batch_size=4, accumulation_steps=2)
+    assert describe_changes(whole, halves, allow_shares=True) == ["train.batch_size: 8 -> 4"]
+
+
 @pytest.fixture
 def paused(tiny_document, scenes, tmp_path):
     """A run that waits after its first epoch, on pictures of its own; starts it again with changes."""
