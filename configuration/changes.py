@@ -52,8 +52,12 @@ def hash_settings(config: RunConfig) -> str:
 
 
 def _may_change(config: RunConfig) -> set[str]:
-    # Captions drawn in self-critical training are decoded too.
-    return MAY_CHANGE - {"decode"} if config.scst.enabled else MAY_CHANGE
+    decisive: set[str] = set()
+    if config.scst.enabled:
+        decisive.add("decode")  # captions that are drawn
+    if config.data.streaming:
+        decisive.add("image.max_pixels")  # larger pictures teach nothing, and no list tells which they were
+    return MAY_CHANGE - decisive
 
 
 def _shares(config: RunConfig) -> set[str]:

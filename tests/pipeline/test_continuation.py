@@ -108,14 +108,17 @@ def test_settings_hash_is_that_of_what_decides_over_the_weights(tiny_document, t
     assert "train.batch_size: 8 -> 4" in describe_changes(old, sorted_rows, allow_shares=True)
 
 
-def test_rows_of_a_streamed_step_depend_on_the_batch_size(tiny_document, tmp_path):
-    def load(**shares):
+def test_rows_of_a_streamed_step_depend_on_the_batch_size_and_the_limit_of_pixels(tiny_document, tmp_path):
+    def load(most_pixels=900, **shares):
         path, data = tmp_path / "conf.json", {"format": "webdataset", "annotations": "shards", "streaming": True}
-        path.write_text(json.dumps(tiny_document | {"data": data, "train": {"steps": 3} | shares, "masked_lm": {}}))
+        groups = {"data": data, "train": {"steps": 3} | shares, "image": {"size": 32, "max_pixels": most_pixels}}
+        path.write_text(json.dumps(tiny_document | groups))
         return load_config(path)
 
     whole, halves = load(batch_size=8), load(batch_size=4, accumulation_steps=2)
     assert describe_changes(whole, halves, allow_shares=True) == ["train.batch_size: 8 -> 4"]
+    # With on_bad_image=skip larger pictures teach nothing, and no list of rows would tell.
+    assert describe_changes(whole, load(800, batch_size=8)) == ["image.max_pixels: 900 -> 800"]
 
 
 def test_run_of_an_earlier_version_goes_on_with_the_pixels_it_began_with(tiny_document, tmp_path, seal_checkpoint):
