@@ -57,7 +57,7 @@ def training_run(conf: Path, scratch: Path, limit_mb: int) -> Callable[[], float
     trainer = build_trainer(training_arguments(config), prepare(config))
     trainer.create_optimizer_and_scheduler(10_000)
     batches = _endless(trainer)
-    trainer.current_gradient_accumulation_steps = 1
+    trainer.current_gradient_accumulation_steps, trainer._tr_loss = 1, torch.zeros(())  # the loop does that
 
     def turn() -> float:
         start = time.perf_counter()

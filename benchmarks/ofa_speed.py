@@ -130,8 +130,11 @@ def measure_scst(options: argparse.Namespace) -> dict[str, object]:
             objective=Objective(),
         )
         trainer.accelerator.prepare_model(model)  # as Trainer does: the forward pass under autocast
-        trainer.current_gradient_accumulation_steps = 1
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+        trainer.current_gradient_accumulation_steps = 1  # the loop does that, and the next two
+        trainer._tr_loss = torch.zeros((), device=options.device)
+        trainer.optimizer = optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True
+        )
         batch = inputs | {"labels": labels, "rows": torch.tensor(rows)}
         tokens = StepTokens(labels.ne(-100).sum(), torch.zeros(()))
         hypotheses = [f"a small dog number {number} runs over the green grass near a fence" for number in range(20)]

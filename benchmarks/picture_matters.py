@@ -23,7 +23,7 @@ from captioning.styled import open_styled
 from configuration.loading import RunConfig, load_config
 from pipeline.captioner import make_writer
 from pipeline.prepare import read_eval_split
-from pipeline.training import make_cider_score
+from pipeline.training import make_score
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures.scene_captions import marker_share, right_share
 
@@ -40,7 +40,7 @@ def measure(config: RunConfig) -> dict[str, float]:
     styled = open_styled(config.work_dir / "output")
     writer = make_writer(config, styled)
     examples = read_eval_split(config.data, config.eval, styled.registry).examples
-    score = make_cider_score(examples)
+    score = make_score(examples, "CIDEr")
     right = writer.caption(examples, config.eval.batch_size)
     wrong = writer.caption(shuffle_pictures(examples, config.train.seed), config.eval.batch_size)
     result = {"n": len(examples), "CIDEr": score(right), "CIDEr_shuffled_pictures": score(wrong)}

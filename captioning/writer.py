@@ -69,7 +69,7 @@ class CaptionWriter:
                 neutral = self.captioner.encode(inputs | {"input_ids": self._neutral_ids(len(examples))})
             encoded = self.captioner.encode(inputs)
             token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
-            cut = cut_at_limit(self.captioner, encoded, token_ids, self.decoding.max_length)
+            cut = cut_at_limit(self.captioner, encoded, token_ids, self.decoding, neutral=neutral)
         self.cut |= {example.example_id for example, is_cut in zip(examples, cut, strict=True) if is_cut}
         return [
             self.preprocessor.decode([token for token in row if token != IGNORE_INDEX]) for row in token_ids.tolist()

@@ -11,7 +11,7 @@ from utils.trees import flatten
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
     *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers", "train.report_to"),
-    *("image.cache", "image.cache_mb", "image.max_pixels"),
+    *("image.cache", "image.cache_mb", "image.max_pixels", "data.picture_record"),
     *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.every_minutes", "checkpoint.on_lost_best"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
@@ -52,11 +52,16 @@ def hash_settings(config: RunConfig) -> str:
 
 
 def _may_change(config: RunConfig) -> set[str]:
-    # Captions drawn in self-critical training are decoded too.
-    return MAY_CHANGE - {"decode"} if config.scst.enabled else MAY_CHANGE
+    decisive: set[str] = set()
+    if config.scst.enabled:
+        decisive.add("decode")  # captions that are drawn
+    if config.data.streaming:
+        decisive.add("image.max_pixels")  # larger pictures teach nothing, and no list tells which they were
+    return MAY_CHANGE - decisive
 
 
 def _shares(config: RunConfig) -> set[str]:
-    # Rows are sorted by length within batches: another batch size puts other rows into a step.
+    # Rows are sorted by length within batches, or a batch is of one lane: another size puts other rows into a step.
     of_batches = {"train.batch_size", "train.global_batch_size"}
-    return SHARES_OF_A_STEP - of_batches if config.train.group_lengths else SHARES_OF_A_STEP
+    has_other_rows = config.train.group_lengths or config.data.streaming
+    return SHARES_OF_A_STEP - of_batches if has_other_rows else SHARES_OF_A_STEP

@@ -471,8 +471,13 @@ class RunConfig(Group):
             for key, off in (
                 *(("scst.enabled", False), ("masked_lm.weight", 0), ("masked_lm.weight_end", None)),
                 *(("train.group_pictures", False), ("train.group_lengths", False), ("train.global_batch_size", None)),
-                *(("unlikelihood.leakage", 0), ("image.feature_views", 1), ("train.captions_per_row", 1)),
+                *(("unlikelihood.leakage", 0), ("image.feature_views", 1)),
             )
+        ),
+        Relation(
+            ("train.captions_per_row", "data.streaming"),
+            lambda config: not config.data.streaming or config.train.captions_per_row == 1,
+            "rows that are streamed give one caption at a time; set it to 1, or data.streaming to false",
         ),
         _not_with_scst("train", "rdrop"),
         _not_with_scst("train", "drop_worst"),

@@ -94,6 +94,7 @@ class CaptionerSettings:
             ("image.size", wanted.image_size, self.image_size),
             ("style.prompt", wanted.prompt, self.prompt),
             ("image.mean_std", _name_of(wanted.mean_std), _name_of(self.mean_std)),
+            ("image.resizer", wanted.resizer, self.resizer),
             ("data.punctuation", wanted.punctuation, self.punctuation),
         ]
         return [

@@ -109,7 +109,7 @@ def make_settings(
     before: CaptionerSettings | None = None,
     *,
     punctuation: Punctuation = "strip",
-    is_new: bool = False,
+    resizer: Resizer | None = None,
 ) -> CaptionerSettings:
     """What the captioner of a run must be used with.
 
@@ -123,15 +123,15 @@ def make_settings(
             says otherwise.
         before: Of the model that the run starts from, whose trained styles stay known.
         punctuation: Of :func:`pipeline.punctuation.punctuation_of`.
-        is_new: Nobody has trained it yet, so that it may see pictures as they come fastest.
+        resizer: Of its pictures where the configuration names none; None = that of the model the run starts from.
     """
     trained = {registry.resolve(name) for name in (*styles, *(() if before is None else before.trained_styles))}
     if style.dropout:
         trained.add(registry.neutral)
     size, mean_std = vision.image_size, vision.mean_std
-    resizer: Resizer = "torch" if is_new else "pillow"
+    own_resizer: Resizer = "pillow"
     if before is not None:
-        size, mean_std, resizer = before.image_size, before.mean_std, before.resizer
+        size, mean_std, own_resizer = before.image_size, before.mean_std, before.resizer
     size = image.size or size
     return CaptionerSettings(
         image_size=size,
@@ -142,7 +142,7 @@ def make_settings(
         trained_styles=tuple(name for name in registry.names if name in trained),
         decoding=make_decoding(decode),
         punctuation=punctuation,
-        resizer=image.resizer or resizer,
+        resizer=image.resizer or resizer or own_resizer,
     )
 
 

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, NamedTuple
 
+from models.settings import read_settings
 from preprocessors.examples import CaptionExample, pictures_of
 from preprocessors.pictures.files import hash_picture, stat_picture
+from preprocessors.pictures.images import Resizer
 from runs.checkpoints import Checkpoint, whole_checkpoints
 from runs.folder import Run
 from runs.metrics_log import cut_after
@@ -62,6 +64,21 @@ def check_continues(run: Run, packages: Mapping[str, Any], start: Start) -> None
             f"{newest.rows_per_step} again with --set train.accumulation_steps=... --allow-change"
         )
     _refuse(run, changed, start, "the weights would no longer be those of an uninterrupted run")
+
+
+def resizer_of(run: Run) -> Resizer | None:
+    """What a run that goes on has resized its pictures with; None before its first checkpoint.
+
+    It is not always what a new run would take: earlier versions knew Pillow alone.
+    """
+    for checkpoint in whole_checkpoints(run):
+        try:
+            settings = read_settings(checkpoint.folder)
+        except (ValueError, OSError):  # it is passed over later, with its reason
+            continue
+        if settings is not None:
+            return settings.resizer
+    return None
 
 
 def check_same_pictures(run: Run, before: Mapping[str, Any], now: Mapping[str, Any], start: Start) -> None:

@@ -10,6 +10,7 @@ from captioning.writer import CaptionWriter
 from configuration.groups import DataConfig, EvalConfig, RunConfig
 from models.settings import CaptionerSettings
 from pipeline.captioner import check_fits, check_guidance, make_settings, make_writer, set_up_captioner
+from pipeline.continuation import resizer_of
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
 from pipeline.lengths import LengthChoice, choose_length, with_limit
@@ -79,8 +80,9 @@ def prepare(config: RunConfig) -> Prepared:
     lengths = choose_length(config, styled.captioner, train.examples, came_with, punctuation)
     config = with_limit(config, lengths.limit)
     wanted = (config.image, config.style, config.decode, registry, styles, vision, came_with)
-    is_new = config.model.name is None
-    styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation, is_new=is_new))
+    # Nobody has trained a new model yet, so that it may see pictures as they come fastest.
+    resizer = resizer_of(Run(config.work_dir)) or ("torch" if config.model.name is None else None)
+    styled = styled.with_settings(make_settings(*wanted, punctuation=punctuation, resizer=resizer))
     check_guidance(config.decode, styled)
     writer = make_writer(config, styled)
     lengths = replace(lengths, trainable=writer.preprocessor.max_source_length)

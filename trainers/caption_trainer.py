@@ -95,7 +95,7 @@ class StyleCaptionTrainer(BaseTrainer):
     def step_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: Tensor) -> Tensor:
         """Losses of a micro-batch as their shares of the step's token means, weighted and added up."""
         captions, masked = split_tasks(batch)
-        counted = StepTokens(*tokens)
+        counted = StepTokens(*(number.clamp(min=1) for number in tokens))  # a stream's rows may all be without a word
         loss = self.caption_loss(model, captions, counted)
         if masked:
             loss = loss + self.masked_lm_weight() * self._masked_lm_loss(model, masked, counted)

@@ -99,7 +99,7 @@ class StreamedCaptions(Dataset[EncodedExample]):
         if turn != next_turn:
             samples = lane_samples(self.plan, lane, skip=turn * self.batch_size)
         self._running[key] = turn + 1, samples
-        return [self._encode(next(samples)) for _ in rows]
+        return _without_black([self._encode(next(samples)) for _ in rows])
 
     def __getstate__(self) -> dict[str, object]:
         # Lanes stand open at a place of this process.
@@ -146,10 +146,18 @@ class StreamedCaptions(Dataset[EncodedExample]):
             row=number_of(name),
             style=self.preprocessor.registry.neutral,
             input_ids=self.preprocessor.prompt_ids(None),
-            patch_image=torch.zeros(3, transform.height, transform.width),
+            patch_image=torch.zeros(3, transform.height, transform.width, dtype=torch.uint8),
             patch_mask=False,
             labels=[IGNORE_INDEX],
         )
+
+
+def _without_black(batch: list[EncodedExample]) -> list[EncodedExample]:
+    """The batch, its rows without a picture sharing another's: batch norms would learn from a black one."""
+    shown = next((item["patch_image"] for item in batch if item["patch_mask"]), None)
+    if shown is None:
+        return batch
+    return [item if item["patch_mask"] else {**item, "patch_image": shown} for item in batch]
 
 
 def number_of(name: str) -> int:

@@ -69,9 +69,11 @@ def test_settings_without_a_key_of_the_beam_search_are_refused_by_name(tmp_path)
 def test_differences_name_setting_and_both_values():
     assert SETTINGS.differences(SETTINGS, "m") == []
     wanted = replace(SETTINGS, image_size=480, mean_std=MEAN_STD["half"], decoding=Decoding(), punctuation="strip")
+    wanted = replace(wanted, resizer="torch")
     assert SETTINGS.differences(wanted, "run/output") == [
         "image.size: 480 is asked for, but run/output was trained with 224",
         "image.mean_std: 'half' is asked for, but run/output was trained with 'imagenet'",
+        "image.resizer: 'torch' is asked for, but run/output was trained with 'pillow'",
         "data.punctuation: 'strip' is asked for, but run/output was trained with 'keep'",
     ]
 

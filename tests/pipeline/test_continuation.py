@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from configuration.changes import describe_changes, hash_settings
 from configuration.loading import load_config
 from pipeline import continuation
 from pipeline.continuation import Start, check_continues, hash_pictures
+from pipeline.prepare import prepare
 from pipeline.record import read_record_of_start
 from pipeline.train import train
 from preprocessors.examples import CaptionExample
@@ -95,6 +97,7 @@ def test_settings_hash_is_that_of_what_decides_over_the_weights(tiny_document, t
         return load_config(path)
 
     usual = hash_settings(load())
+    assert hash_settings(load(data=tiny_document["data"] | {"picture_record": None})) == usual
     others = load(work_dir="elsewhere", eval=tiny_document["eval"] | {"samples": 1}, checkpoint={"keep_last": 5})
     assert hash_settings(others) == usual
     assert hash_settings(load(train=tiny_document["train"] | {"lr": 0.5})) != usual
@@ -103,6 +106,34 @@ def test_settings_hash_is_that_of_what_decides_over_the_weights(tiny_document, t
     assert describe_changes(old, new, allow_shares=True) == []
     sorted_rows = load(train=tiny_document["train"] | {"batch_size": 4, "group_lengths": True})
     assert "train.batch_size: 8 -> 4" in describe_changes(old, sorted_rows, allow_shares=True)
+
+
+def test_rows_of_a_streamed_step_depend_on_the_batch_size_and_the_limit_of_pixels(tiny_document, tmp_path):
+    def load(most_pixels=900, **shares):
+        path, data = tmp_path / "conf.json", {"format": "webdataset", "annotations": "shards", "streaming": True}
+        groups = {"data": data, "train": {"steps": 3} | shares, "image": {"size": 32, "max_pixels": most_pixels}}
+        path.write_text(json.dumps(tiny_document | groups))
+        return load_config(path)
+
+    whole, halves = load(batch_size=8), load(batch_size=4, accumulation_steps=2)
+    assert describe_changes(whole, halves, allow_shares=True) == ["train.batch_size: 8 -> 4"]
+    # With on_bad_image=skip larger pictures teach nothing, and no list of rows would tell.
+    assert describe_changes(whole, load(800, batch_size=8)) == ["image.max_pixels: 900 -> 800"]
+
+
+def test_run_of_an_earlier_version_goes_on_with_the_pixels_it_began_with(tiny_document, tmp_path, seal_checkpoint):
+    """Which nothing but its checkpoints tells: no setting named Pillow then."""
+    path, checkpoint = tmp_path / "conf.json", tmp_path / "run/checkpoints/checkpoint-3"
+    path.write_text(json.dumps(tiny_document))
+    prepared = prepare(load_config(path))
+    assert prepared.writer.preprocessor.image_transform.resizer == "torch"
+    section = replace(prepared.captioner.settings, resizer="pillow").to_model_section()
+    assert "resizer" not in section
+    write_json(checkpoint / "configuration.json", {"model": section})
+    seal_checkpoint(checkpoint)
+    assert prepare(load_config(path)).writer.preprocessor.image_transform.resizer == "pillow"
+    (checkpoint / "configuration.json").write_text("cut sho")
+    assert prepare(load_config(path)).writer.preprocessor.image_transform.resizer == "torch"
 
 
 @pytest.fixture

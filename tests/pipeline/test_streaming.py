@@ -77,6 +77,11 @@ def test_lanes_that_do_not_go_with_the_workers_are_refused(streamed, tmp_path):
             {"group_pictures": True},
             "train.group_pictures=true: needs to know all training rows; set it",
         ),
+        (
+            "train",
+            {"captions_per_row": 2},
+            "train.captions_per_row=2.*streamed give one caption at a time; set it to 1",
+        ),
         ("masked_lm", {"weight": 0.5}, "masked_lm.weight=0.5: needs to know all training rows; set it to 0"),
         ("unlikelihood", {"leakage": 1.0}, "unlikelihood.leakage=1.0: needs to know all training rows"),
     ],

@@ -59,11 +59,16 @@ def apart(items):
     ]
 
 
+def on_device(trainer, batch):
+    """What the losses take, in float64."""
+    return {name: t.double() if t.is_floating_point() else t for name, t in trainer._prepare_inputs(batch).items()}
+
+
 def gradients(trainer, batches):
     """Of a step over these micro-batches, in float64."""
     model = trainer.model.double().train()
     model.zero_grad()
-    batches = [{name: t.double() if t.is_floating_point() else t for name, t in batch.items()} for batch in batches]
+    batches = [on_device(trainer, batch) for batch in batches]
     tokens = torch.tensor([*trainer.count_tokens(batches)])
     for batch in batches:
         trainer.step_loss(model, batch, tokens).backward()
@@ -191,7 +196,7 @@ def test_cross_entropy_beside_rewards_takes_all_captions(document, load, start_m
     captioner = trainer.captioner.through(trainer.model.double().eval())
     found = []
     for batch in (trainer.data_collator(items), trainer.data_collator(apart(items))):
-        batch = {name: t.double() if t.is_floating_point() else t for name, t in batch.items()}
+        batch = on_device(trainer, batch)
         found.append(trainer.cross_entropy(captioner, captioner.encode(batch), batch)[0].item())
     assert found[0] == pytest.approx(found[1], rel=1e-6)
 

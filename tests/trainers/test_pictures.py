@@ -47,3 +47,18 @@ def test_workers_of_training_and_validation_end_with_their_process(tiny_document
     monkeypatch.setattr(CaptionDataset, "__getitems__", with_signal)
     for loader in (trainer.get_train_dataloader(), trainer._validation_batches()):
         assert next(iter(loader))["input_ids"].unique().tolist() == [signal.SIGKILL]
+
+
+@pytest.mark.parametrize("train", [{}, {"drop_worst": 0.5}, {"rdrop": 0.5}])
+def test_step_whose_rows_all_lack_a_word_is_nothing_and_no_bad_number(tiny_document, load, train):
+    """As where a stream skips pictures: the rows stay in the batch."""
+    trainer, _ = _trainer(tiny_document, load, **train)
+    batch = trainer.data_collator(trainer.train_dataset.__getitems__([0, 1]))
+    batch["labels"].fill_(-100)
+    tokens = torch.tensor([*trainer.count_tokens([batch])])
+    assert tokens.tolist() == [0, 0]
+    loss = trainer.step_loss(trainer.model, trainer._prepare_inputs(batch), tokens)
+    loss.backward()
+    assert loss.item() == 0.0
+    # None is left out either: processes wait for one another's.
+    assert all(p.grad.eq(0).all() for p in trainer.model.parameters() if p.requires_grad)

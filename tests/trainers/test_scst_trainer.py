@@ -45,7 +45,7 @@ def _trainer(config: RunConfig) -> ScstTrainer:
 
 
 def _batch(trainer: ScstTrainer, rows: range = range(5)) -> dict[str, torch.Tensor]:
-    return dict(trainer.data_collator([trainer.train_dataset[row] for row in rows]))
+    return dict(trainer._prepare_inputs(trainer.data_collator([trainer.train_dataset[row] for row in rows])))
 
 
 def _tokens() -> StepTokens:

@@ -25,8 +25,8 @@ class CrossEntropy(NamedTuple):
 
 
 def count_kept(tokens: int, drop_worst: float) -> int:
-    """Tokens that stay when the worst are dropped: the share rounded down, but one at least."""
-    return max(1, int(tokens * (1.0 - drop_worst)))
+    """Tokens that stay when the worst are dropped: the share rounded down, but one at least if there are any."""
+    return min(tokens, max(1, int(tokens * (1.0 - drop_worst))))
 
 
 def token_log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:

@@ -242,6 +242,12 @@ def test_bad_picture_that_is_skipped_teaches_nothing_and_moves_nothing(stream, b
     assert all(has_picture and labels[0] != IGNORE_INDEX for labels, has_picture in blank.values())
     assert number_of("001.tar/000010.png") not in blank
     assert "001.tar: left out 1 sample without a caption" in caplog.text
+    # As floats one of them at the head of a batch would let the others pass for pictures that are normalised already.
+    assert {batch["patch_images"].dtype for batch in batches} == {torch.uint8}
+    # Batch norms count a picture once: they do not see that there is a row more.
+    mixed = [batch for batch in batches if 0 < int(batch["patch_masks"].sum()) < BATCH]
+    assert mixed
+    assert all(len(batch["patch_images"]) == 1 and bool(batch["patch_images"].any()) for batch in mixed)
     assert equal(take(stream(on_bad_image="skip"), 13, start=5), batches[5:])
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from trainers.losses.cross_entropy import label_smoothed_cross_entropy, r_drop, token_log_probs
+from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop, token_log_probs
 
 
 def test_cross_entropy_two_tokens_by_hand():
@@ -30,6 +30,13 @@ def test_cross_entropy_drop_worst_keeps_the_lowest_losses():
     entropy = label_smoothed_cross_entropy(torch.log(torch.tensor([rows])), torch.ones(1, 4).long(), drop_worst=0.25)
     assert entropy.loss.item() == pytest.approx(6 * math.log(2), rel=1e-5)
     assert entropy.tokens.item() == 3
+
+
+def test_cross_entropy_of_no_token_at_all_is_nothing_whatever_is_dropped():
+    logits = torch.zeros(0, 5, requires_grad=True)
+    entropy = label_smoothed_cross_entropy(logits, torch.zeros(0).long(), 0.1, drop_worst=0.5)
+    assert (entropy.loss.item(), entropy.tokens.item()) == (0.0, 0)
+    assert count_kept(0, 0.5) == count_kept(0, 0.0) == 0
 
 
 def test_cross_entropy_drop_worst_keeps_one_token_at_least():

@@ -1,0 +1,52 @@
+"""Benchmarks stand beside the packages: what they call must be there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from configuration.loading import load_config
+from pipeline.prepare import prepare
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def load_benchmark(name):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark  # where dataclasses look their module up
+    spec.loader.exec_module(benchmark)
+    return benchmark
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.py")))
+def test_benchmark_finds_what_it_imports(name, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert callable(load_benchmark(name).main)
+
+
+def test_kept_features_trains_steps_of_both_kinds(tiny_document, tmp_path, monkeypatch, capsys):
+    conf = tmp_path / "conf.json"
+    conf.write_text(json.dumps(tiny_document | {"train": tiny_document["train"] | {"freeze": ["vision"]}}))
+    benchmark = load_benchmark("kept_features")
+    monkeypatch.setattr(benchmark, "STEPS", 1)
+    monkeypatch.setattr(benchmark, "TURNS", 1)
+    monkeypatch.setattr(sys, "argv", ["kept_features.py", "--conf", str(conf)])
+    benchmark.main()
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["opened_rows_per_second"] > 0
+    assert found["kept_rows_per_second"] > 0
+
+
+def test_picture_matters_scores_right_and_shuffled_pictures(tiny_document, tmp_path):
+    conf = tmp_path / "conf.json"
+    conf.write_text(json.dumps(tiny_document))
+    config = load_config(conf)
+    prepare(config).captioner.save(config.work_dir / "output")
+    found = load_benchmark("picture_matters").measure(config)
+    assert found["n"] == 12
+    assert {*found} == {"n", "CIDEr", "CIDEr_shuffled_pictures"}
