@@ -13,7 +13,7 @@ from typing import NamedTuple
 from configuration.groups import DataConfig
 from preprocessors.examples import CaptionExample, pictures_of, texts_of
 from preprocessors.formats.table import FORMATS
-from utils.io import hash_file
+from preprocessors.pictures.files import hash_picture, length_of_picture
 
 logger = logging.getLogger(__name__)
 
@@ -115,14 +115,16 @@ def _find_copies(pictures: Sequence[Path], train: Iterable[Path]) -> set[Path]:
     copies: set[Path] = set()
     with ThreadPoolExecutor() as pool:
         for size, others in alike.items():
-            hashes = set(pool.map(hash_file, others))
+            hashes = set(pool.map(hash_picture, others))
             mine = by_size[size]
-            copies |= {path for path, digest in zip(mine, pool.map(hash_file, mine), strict=True) if digest in hashes}
+            copies |= {
+                path for path, digest in zip(mine, pool.map(hash_picture, mine), strict=True) if digest in hashes
+            }
     return copies
 
 
 def _sizes(pictures: Iterable[Path]) -> Iterator[tuple[Path, int]]:
-    """Each picture that is a file and not empty, and its size in bytes."""
+    """Each picture that is there and not empty, and its size in bytes."""
     remaining = iter(pictures)
     with ThreadPoolExecutor() as pool:
         while part := [*islice(remaining, AT_ONCE)]:
@@ -131,6 +133,9 @@ def _sizes(pictures: Iterable[Path]) -> Iterator[tuple[Path, int]]:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
-    except OSError:  # nobody has looked whether training pictures are there where only captions are asked for
+        return length_of_picture(path)
+    except (
+        OSError,
+        ValueError,
+    ):  # nobody has looked whether training pictures are there where only captions are asked for
         return 0

@@ -31,7 +31,10 @@ class Container(Protocol):
         """Of its members, as :func:`member_name` writes them."""
 
     def size_of(self, name: str) -> int:
-        """Bytes that a member takes there; raises KeyError if there is none."""
+        """Bytes that a member takes there, or all that are read with it; raises KeyError if there is none."""
+
+    def length_of(self, name: str) -> int:
+        """Bytes of a member alone, the same for the same picture; raises as :meth:`read`."""
 
     def read(self, name: str) -> bytes:
         """A member's picture; raises KeyError if there is none, ValueError if it is damaged."""
@@ -57,6 +60,9 @@ class _Places:
 
     def size_of(self, name: str) -> int:
         return self._sizes[self._numbers[name]]
+
+    def length_of(self, name: str) -> int:
+        return self.size_of(name)
 
     def read(self, name: str) -> bytes:
         number = self._numbers[name]
@@ -94,6 +100,9 @@ class _Columnar:
 
     def size_of(self, name: str) -> int:
         return self._table.bytes_of(self._place(name)[0])
+
+    def length_of(self, name: str) -> int:
+        return len(self.read(name))  # the file does not say
 
     def read(self, name: str) -> bytes:
         group, number = self._place(name)

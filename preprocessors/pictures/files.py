@@ -86,6 +86,21 @@ def stat_picture(path: Path) -> PictureState:
     return PictureState(status.st_size, status.st_mtime_ns)
 
 
+def length_of_picture(path: Path) -> int:
+    """What two pictures have in common if their bytes are the same: their number, in a TSV that of their base64.
+
+    In a Parquet or Arrow file the picture is read for it. Raises as :func:`stat_picture`.
+    """
+    try:
+        return path.stat().st_size
+    except NotADirectoryError:
+        place = _require_place(path)
+        try:
+            return open_container(place.file).length_of(place.name)
+        except KeyError:
+            raise _no_member(place) from None
+
+
 def hash_picture(path: Path) -> str:
     """SHA-256 (hex) of a picture's bytes; raises as :func:`open_picture`."""
     with open_picture(path) as file:

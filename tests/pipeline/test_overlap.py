@@ -7,6 +7,7 @@ import pytest
 from pipeline.data import read_split
 from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
 from preprocessors.examples import CaptionExample, make_example_id
+from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 
 
 def example(picture: Path, style: str, *captions: str) -> CaptionExample:
@@ -57,6 +58,25 @@ def test_count_overlap_of_separate_splits_says_nothing(pictures, caplog: pytest.
     tell_overlap("val", found._replace(same_caption=1))
     tell_overlap("val", found._replace(same_content=1, first="b"))
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+
+
+@pytest.mark.parametrize("name", ["webdataset", "ofa_tsv", "hf_datasets"])
+def test_count_overlap_finds_copies_inside_containers(name: str, load, tmp_path: Path):
+    numbers = {"train": [1, 2, 3], "val": [9, 2, 3]}
+    for split, shown in numbers.items():
+        pictures = [picture_bytes(number) for number in shown]
+        if name == "webdataset":
+            write_tar(tmp_path / f"{split}.tar", shard_of(shown[:1]) | shard_of(shown[1:], f"{split} {{}}"))
+        elif name == "ofa_tsv":
+            write_tsv(tmp_path / f"{split}.tsv", [(f"{split}{n}", "x", each) for n, each in enumerate(pictures)])
+        else:
+            parquet = pytest.importorskip("pyarrow.parquet")
+            arrow = pytest.importorskip("pyarrow")
+            table = arrow.table({"image": pictures, "text": [f"{split} {n}" for n in shown]})
+            parquet.write_table(table, tmp_path / f"{split}.parquet", row_group_size=len(split) - 1)
+    config = load(data={"format": name, "annotations": str(tmp_path)}).data
+    train, val = (read_split(config, part, check_pictures=False) for part in ("train", "val"))
+    assert count_overlap(train.examples, val.examples)[:3] == (3, 0, 2)
 
 
 def test_picture_in_two_parts_is_an_error_for_the_published_split_alone(load, tmp_path: Path):
