@@ -115,11 +115,9 @@ def _find_copies(pictures: Sequence[Path], train: Iterable[Path]) -> set[Path]:
     copies: set[Path] = set()
     with ThreadPoolExecutor() as pool:
         for size, others in alike.items():
-            hashes = set(pool.map(hash_picture, others))
+            hashes = {*pool.map(_hash, others)} - {""}
             mine = by_size[size]
-            copies |= {
-                path for path, digest in zip(mine, pool.map(hash_picture, mine), strict=True) if digest in hashes
-            }
+            copies |= {path for path, digest in zip(mine, pool.map(_hash, mine), strict=True) if digest in hashes}
     return copies
 
 
@@ -134,8 +132,13 @@ def _sizes(pictures: Iterable[Path]) -> Iterator[tuple[Path, int]]:
 def _size(path: Path) -> int:
     try:
         return length_of_picture(path)
-    except (
-        OSError,
-        ValueError,
-    ):  # nobody has looked whether training pictures are there where only captions are asked for
+    except (OSError, ValueError):  # nobody has looked at the training pictures where only captions are asked for
         return 0
+
+
+def _hash(path: Path) -> str:
+    """Of a picture's bytes; "" if it cannot be read."""
+    try:
+        return hash_picture(path)
+    except (OSError, ValueError):
+        return ""

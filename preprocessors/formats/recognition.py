@@ -32,6 +32,8 @@ def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
                 _name_other_form(name, source.path, "no captions")
             looked = True
             yield row
+        if not looked:
+            _name_other_form(name, source.path, "not one row can be read")
     except OtherForm:
         raise
     except ValueError as error:

@@ -7,11 +7,11 @@ import csv
 import io
 import re
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preprocessors.formats.bad_rows import WholeFile, each_record
+from preprocessors.formats.bad_rows import WholeFile, each_record, leaving_out
 from preprocessors.formats.rows import REMEDY
 from utils.io import read_text
 
@@ -57,9 +57,20 @@ def table_rows(
     records = (
         (row, fields) for row, fields in _split(path, text, delimiter) if row > 1 and any(map(str.strip, fields))
     )
-    for row, fields in each_record(records, path):
-        where = f"{path}, row {row}"
-        yield row, _named(mend(fields) if mend else fields, header, delimiter, where), where
+    named = _named_rows(records, path, Shape(delimiter, header), mend or (lambda fields: fields))
+    for row, record in each_record(named, path):
+        yield row, record, f"{path}, row {row}"
+
+
+def _named_rows(
+    records: Iterable[tuple[int, list[str]]], path: Path, shape: Shape, mend: Callable[[list[str]], list[str]]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for row, fields in records:
+        named = None
+        with leaving_out(path, row):
+            named = _named(mend(fields), shape.header, shape.delimiter, f"{path}, row {row}")
+        if named is not None:
+            yield row, named
 
 
 def list_in_text(text: str) -> tuple[str, ...] | None:

@@ -82,6 +82,21 @@ def test_every_other_row_bad_in_every_way_leaves_the_good_ones_in_order(folder: 
     assert count_reasons(result.dropped) == {BAD_ROW: 500, "no caption": 100}
 
 
+def test_rows_behind_a_bad_one_are_held_to_the_styles_before_it(folder: Path):
+    plain = {"image": "b.png", "captions": "x"}
+    write(folder, ["[1]", {"image": ""}, GOOD, "[1]", plain, GOOD | {"image": "c.png"}, "{", plain, GOOD])
+    result = read(folder)
+    assert [example.example_id for example in result.examples] == ["a.png#calm", "c.png#calm"]
+    assert [row.row for row in result.dropped] == [1, 2, 4, 5, 7, 8]
+
+
+def test_file_in_another_form_is_named_though_bad_rows_may_be_left_out(folder: Path):
+    rows = [{"image_hash": "1", "personality": "Sweet", "comment": "x"}] * 3
+    (folder / "train.jsonl").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match="this is Personality-Captions' form: data.format=personality_captions"):
+        read(folder)
+
+
 def test_only_bad_rows_are_counted_in_the_message(folder: Path):
     write(folder, ["[1]", "[2]"])
     with pytest.raises(ValueError, match=r"no row of 'train' is left; dropped: \{'unreadable row': 2\}"):
