@@ -27,8 +27,9 @@ class AnnotationRow(NamedTuple):
 
     ``row`` counts from 1. A picture to be captioned that has no captions has an empty tuple under its style. ``split``
     is ``train``, ``val``, ``test`` or None where the file says nothing. ``drop_reason`` is not empty if the row is left
-    out by policy (see ``WITHOUT_CAPTION``), ``drop_detail`` then holds the value at fault. ``image_id`` is the picture as files of results name
-    it, "" where that is ``image``; ``domain`` the part of the data set that has figures of its own.
+    out by policy (see ``WITHOUT_CAPTION``), ``drop_detail`` then holds the value at fault. ``image_id`` is the picture
+    as files of results name it, "" where that is ``image``; ``domain`` the part of the data set that has figures of its
+    own.
     """
 
     source: str

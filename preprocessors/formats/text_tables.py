@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import tokenize
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,29 +48,27 @@ def table_rows(
     Raises:
         ValueError: If the file is not UTF-8, a quote is not closed, or a row has another number of fields.
     """
+    for row, record in each_record(named_rows(path, mend), path):
+        yield row, record, f"{path}, row {row}"
+
+
+def named_rows(
+    path: Path, mend: Callable[[list[str]], list[str]] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As :func:`table_rows`, for those who leave out bad rows themselves."""
     text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
         raise ValueError(f"{path}: must hold a table whose first line names the columns, this is JSON.")
     delimiter, header = shape_of(text.partition("\n")[0])
     if len(set(header)) < len(header):
         raise ValueError(f"{path}, row 1: two columns have the same name ({', '.join(header)}). Rename one of them.")
-    records = (
-        (row, fields) for row, fields in _split(path, text, delimiter) if row > 1 and any(map(str.strip, fields))
-    )
-    named = _named_rows(records, path, Shape(delimiter, header), mend or (lambda fields: fields))
-    for row, record in each_record(named, path):
-        yield row, record, f"{path}, row {row}"
-
-
-def _named_rows(
-    records: Iterable[tuple[int, list[str]]], path: Path, shape: Shape, mend: Callable[[list[str]], list[str]]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row, fields in records:
-        named = None
-        with leaving_out(path, row):
-            named = _named(mend(fields), shape.header, shape.delimiter, f"{path}, row {row}")
-        if named is not None:
-            yield row, named
+    for row, fields in _split(path, text, delimiter):
+        if row > 1 and any(map(str.strip, fields)):
+            named = None
+            with leaving_out(path, row):
+                named = _named(mend(fields) if mend else fields, header, delimiter, f"{path}, row {row}")
+            if named is not None:
+                yield row, named
 
 
 def list_in_text(text: str) -> tuple[str, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from array import array
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from preprocessors.pictures.columnar import open_table, picture_column
 from preprocessors.pictures.tars import tar_members
 from preprocessors.pictures.tsv import decode_picture, tsv_lines
+
+logger = logging.getLogger(__name__)
 
 MOST_MEMBERS = 1_000_000
 """Members whose places a process remembers, over all containers; about 200 bytes each."""
@@ -76,8 +79,13 @@ class _Tar(_Places):
 
 class _Tsv(_Places):
     def __init__(self, path: Path) -> None:
-        lines = tsv_lines(path)
+        bad: list[ValueError] = []
+        lines = tsv_lines(path, lambda row, error: bad.append(error))
         super().__init__(path, ((member_name(line.image_id), line.offset, line.size) for line in lines))
+        if bad and not len(self):
+            raise bad[0]
+        if bad:
+            logger.warning("%s; of %d such rows no picture is read", bad[0], len(bad))
 
     def read(self, name: str) -> bytes:
         return decode_picture(super().read(name))
