@@ -146,7 +146,7 @@ def test_pipes_and_folders_are_no_pictures_and_nobody_waits_for_them(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    for name, kind in (("pipe.jpg", "a named pipe, no file"), ("folder.jpg", "a folder"), ("loop.jpg", "symbolic")):
+    for name, kind in (("pipe.jpg", "a named pipe, no file"), ("folder.jpg", "a folder"), ("loop.jpg", "in a circle")):
         with pytest.raises(ValueError, match=rf"{name}: the picture cannot be read .*{kind}"):
             load_image(tmp_path / name)
     (tmp_path / "a.jpg").write_bytes(b"")
