@@ -21,7 +21,7 @@ from preprocessors.formats.rows import (
     json_lines,
     text_of,
 )
-from preprocessors.formats.shards import SPLIT_NAMES
+from preprocessors.formats.shards import SPLIT_NAMES, place_inside
 from preprocessors.formats.text_tables import named_rows
 from preprocessors.pictures.files import PICTURE_SUFFIXES
 from utils.io import read_json
@@ -128,9 +128,9 @@ def _find(place: Place) -> Path:
     if place.split is not None:
         return folder
     names = [place.file] if place.file else list(SPLIT_NAMES[place.split_name])
-    for name in names:
-        if (folder / name).is_dir():
-            return folder / name
+    for path in (place_inside(place, name) for name in names):
+        if path.is_dir():
+            return path
     raise FileNotFoundError(
         f"{folder}: has no folder {' or '.join(names)}. Name it with data.{place.split_name}, or set "
         "data.split=hash to divide all pictures."
