@@ -14,6 +14,7 @@ from configuration.groups import DataConfig
 from preprocessors.examples import CaptionExample, pictures_of, texts_of
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.files import hash_picture, length_of_picture
+from preprocessors.readers import ReadResult
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Overlap(NamedTuple):
     """Those of them with a caption that is, word for word, one of a training row."""
     first: str = ""
     """Name of the first picture that is a training picture; "" if there is none."""
+    is_of_sample: bool = False
+    """Whether only some training rows were held against it: those of the first shard, where shards are streamed."""
 
     @property
     def shared_pictures(self) -> int:
@@ -55,7 +58,19 @@ class Overlap(NamedTuple):
         if not parts:
             return ""
         advice = "; what is measured on them is memory too" if self.shared_pictures else ""
+        advice += "; only the first training shard was looked at" if self.is_of_sample else ""
         return f"{split_name}: {'; '.join(parts)}{advice}"
+
+
+def find_overlap(data: DataConfig, split_name: str, train: ReadResult, split: ReadResult) -> Overlap:
+    """What a split shares with the training rows.
+
+    Raises:
+        ValueError: As :func:`check_overlap`.
+    """
+    found = count_overlap(train.examples, split.examples)._replace(is_of_sample=data.streaming)
+    check_overlap(data, split_name, split.split_id, found)
+    return found
 
 
 def count_overlap(train: Sequence[CaptionExample], examples: Sequence[CaptionExample]) -> Overlap:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import read_split
-from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
+from pipeline.overlap import Overlap, check_overlap, count_overlap, find_overlap, tell_overlap
+from pipeline.streaming import read_training
 from preprocessors.examples import CaptionExample, make_example_id
 from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 
@@ -112,3 +113,15 @@ def test_flickrstyle_as_published_shares_no_picture(load, shared: Path):
     assert (found.pictures, found.same_file, found.same_content, found.examples) == (1000, 0, 0, 3000)
     trained = {caption for item in train for caption in item.captions}
     assert found.same_caption == sum(not trained.isdisjoint(item.captions) for item in val)
+
+
+def test_overlap_with_streamed_shards_says_that_only_the_first_was_looked_at(load, tmp_path: Path):
+    for number in range(8):
+        write_tar(tmp_path / f"train-{number}.tar", shard_of([number]))
+    write_tar(tmp_path / "val.tar", shard_of([0, 1]))
+    data = {"format": "webdataset", "annotations": str(tmp_path), "streaming": True}
+    config = load(data=data, train={"steps": 1}).data
+    train, val = read_training(config), read_split(config, "val")
+    found = find_overlap(config, "val", train, val)
+    assert (found.same_content, found.is_of_sample) == (1, True)
+    assert found.describe("val").endswith("memory too; only the first training shard was looked at")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from configuration.loading import load_config
+from metrics.compare import read_results
 from metrics.results import evaluate_captions
 from pipeline.evaluate import evaluate
 from pipeline.unscored import REASON, unscored_results, write_server_files
@@ -122,3 +123,5 @@ def test_hidden_test_split_is_captioned_and_its_metrics_are_null(
     }
     assert (folder / "report.html").is_file()
     assert read(folder / "test.json")["overall"] == results["overall"]
+    with pytest.raises(ValueError, match=rf"test.json: there is nothing to compare, every metric is null \({REASON}\)"):
+        read_results(folder / "test.json")
