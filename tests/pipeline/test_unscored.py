@@ -58,6 +58,12 @@ def test_server_file_has_names_where_one_is_no_number_and_a_file_a_style(tmp_pat
     assert read(paths[2]) == [{"image_id": "1", "caption": "so/so"}]
 
 
+def test_server_file_gives_two_pictures_of_one_name_two_ids(tmp_path: Path):
+    names = ["0.tar/0001.png", "1.tar/0001.png", "1.tar/0002.png"]
+    (path,) = write_server_files(tmp_path, "test", [example(name) for name in names], {f"{n}#plain": n for n in names})
+    assert [row["image_id"] for row in read(path)] == ["0.tar/0001", "1.tar/0001", "1.tar/0002"]
+
+
 @pytest.fixture
 def received(start_model: Path) -> Path:
     """Somebody's model, untrained, with styles and settings."""
