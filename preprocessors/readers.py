@@ -14,7 +14,8 @@ import numpy as np
 
 from preprocessors.example_table import ExampleTable, TableBuilder
 from preprocessors.examples import CaptionExample, DroppedRow
-from preprocessors.formats.recognition import find_source
+from preprocessors.formats.bad_rows import BAD_ROW
+from preprocessors.formats.recognition import find_source, name_other_form
 from preprocessors.formats.rows import NEUTRAL, REMEDY, WITHOUT_CAPTION, AnnotationRow, Place, Source
 from preprocessors.formats.shards import root_of
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
@@ -181,6 +182,8 @@ def read_examples(
     examples = _all_or_none_captioned(examples, bad, uncaptioned.keys())
     dropped += [*bad.dropped, *pictures.dropped]
     if not len(examples):
+        if all(row.reason == BAD_ROW for row in dropped):
+            name_other_form(format, source.path, "not one row can be read")
         raise ValueError(f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}.")
     if dropped:
         logger.warning("%s: dropped %d rows of %s: %s", source.path, len(dropped), split_name, count_reasons(dropped))
