@@ -18,6 +18,7 @@ from preprocessors.formats.webdataset import ShardSample, captions_of_sample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.containers import member_name
 from preprocessors.pictures.files import picture_at_hand
+from preprocessors.pictures.inspection import MID_GREY
 from preprocessors.streaming.lanes import StreamPlan, StreamSample, lane_samples
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,8 @@ class StreamedCaptions(Dataset[EncodedExample]):
             row=number_of(name),
             style=self.preprocessor.registry.neutral,
             input_ids=self.preprocessor.prompt_ids(None),
-            patch_image=torch.zeros(3, transform.height, transform.width),
+            # Of the others' number format: one picture in another would keep its whole batch from being normalised.
+            patch_image=torch.full((3, transform.height, transform.width), MID_GREY, dtype=torch.uint8),
             patch_mask=False,
             labels=[IGNORE_INDEX],
         )

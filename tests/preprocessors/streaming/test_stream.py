@@ -240,6 +240,7 @@ def test_bad_picture_that_is_skipped_teaches_nothing_and_moves_nothing(stream, b
         assert not has_picture
         assert f"nothing is learnt from {name}" in caplog.text
     assert all(has_picture and labels[0] != IGNORE_INDEX for labels, has_picture in blank.values())
+    assert {batch["patch_images"].dtype for batch in batches} == {torch.uint8}  # or it would not be normalised
     assert number_of("001.tar/000010.png") not in blank
     assert "001.tar: left out 1 picture without a caption" in caplog.text
     assert equal(take(stream(on_bad_image="skip", on_bad_row="skip"), 13, start=5), batches[5:])
