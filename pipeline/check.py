@@ -68,7 +68,7 @@ def check(config: RunConfig, out: Path) -> dict[str, Any]:
     splits = {name: result.examples for name, result in read.items()}
     there, record = _check_pictures(config.data, splits, findings)
     check_captions(splits, findings)
-    check_styles(splits, findings)
+    check_styles(splits, findings, config.style.neutral)
     lengths, punctuation = _measure_lengths(config, splits["train"], findings)
     report: dict[str, Any] = {
         "data": {"format": config.data.format, "annotations": str(annotations_of(config.data))},

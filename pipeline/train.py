@@ -87,7 +87,7 @@ def train(
             tell_overlap(name, shared)
         if rank() == 0:
             warn_of_other_source(run)
-            warn_of_findings(config.data, prepared.data)
+            warn_of_findings(config.data, prepared.data, config.style.neutral)
         if run.output.is_dir():
             writer = _open_output(args, prepared)
         else:
