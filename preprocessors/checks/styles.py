@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from preprocessors.checks.captions import Splits
 from preprocessors.checks.findings import Case, Findings
 from preprocessors.examples import CaptionExample
-from preprocessors.formats.rows import NEUTRAL
 from preprocessors.text.style_names import fold_name
 
 ALIKE = 0.85
@@ -21,7 +20,7 @@ SUGGESTED = 0.6
 """difflib's ratio from which a style is suggested for an unknown one."""
 
 
-def check_styles(splits: Splits, findings: Findings, neutral: str = NEUTRAL) -> None:
+def check_styles(splits: Splits, findings: Findings, neutral: str = "") -> None:
     """Add what is wrong with styles; those of val and test are held against train's and the neutral one."""
     findings.add("near_miss_style", _near_misses(splits.get("train", ())))
     findings.add("unknown_style", _unknown(splits, neutral))
