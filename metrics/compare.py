@@ -134,6 +134,9 @@ def read_results(path: Path) -> ScoredFile:
     if not isinstance(results, dict) or not isinstance(results.get("overall"), dict):
         raise ValueError(f"{path}: is not a results file of metrics.evaluate.")
     per_image = results.get("per_image")
+    if not per_image and results["overall"] and all(value is None for value in results["overall"].values()):
+        reasons = sorted({str(reason) for reason in dict(results.get("unavailable") or {}).values()})
+        raise ValueError(f"{path}: there is nothing to compare, every metric is null ({'; '.join(reasons)}).")
     if not per_image:
         raise ValueError(f"{path}: has no scores of single images; make it again with metrics.evaluate --per-image.")
     try:

@@ -26,11 +26,12 @@ from preprocessors.checks.pictures import check_faults, check_pictures
 from preprocessors.checks.styles import check_styles
 from preprocessors.examples import CaptionExample, DroppedRow
 from preprocessors.formats.bad_rows import BAD_ROW
+from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.images import find_fault
 from preprocessors.pictures.record import PictureRecord
 from preprocessors.readers import NO_SPLIT, ReadResult, SplitName
 from preprocessors.row_filters import NO_CAPTION
-from preprocessors.text.captions import clean_caption
+from preprocessors.text.captions import Punctuation, clean_caption
 from reports.data.page import write_check_page
 from utils.errors import first_line
 from utils.io import write_json
@@ -67,14 +68,15 @@ def check(config: RunConfig, out: Path) -> dict[str, Any]:
     splits = {name: result.examples for name, result in read.items()}
     there, record = _check_pictures(config.data, splits, findings)
     check_captions(splits, findings)
-    check_styles(splits, findings)
+    check_styles(splits, findings, config.style.neutral)
+    lengths, punctuation = _measure_lengths(config, splits["train"], findings)
     report: dict[str, Any] = {
         "data": {"format": config.data.format, "annotations": str(annotations_of(config.data))},
         "splits": {name: describe_split(result) for name, result in read.items()},
         "absent": absent,
         "pictures": {"there": len(there), "opened": record.opened, "known": len(there) - record.opened},
-        "lengths": _measure_lengths(config, splits["train"], findings),
-        "punctuation": _measure_punctuation(config, splits, findings),
+        "lengths": lengths,
+        "punctuation": _measure_punctuation(config, splits, findings) if punctuation == "strip" else [],
         "style_words": style_words(splits["train"]),
         "samples": choose_samples(splits, there),
     }
@@ -117,8 +119,7 @@ def _read_splits(config: RunConfig, findings: Findings) -> tuple[dict[str, ReadR
         else:
             cases = [_case(gone) for gone in read[name].dropped if gone.reason in UNUSABLE]
             refused += [case for case in cases if case not in refused]  # of one file with all splits each meets them
-    sources = sorted({example.source for result in read.values() for example in result.examples if example.source})
-    lines = list(bad_lines(map(Path, sources)))
+    lines = list(bad_lines(_texts_of(config.data, read)))
     places = {case.where.replace(", line ", ", row ") for case in lines}
     findings.add("bad_row", (case for case in refused if case.where not in places))
     findings.add("not_utf8", lines)
@@ -128,6 +129,13 @@ def _read_splits(config: RunConfig, findings: Findings) -> tuple[dict[str, ReadR
             (_case(gone) for gone in result.dropped if gone.reason not in UNUSABLE),
         )
     return read, absent
+
+
+def _texts_of(data: DataConfig, read: Mapping[str, ReadResult]) -> list[Path]:
+    """The files that examples were read from; none of a format that holds pictures, whose files are no text."""
+    if FORMATS[data.format].holds_pictures:
+        return []
+    return [*map(Path, sorted({example.source for result in read.values() for example in result.examples} - {""}))]
 
 
 def _read(config: RunConfig, data: DataConfig, name: SplitName) -> ReadResult:
@@ -156,7 +164,10 @@ def _check_pictures(data: DataConfig, splits: Splits, findings: Findings) -> tup
     return there, record
 
 
-def _measure_lengths(config: RunConfig, train: Sequence[CaptionExample], findings: Findings) -> dict[str, Any]:
+def _measure_lengths(
+    config: RunConfig, train: Sequence[CaptionExample], findings: Findings
+) -> tuple[dict[str, Any], Punctuation]:
+    """How long captions are, and the rule for punctuation that they are trained by."""
     name = config.model.name
     count: Callable[[str], int] = estimate
     places, tokenizer, settings = None, "", None
@@ -174,8 +185,11 @@ def _measure_lengths(config: RunConfig, train: Sequence[CaptionExample], finding
             places = styled.captioner.limits().text_length
             encode = styled.captioner.tokenizer.encode_text
             count = cast(Callable[[str], int], lambda text: len(encode(text)))
-    limits, punctuation = Limits(config.decode.max_length, places), punctuation_of(config.data, settings)
-    return {"tokenizer": tokenizer, **check_lengths(train, count, limits, findings, punctuation)}
+    decoded, punctuation = config.decode.max_length, punctuation_of(config.data, settings)
+    if decoded is None and settings is not None:  # training keeps to the model's own
+        decoded = settings.decoding.max_length
+    lengths = check_lengths(train, count, Limits(decoded, places), findings, punctuation)
+    return {"tokenizer": tokenizer, **lengths}, punctuation
 
 
 def _open_captioner(config: RunConfig, train: Sequence[CaptionExample]) -> StyledCaptioner:
@@ -183,14 +197,12 @@ def _open_captioner(config: RunConfig, train: Sequence[CaptionExample]) -> Style
     if config.model.name is not None:
         return open_styled(config.model.name, registry=new_registry(config.style, train))
     model = config.model.model_copy(update={"vision": None, "vision_weights": "kept"})
-    corpus = read_corpus(config.masked_lm.corpus, config.data.styles)
+    corpus = read_corpus(config.masked_lm.corpus, config.data.styles, config.style.aliases)
     return set_up_captioner(config.model_copy(update={"model": model}), train, corpus)
 
 
 def _measure_punctuation(config: RunConfig, splits: Splits, findings: Findings) -> list[dict[str, Any]]:
-    """What the captions of the evaluated split lose to the rule that training captions are held to, if they are."""
-    if config.data.punctuation == "keep":
-        return []
+    """What the captions of the evaluated split lose to OFA's rule, which training captions are held to."""
     captioned = (name for name, examples in splits.items() if any(example.captions for example in examples))
     name = min(captioned, key=(config.eval.split, "val", "train", "test").index)
     written = [example.captions for example in splits[name]]

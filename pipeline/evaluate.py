@@ -18,7 +18,7 @@ from pipeline.data import hash_examples, prepare_data, styles_of
 from pipeline.features import feature_source, keep_features
 from pipeline.lengths import describe_cut, own_limit, with_limit
 from pipeline.neighbours import look_up
-from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
+from pipeline.overlap import Overlap, find_overlap, tell_overlap
 from pipeline.prepare import read_eval_split, with_model_styles
 from pipeline.processes import rank
 from pipeline.punctuation import punctuation_of
@@ -90,7 +90,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         logger.warning("%s: what needs the training captions is left out of the results", train_split)
         return evaluate_split(config, run, writer, eval_split, None, model=name)
     train_split = with_model_styles(train_split, styled.registry)
-    overlap = on_first(partial(find_overlap, config, train_split, eval_split))
+    overlap = on_first(partial(find_overlap, config.data, config.eval.split, train_split, eval_split))
     setup_logging(run.log, rank())
     tell_overlap(config.eval.split, overlap)
     return evaluate_split(config, run, writer, eval_split, train_split.examples, model=name, overlap=overlap)
@@ -119,17 +119,6 @@ def _open_received(name: str, why_alone: Exception) -> StyledCaptioner:
     if styled.settings is None:
         raise ValueError(f"{why_alone} Without it nobody knows how {name} is to be used: it brings no settings.")
     return styled
-
-
-def find_overlap(config: RunConfig, train: ReadResult, split: ReadResult) -> Overlap:
-    """What the split that is evaluated shares with the training rows.
-
-    Raises:
-        ValueError: If that cannot be in a published split.
-    """
-    overlap = count_overlap(train.examples, split.examples)
-    check_overlap(config.data, config.eval.split, split.split_id, overlap)
-    return overlap
 
 
 def evaluate_split(

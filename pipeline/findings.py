@@ -10,6 +10,7 @@ from preprocessors.checks.captions import check_captions
 from preprocessors.checks.findings import Findings
 from preprocessors.checks.pictures import check_pictures
 from preprocessors.checks.styles import check_styles
+from preprocessors.formats.rows import NEUTRAL
 from preprocessors.pictures.record import PictureRecord
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ MOST_EXAMPLES = 200_000
 """Examples that are looked at before every training, in some five seconds."""
 
 
-def warn_of_findings(data: DataConfig, rows: RunData) -> None:
+def warn_of_findings(data: DataConfig, rows: RunData, neutral: str = NEUTRAL) -> None:
     """Say in one line each what is wrong with captions, styles and pictures; no picture is opened for it."""
     splits = {"train": rows.train.examples, "val": rows.val.examples}
     if rows.eval is not rows.val:
@@ -28,7 +29,7 @@ def warn_of_findings(data: DataConfig, rows: RunData) -> None:
         return
     findings = Findings()
     check_captions(splits, findings)
-    check_styles(splits, findings)
+    check_styles(splits, findings, neutral)
     if data.picture_record is not None:
         check_pictures(splits, PictureRecord(data.picture_record), findings, near=False)
     told = [finding for finding in findings.sorted() if finding.severity != "note"]

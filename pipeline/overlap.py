@@ -13,7 +13,8 @@ from typing import NamedTuple
 from configuration.groups import DataConfig
 from preprocessors.examples import CaptionExample, pictures_of, texts_of
 from preprocessors.formats.table import FORMATS
-from utils.io import hash_file
+from preprocessors.pictures.files import hash_picture, length_of_picture
+from preprocessors.readers import ReadResult
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class Overlap(NamedTuple):
     """Those of them with a caption that is, word for word, one of a training row."""
     first: str = ""
     """Name of the first picture that is a training picture; "" if there is none."""
+    is_of_sample: bool = False
+    """Whether only some training rows were held against it: those of the first shard, where shards are streamed."""
 
     @property
     def shared_pictures(self) -> int:
@@ -55,7 +58,19 @@ class Overlap(NamedTuple):
         if not parts:
             return ""
         advice = "; what is measured on them is memory too" if self.shared_pictures else ""
+        advice += "; only the first training shard was looked at" if self.is_of_sample else ""
         return f"{split_name}: {'; '.join(parts)}{advice}"
+
+
+def find_overlap(data: DataConfig, split_name: str, train: ReadResult, split: ReadResult) -> Overlap:
+    """What a split shares with the training rows.
+
+    Raises:
+        ValueError: As :func:`check_overlap`.
+    """
+    found = count_overlap(train.examples, split.examples)._replace(is_of_sample=data.streaming)
+    check_overlap(data, split_name, split.split_id, found)
+    return found
 
 
 def count_overlap(train: Sequence[CaptionExample], examples: Sequence[CaptionExample]) -> Overlap:
@@ -115,14 +130,14 @@ def _find_copies(pictures: Sequence[Path], train: Iterable[Path]) -> set[Path]:
     copies: set[Path] = set()
     with ThreadPoolExecutor() as pool:
         for size, others in alike.items():
-            hashes = set(pool.map(hash_file, others))
+            hashes = {*pool.map(_hash, others)} - {""}
             mine = by_size[size]
-            copies |= {path for path, digest in zip(mine, pool.map(hash_file, mine), strict=True) if digest in hashes}
+            copies |= {path for path, digest in zip(mine, pool.map(_hash, mine), strict=True) if digest in hashes}
     return copies
 
 
 def _sizes(pictures: Iterable[Path]) -> Iterator[tuple[Path, int]]:
-    """Each picture that is a file and not empty, and its size in bytes."""
+    """Each picture that is there and not empty, and its size in bytes."""
     remaining = iter(pictures)
     with ThreadPoolExecutor() as pool:
         while part := [*islice(remaining, AT_ONCE)]:
@@ -131,6 +146,14 @@ def _sizes(pictures: Iterable[Path]) -> Iterator[tuple[Path, int]]:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
-    except OSError:  # nobody has looked whether training pictures are there where only captions are asked for
+        return length_of_picture(path)
+    except (OSError, ValueError):  # nobody has looked at the training pictures where only captions are asked for
         return 0
+
+
+def _hash(path: Path) -> str:
+    """Of a picture's bytes; "" if it cannot be read."""
+    try:
+        return hash_picture(path)
+    except (OSError, ValueError):
+        return ""

@@ -76,6 +76,7 @@ def make_stream(config: RunConfig, preprocessor: CaptionPreprocessor, args: Any)
         ranks=args.world_size,
         neutral=preprocessor.registry.neutral,
         on_bad_image=config.data.on_bad_image,
+        on_bad_row=config.data.on_bad_row,
     )
 
 

@@ -19,7 +19,7 @@ from pipeline.continuation import Start, forget_after
 from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
 from pipeline.findings import warn_of_findings
-from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
+from pipeline.overlap import Overlap, find_overlap, tell_overlap
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
 from pipeline.punctuation import tell_punctuation
@@ -88,7 +88,7 @@ def train(
             tell_overlap(name, shared)
         if rank() == 0:
             warn_of_other_source(run)
-            warn_of_findings(config.data, prepared.data)
+            warn_of_findings(config.data, prepared.data, config.style.neutral)
         if run.output.is_dir():
             writer = _open_output(args, prepared)
         else:
@@ -161,11 +161,8 @@ def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
 def _find_overlaps(prepared: Prepared) -> dict[str, Overlap]:
     """What validation and evaluation share with the training rows, by the name of the split."""
     config, data = prepared.config, prepared.data
-    overlaps: dict[str, Overlap] = {}
-    for name, split in {"val": data.val, config.eval.split: data.eval}.items():
-        overlaps[name] = count_overlap(data.train.examples, split.examples)
-        check_overlap(config.data, name, split.split_id, overlaps[name])
-    return overlaps
+    splits = {"val": data.val, config.eval.split: data.eval}
+    return {name: find_overlap(config.data, name, data.train, split) for name, split in splits.items()}
 
 
 def _warn_of_other_use(prepared: Prepared) -> None:

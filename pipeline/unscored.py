@@ -60,7 +60,8 @@ def write_server_files(
     """Write captions as COCO's evaluation server takes them: a list of ``{"image_id", "caption"}``, one a picture.
 
     A picture's id is the number in its name where all names are COCO's (``COCO_test2014_000000000001.jpg``,
-    ``000000000001.jpg``), and its name without the ending elsewhere.
+    ``000000000001.jpg``), and its name without folder and ending elsewhere, or with the folder where two pictures would
+    have one id.
 
     Args:
         folder: Where the files go.
@@ -72,11 +73,7 @@ def write_server_files(
     by_style: dict[str, list[CaptionExample]] = defaultdict(list)
     for example in examples:
         by_style[example.style].append(example)
-    numbers = [COCO_NAME.fullmatch(Path(example.image_name).stem) for example in examples]
-    ids: dict[str, int | str] = {
-        example.image_name: int(number[1]) if number is not None and all(numbers) else Path(example.image_name).stem
-        for example, number in zip(examples, numbers, strict=True)
-    }
+    ids = _ids([*dict.fromkeys(example.image_name for example in examples)])
     written: list[Path] = []
     for style, group in by_style.items():
         part = "" if len(by_style) == 1 else "." + re.sub(r"[^\w-]+", "_", style)
@@ -87,3 +84,17 @@ def write_server_files(
         write_json(path, rows)
         written.append(path)
     return written
+
+
+def _ids(names: Sequence[str]) -> dict[str, int | str]:
+    """An id for each picture, of the shortest form by which no two have the same."""
+    stems = [Path(name).stem for name in names]
+    numbers = [int(found[1]) for stem in stems if (found := COCO_NAME.fullmatch(stem)) is not None]
+    forms: tuple[Sequence[int | str], ...] = (
+        numbers,
+        stems,
+        [str(Path(name).with_suffix("")) for name in names],
+        names,
+    )
+    chosen = next(form for form in forms if len({*form}) == len(names))
+    return dict(zip(names, chosen, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -14,8 +14,9 @@ import numpy as np
 
 from preprocessors.example_table import ExampleTable, TableBuilder
 from preprocessors.examples import CaptionExample, DroppedRow
-from preprocessors.formats.recognition import find_source
-from preprocessors.formats.rows import NEUTRAL, REMEDY, AnnotationRow, Place, Source
+from preprocessors.formats.bad_rows import BAD_ROW
+from preprocessors.formats.recognition import find_source, name_other_form
+from preprocessors.formats.rows import NEUTRAL, REMEDY, WITHOUT_CAPTION, AnnotationRow, Place, Source
 from preprocessors.formats.shards import root_of
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
 from preprocessors.picture_paths import PicturePaths
@@ -150,19 +151,24 @@ def read_examples(
     if FORMATS[format].holds_pictures:
         images = root_of(place.annotations)
     source = _find_source(format, place, image_suffix, split_salt)
-    source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images))
+    is_test = split_name == "test"
+    source = source._replace(columns=columns or {}, neutral=neutral, images=Path(images), may_lack_captions=is_test)
     bad, known = RowPolicy(on_bad_row), aliases or {}
     chosen = StyleFilter(styles and [spelled_out(style, known) for style in styles], source.path)
     pictures = PictureFilter(PicturePaths(Path(images), allow_outside=allow_outside), on_bad_image)
     builder = TableBuilder(Path(images))
     rows = _rows_of_split(bad.read(format, source), source, _Division(split_name, source.split, split_salt), bad)
-    dropped = []
+    dropped: list[DroppedRow] = []
+    uncaptioned: dict[tuple[str, int], DroppedRow] = {}
     for row in rows:
         if row.drop_reason:
-            dropped.append(DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail))
-            continue
+            gone = DroppedRow(row.source, row.row, row.drop_reason, row.drop_detail)
+            if not is_test or row.drop_reason != WITHOUT_CAPTION:
+                dropped.append(gone)
+                continue
+            uncaptioned[row.source, row.row] = gone
         captions = chosen.select(_name_styles(row, known) if known else row)
-        if not captions or (split_name != "test" and bad.is_without_captions(row)):
+        if not captions or (not is_test and bad.is_without_captions(row)):
             continue
         found = pictures.find(row)
         if found is not None:
@@ -170,9 +176,14 @@ def read_examples(
                 builder.add(found.image, style, texts, row.source, row.row)
     chosen.check()
     pictures.check()
-    examples = _all_or_none_captioned(builder.build(), bad)
+    examples = builder.build()
+    if examples.num_captions().any():
+        dropped += uncaptioned.values()
+    examples = _all_or_none_captioned(examples, bad, uncaptioned.keys())
     dropped += [*bad.dropped, *pictures.dropped]
     if not len(examples):
+        if all(row.reason == BAD_ROW for row in dropped):
+            name_other_form(format, source.path, "not one row can be read")
         raise ValueError(f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}.")
     if dropped:
         logger.warning("%s: dropped %d rows of %s: %s", source.path, len(dropped), split_name, count_reasons(dropped))
@@ -255,13 +266,23 @@ def _name_styles(row: AnnotationRow, aliases: Mapping[str, str]) -> AnnotationRo
     return row._replace(captions=captions)
 
 
-def _all_or_none_captioned(examples: ExampleTable, bad: RowPolicy) -> ExampleTable:
-    """Of a split with captions those without are bad rows; with none at all they are what there is to caption."""
+def _all_or_none_captioned(
+    examples: ExampleTable, bad: RowPolicy, passed_over: Container[tuple[str, int]]
+) -> ExampleTable:
+    """Of a split with captions those without are bad rows; with none at all they are what there is to caption.
+
+    Args:
+        examples: Of a split.
+        bad: What becomes of bad rows.
+        passed_over: File and row of examples without captions that are just left out of a split with captions.
+    """
     is_captioned = examples.num_captions() > 0
     if is_captioned.all() or not is_captioned.any():
         return examples
     for place in np.flatnonzero(~is_captioned):
         example = examples[int(place)]
+        if (example.source, example.row) in passed_over:
+            continue
         bad.leave_out(
             DroppedRow(example.source, example.row, NO_CAPTION, example.style),
             f"{example.where}: no caption in style {example.style!r}, and other rows of the split have some. {REMEDY}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from preprocessors.checks.captions import Splits
 from preprocessors.checks.findings import Case, Findings
 from preprocessors.examples import CaptionExample
+from preprocessors.pictures.files import list_pictures
 
 
 def check_names(splits: Splits, images: Path, findings: Findings) -> set[Path]:
@@ -62,17 +63,16 @@ def _existing(paths: Iterable[Path]) -> set[Path]:
     there = set()
     for path in paths:
         if path.parent not in listings:
-            listings[path.parent] = _files(path.parent)
+            listings[path.parent] = _names_in(path.parent)
         if path.name in listings[path.parent]:
             there.add(path)
     return there
 
 
-def _files(folder: Path) -> frozenset[str]:
+def _names_in(place: Path) -> frozenset[str]:
     try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file())
-    except OSError:
+        return list_pictures(place)
+    except (OSError, ValueError):  # ValueError: a damaged file that pictures should lie in
         return frozenset()
 
 

@@ -20,20 +20,20 @@ SUGGESTED = 0.6
 """difflib's ratio from which a style is suggested for an unknown one."""
 
 
-def check_styles(splits: Splits, findings: Findings) -> None:
-    """Add what is wrong with styles; those of val and test are held against train's."""
+def check_styles(splits: Splits, findings: Findings, neutral: str = "") -> None:
+    """Add what is wrong with styles; those of val and test are held against train's and the neutral one."""
     findings.add("near_miss_style", _near_misses(splits.get("train", ())))
-    findings.add("unknown_style", _unknown(splits))
+    findings.add("unknown_style", _unknown(splits, neutral))
 
 
-def _unknown(splits: Splits) -> Iterator[Case]:
+def _unknown(splits: Splits, neutral: str) -> Iterator[Case]:
     trained = {fold_name(example.style): example.style for example in splits.get("train", ())}
     for examples in (examples for name, examples in splits.items() if name != "train" and trained):
         rows = Counter(fold_name(example.style) for example in examples)
         told: set[str] = set()
         for example in examples:
             key = fold_name(example.style)
-            if key not in trained and key not in told:
+            if key not in trained and key not in told and key != fold_name(neutral):
                 told.add(key)
                 nearest = difflib.get_close_matches(key, trained, n=3, cutoff=SUGGESTED)
                 hint = f"; nearest: {', '.join(trained[name] for name in nearest)}" if nearest else ""

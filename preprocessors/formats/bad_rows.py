@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,24 @@ def leave_out(path: Path, row: int, error: ValueError) -> None:
     if reading is None:
         raise error
     reading.bad[path, row] = str(error)
+
+
+@contextmanager
+def leaving_out(path: Path, row: int) -> Iterator[None]:
+    """What a format makes of one row that it has at hand, so that it goes on with the next itself if it cannot.
+
+    A format that keeps something from row to row needs this: with :func:`each_record` alone it is opened again behind a
+    bad row, and has forgotten it.
+
+    Raises:
+        ValueError: As :func:`leave_out`.
+    """
+    try:
+        yield
+    except WholeFile:
+        raise
+    except ValueError as error:
+        leave_out(path, row, error)
 
 
 class BadRows:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from preprocessors.formats.bad_rows import leaving_out
 from preprocessors.formats.rows import (
+    REMEDY,
     SPLIT_FILES,
     AnnotationRow,
     Format,
@@ -17,7 +20,6 @@ from preprocessors.formats.rows import (
     identifier_of,
     json_object,
     json_objects,
-    objects_of,
     placed,
     text_of,
 )
@@ -36,15 +38,10 @@ def coco_rows(source: Source) -> Iterator[AnnotationRow]:
     """
     path = source.path
     content = json_object(path, "images")
-    pictures: dict[str, tuple[int, str, str]] = {}
-    for row, record in enumerate(objects_of(content, "images", str(path)), start=1):
-        where = f"{path}, images row {row}"
-        name = text_of(record, "file_name", where)
-        image = placed(source.images, _folder(record, name), name)
-        pictures[identifier_of(record, "id", where)] = row, image, str(record.get("domain", ""))
+    pictures = _pictures(content["images"], source)
     annotations = content.get("annotations") or []
     for row, record, where in json_objects(enumerate(annotations, start=1), path, "annotations "):
-        key = identifier_of(record, "image_id", where)
+        key = _id_of(record, "image_id", where)
         if key not in pictures:
             raise ValueError(f"{where}: no picture in 'images' has its image_id {key!r}. Add it, or remove the row.")
         _, image, domain = pictures[key]
@@ -54,6 +51,36 @@ def coco_rows(source: Source) -> Iterator[AnnotationRow]:
     for key, (row, image, domain) in pictures.items():
         if key not in captioned:
             yield AnnotationRow(str(path), row, image, {source.neutral: ()}, image_id=key, domain=domain)
+
+
+class _Picture(NamedTuple):
+    row: int
+    image: str
+    domain: str
+
+
+def _pictures(records: list[Any], source: Source) -> dict[str, _Picture]:
+    """The pictures by their ids."""
+    found: dict[str, _Picture] = {}
+    # Captions have numbers of their own: under the same path, that of a bad picture would be taken for a caption's.
+    part = Path(f"{source.path}, images")
+    for row, record in enumerate(records, start=1):
+        where = f"{part} row {row}"
+        with leaving_out(part, row):
+            if not isinstance(record, dict):
+                raise ValueError(f"{where}: must be a JSON object, got {record!r}. {REMEDY}")
+            key, name = _id_of(record, "id", where), text_of(record, "file_name", where)
+            picture = _Picture(row, placed(source.images, _folder(record, name), name), str(record.get("domain", "")))
+            if found.setdefault(key, picture).image != picture.image:
+                raise ValueError(f"{where}: row {found[key].row} has the id {key!r} and another picture. {REMEDY}")
+    return found
+
+
+def _id_of(record: dict[str, Any], key: str, where: str) -> str:
+    found = identifier_of(record, key, where)
+    if not found:
+        raise ValueError(f"{where}: {key!r} is missing or blank. {REMEDY}")
+    return found
 
 
 def _folder(record: dict[str, Any], name: str) -> str:

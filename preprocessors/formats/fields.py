@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from preprocessors.formats.rows import captions_of, text_of
+from preprocessors.formats.own_rows import captions_in
+from preprocessors.formats.rows import text_of
 
 CAPTION_KEYS = ("captions", "caption", "texts", "text")
 """The first of these that a record has."""
@@ -12,7 +13,7 @@ STYLE_KEY = "style"
 
 
 def styled_captions(record: dict[str, Any], where: str, neutral: str) -> dict[str, tuple[str, ...]]:
-    """The captions of a record by its style.
+    """The captions of a record by its style; none under it where a picture is only to be captioned.
 
     Args:
         record: Its content.
@@ -20,11 +21,11 @@ def styled_captions(record: dict[str, Any], where: str, neutral: str) -> dict[st
         neutral: Style where the record has none.
 
     Raises:
-        ValueError: If there are no captions, or something is no text.
+        ValueError: If something is no text.
     """
     style = neutral if record.get(STYLE_KEY) is None else text_of(record, STYLE_KEY, where)
-    key = next((name for name in CAPTION_KEYS if record.get(name) is not None), CAPTION_KEYS[0])
-    return {style: captions_of(record, key, where)}
+    keys = [name for name in CAPTION_KEYS if record.get(name) is not None]
+    return {style: captions_in(record, keys[:1], where)}
 
 
 def text_captions(content: bytes, where: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from preprocessors.formats.bad_rows import leaving_out
 from preprocessors.formats.flickrstyle import FLICKR8K_SPLITS
 from preprocessors.formats.rows import REMEDY, AnnotationRow, Format, Sample, require_file
 
@@ -54,15 +55,16 @@ def flickrstyle_release_rows(folder: Path, *, with_splits: bool) -> Iterator[Ann
     splits = _read_flickr8k_splits(folder) if with_splits else {}
     if len({tuple(names) for names in lists.values()}) > 1:
         for style, (captions, names) in files.items():
-            for index, image in enumerate(lists[names]):
-                styled: dict[str, tuple[str, ...]] = {style: (lines[style][index],)}
-                yield AnnotationRow(str(captions), index + 1, image, styled, splits.get(image))
+            for index, (image, text) in enumerate(zip(lists[names], lines[style], strict=True), start=1):
+                if text:
+                    yield AnnotationRow(str(captions), index, image, {style: (text,)}, splits.get(image))
         return
     # The last file stands for the row in messages: a row has the same number in all of them.
     source = str([*files.values()][-1].captions)
     for index, image in enumerate([*lists.values()][0]):
-        both: dict[str, tuple[str, ...]] = {style: (texts[index],) for style, texts in lines.items()}
-        yield AnnotationRow(source, index + 1, image, both, splits.get(image))
+        both: dict[str, tuple[str, ...]] = {style: (texts[index],) for style, texts in lines.items() if texts[index]}
+        if both:
+            yield AnnotationRow(source, index + 1, image, both, splits.get(image))
 
 
 def find_styles(folder: Path) -> dict[str, StyleFiles]:
@@ -101,8 +103,13 @@ def _check_lengths(
 
 
 def _read_lines(path: Path) -> list[str]:
+    """The captions of a file by their lines; "" where one is left out."""
     lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
-    return [_decode_line(line, f"{path}, row {row}") for row, line in enumerate(lines, start=1)]
+    captions = [""] * len(lines)
+    for row, line in enumerate(lines, start=1):
+        with leaving_out(path, row):
+            captions[row - 1] = _decode_line(line, f"{path}, row {row}")
+    return captions
 
 
 def _decode_line(line: bytes, where: str) -> str:

@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from preprocessors.formats.bad_rows import leaving_out
 from preprocessors.formats.fields import styled_captions, text_captions
 from preprocessors.formats.rows import (
     REMEDY,
     SPLIT_FILES,
+    WITHOUT_CAPTION,
     AnnotationRow,
     Format,
     Place,
     Source,
     json_lines,
-    json_objects,
     text_of,
 )
-from preprocessors.formats.shards import SPLIT_NAMES
+from preprocessors.formats.shards import SPLIT_NAMES, place_inside
+from preprocessors.formats.text_tables import named_rows
 from preprocessors.pictures.files import PICTURE_SUFFIXES
 from utils.io import read_json
 
@@ -28,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 NAME_KEY = "file_name"
-NO_CAPTION = "picture without a caption"
 
 
 def image_folder_rows(folder: Path, root: Path, neutral: str) -> Iterator[AnnotationRow]:
@@ -55,7 +56,11 @@ def image_folder_rows(folder: Path, root: Path, neutral: str) -> Iterator[Annota
         for name in names:
             picture = place / name
             if picture.suffix.lower() in PICTURE_SUFFIXES and picture not in described:
-                yield _beside(picture, root, neutral)
+                beside = None
+                with leaving_out(picture, 1):
+                    beside = _beside(picture, root, neutral)
+                if beside is not None:
+                    yield beside
 
 
 def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
@@ -90,34 +95,30 @@ def _beside(picture: Path, root: Path, neutral: str) -> AnnotationRow:
     if text.is_file():
         record |= {"captions": text_captions(text.read_bytes(), str(text))}
     elif not record:
-        return AnnotationRow(str(picture), 1, image, {}, None, NO_CAPTION, image)
+        return AnnotationRow(str(picture), 1, image, {neutral: ()}, None, WITHOUT_CAPTION, image)
     source = str(text if text.is_file() else described)
     return AnnotationRow(source, 1, image, styled_captions(record, source, neutral))
 
 
 def _metadata_rows(path: Path, root: Path, neutral: str) -> Iterator[AnnotationRow]:
-    records = json_objects(json_lines(path), path) if path.suffix == ".jsonl" else _csv_records(path)
+    records = json_lines(path) if path.suffix == ".jsonl" else _cells(path)
     folder = path.parent.relative_to(root)
-    for row, record, where in records:
-        image = (folder / text_of(record, NAME_KEY, where)).as_posix()
-        yield AnnotationRow(str(path), row, image, styled_captions(record, where, neutral))
+    for number, record in records:
+        where, row = f"{path}, row {number}", None
+        with leaving_out(path, number):
+            if not isinstance(record, dict):
+                raise ValueError(f"{where}: must be a JSON object, got {record!r}. {REMEDY}")
+            name = text_of(record, NAME_KEY, where).replace("\\", "/")
+            image = os.path.normpath((folder / name).as_posix())
+            row = AnnotationRow(str(path), number, image, styled_captions(record, where, neutral))
+        if row is not None:
+            yield row
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
-    import csv  # not light, and the table of formats is imported by every command
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            for record in reader:
-                where = f"{path}, row {reader.line_num}"
-                if None in record or None in record.values():
-                    raise ValueError(f"{where}: must have {len(reader.fieldnames or ())} columns. {REMEDY}")
-                yield reader.line_num, {name: text for name, text in record.items() if text}, where
-        except csv.Error as error:
-            raise ValueError(f"{path}, row {reader.line_num}: {error}. Close or double the quote.") from error
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 ({error}). Save the file as UTF-8.") from error
+def _cells(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a table; a cell may be empty, as one without a style is."""
+    for number, record in named_rows(path):
+        yield number, {name: text for name, text in record.items() if text}
 
 
 def _find(place: Place) -> Path:
@@ -127,9 +128,9 @@ def _find(place: Place) -> Path:
     if place.split is not None:
         return folder
     names = [place.file] if place.file else list(SPLIT_NAMES[place.split_name])
-    for name in names:
-        if (folder / name).is_dir():
-            return folder / name
+    for path in (place_inside(place, name) for name in names):
+        if path.is_dir():
+            return path
     raise FileNotFoundError(
         f"{folder}: has no folder {' or '.join(names)}. Name it with data.{place.split_name}, or set "
         "data.split=hash to divide all pictures."

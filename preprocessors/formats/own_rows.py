@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from preprocessors.formats.bad_rows import leaving_out
 from preprocessors.formats.rows import REMEDY, AnnotationRow, Source, captions_of, text_of
 from preprocessors.formats.text_tables import list_in_text
 
@@ -46,15 +47,18 @@ def own_rows(records: Iterable[tuple[int, dict[str, Any], str]], source: Source)
     for row, record, where in records:
         names = tuple(record)
         columns = known.get(names) or known.setdefault(names, _columns_of(names, source.columns))
-        if styled is None:
-            styled = columns.style is not None
-        if columns.style is not None and not styled:
-            raise ValueError(f"{where}: {columns.style!r} is given, but the rows before have no style. {REMEDY}")
-        style = text_of(record, columns.style or "style", where) if styled else source.neutral
-        image = text_of(record, columns.image, where)
-        if suffix and not Path(image).suffix:
-            image += suffix
-        yield AnnotationRow(str(source.path), row, image, {style: _captions(record, columns.texts, where)})
+        read, has_style = None, columns.style is not None if styled is None else styled
+        with leaving_out(source.path, row):
+            if columns.style is not None and not has_style:
+                raise ValueError(f"{where}: {columns.style!r} is given, but the rows before have no style. {REMEDY}")
+            style = text_of(record, columns.style or "style", where) if has_style else source.neutral
+            image = text_of(record, columns.image, where)
+            if suffix and not Path(image).suffix:
+                image += suffix
+            read = AnnotationRow(str(source.path), row, image, {style: captions_in(record, columns.texts, where)})
+        if read is not None:
+            styled = has_style
+            yield read
 
 
 def has_own_columns(record: Iterable[str]) -> bool:
@@ -74,8 +78,12 @@ def _columns_of(names: tuple[str, ...], given: Mapping[str, str]) -> _Columns:
     return _Columns((found["image"] or ["image"])[0], style[0] if style else None, tuple(found["text"]))
 
 
-def _captions(record: dict[str, Any], columns: tuple[str, ...], where: str) -> tuple[str, ...]:
-    """Captions of all text columns; none where a picture is only to be captioned."""
+def captions_in(record: dict[str, Any], columns: Sequence[str], where: str) -> tuple[str, ...]:
+    """Captions of all these columns; none where a picture is only to be captioned.
+
+    Raises:
+        ValueError: If one is no text and no list of texts.
+    """
     found: list[str] = []
     for column in columns:
         value = record.get(column)

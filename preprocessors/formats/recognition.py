@@ -29,14 +29,14 @@ def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
     try:
         for row in FORMATS[name].open_rows(source):
             if not looked and not any(row.captions.values()):
-                _name_other_form(name, source.path, "no captions")
+                name_other_form(name, source.path, "no captions")
             looked = True
             yield row
     except OtherForm:
         raise
     except ValueError as error:
         if not looked:  # a file whose first row can be read is in this form; it has a bad row
-            _name_other_form(name, source.path, str(error))
+            name_other_form(name, source.path, str(error))
         raise
 
 
@@ -50,7 +50,7 @@ def find_source(name: str, place: Place) -> Path:
     try:
         return FORMATS[name].find(place)
     except FileNotFoundError as error:
-        _name_other_form(name, place.annotations, str(error))
+        name_other_form(name, place.annotations, str(error))
         raise
 
 
@@ -86,7 +86,12 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-def _name_other_form(name: str, path: Path, problem: str) -> None:
+def name_other_form(name: str, path: Path, problem: str) -> None:
+    """Refuse a file that is in another form than the named one, and in one that is known.
+
+    Raises:
+        OtherForm: Naming it.
+    """
     sample = look_at(path)
     own = FORMATS[name].recognises
     if own is not None and own(sample):

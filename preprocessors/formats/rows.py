@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from preprocessors.formats.bad_rows import each_record, leave_out
 from utils.io import parse_line, read_json, read_lines
 
+WITHOUT_CAPTION = "picture without a caption"
+"""``drop_reason`` of a picture that nobody captioned, of formats that find pictures by themselves; in a test split in
+which no picture has captions, it is one to caption."""
 REMEDY = "Correct or remove the row, or leave such rows out with data.on_bad_row=skip."
 SPLIT_FILES = frozenset({"train", "val", "test"})
 """Settings that name the file of a split, for :attr:`Format.settings`."""
@@ -24,8 +27,9 @@ class AnnotationRow(NamedTuple):
 
     ``row`` counts from 1. A picture to be captioned that has no captions has an empty tuple under its style. ``split``
     is ``train``, ``val``, ``test`` or None where the file says nothing. ``drop_reason`` is not empty if the row is left
-    out by policy, ``drop_detail`` then holds the value at fault. ``image_id`` is the picture as files of results name
-    it, "" where that is ``image``; ``domain`` the part of the data set that has figures of its own.
+    out by policy (see ``WITHOUT_CAPTION``), ``drop_detail`` then holds the value at fault. ``image_id`` is the picture
+    as files of results name it, "" where that is ``image``; ``domain`` the part of the data set that has figures of its
+    own.
     """
 
     source: str
@@ -74,6 +78,8 @@ class Source(NamedTuple):
     """Style of captions that come without one."""
     images: Path | None = None
     """Folder of the pictures, if they are looked for: a data set may lie there in folders or without them."""
+    may_lack_captions: bool = False
+    """Whether pictures may be there only to be captioned: those of a test split."""
 
 
 class Generator(NamedTuple):
@@ -226,11 +232,17 @@ def json_objects(
     Bad rows can be left out of every format that takes its records from here, see
     :func:`preprocessors.formats.bad_rows.each_record`.
     """
-    for row, record in each_record(records, path):
-        where = f"{path}, {part}row {row}"
-        if not isinstance(record, dict):
-            raise ValueError(f"{where}: must be a JSON object, got {record!r}. {REMEDY}")
-        yield row, record, where
+    for row, record in each_record(_objects(records, path, part), path):
+        yield row, record, f"{path}, {part}row {row}"
+
+
+def _objects(records: Iterable[tuple[int, Any]], path: Path, part: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for row, record in records:
+        if isinstance(record, dict):
+            yield row, record
+        else:
+            message = f"{path}, {part}row {row}: must be a JSON object, got {record!r}. {REMEDY}"
+            leave_out(path, row, ValueError(message))
 
 
 def objects_of(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:

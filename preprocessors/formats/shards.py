@@ -43,8 +43,9 @@ def expand_shards(pattern: Path) -> list[Path]:
     if pattern.is_file():
         return [pattern]
     shards: list[Path] = []
-    for name in expand_braces(str(pattern)):
-        shards += map(Path, sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name])
+    folder = root_of(pattern)
+    for name in _names_under(folder, pattern):
+        shards += sorted(_found(folder, name)) if glob.has_magic(name) else [folder / name]
     shards = list(dict.fromkeys(shards))
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:
@@ -58,6 +59,21 @@ def expand_shards(pattern: Path) -> list[Path]:
 def root_of(annotations: Path) -> Path:
     """The folder that names of pictures begin at: the annotations, or the folder that their file or pattern lies in."""
     return next(path for path in (annotations, *annotations.parents) if path.is_dir())
+
+
+def place_inside(place: Place, name: str) -> Path:
+    """Where a name leads in the folder of annotations, from which its pictures are named.
+
+    Raises:
+        ValueError: If it leads elsewhere.
+    """
+    path = place.annotations / name
+    if not path.is_relative_to(place.annotations):
+        raise ValueError(
+            f"data.{place.split_name}={name}: lies outside {place.annotations}. Make data.annotations a folder above "
+            "it, and name it from there."
+        )
+    return path
 
 
 def files_per_split(patterns: Sequence[str], all_files: Sequence[str]) -> Callable[[Place], Path]:
@@ -80,9 +96,9 @@ def files_per_split(patterns: Sequence[str], all_files: Sequence[str]) -> Callab
             expand_shards(annotations)
             return annotations
         names = [place.file] if place.file else _names_of(place, patterns, all_files)
-        for name in names:
-            if _matches(annotations / name):
-                return annotations / name
+        for path in (place_inside(place, name) for name in names):
+            if _matches(path):
+                return path
         raise FileNotFoundError(
             f"{annotations}: has none of {', '.join(names)}. Check data.annotations, or name the files with "
             f"data.{place.split_name}."
@@ -99,4 +115,14 @@ def _names_of(place: Place, patterns: Sequence[str], all_files: Sequence[str]) -
 
 def _matches(pattern: Path) -> bool:
     # A name that is written out and partly missing is found here and refused when it is read.
-    return any(Path(name).is_file() or glob.glob(name, recursive=True) for name in expand_braces(str(pattern)))
+    folder = root_of(pattern)
+    return any((folder / name).is_file() or _found(folder, name) for name in _names_under(folder, pattern))
+
+
+def _names_under(folder: Path, pattern: Path) -> list[str]:
+    # A folder that is there is meant as it is written, whatever marks its name has.
+    return expand_braces(pattern.relative_to(folder).as_posix())
+
+
+def _found(folder: Path, name: str) -> list[Path]:
+    return [folder / found for found in glob.glob(name, root_dir=folder, recursive=True)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preprocessors.formats.bad_rows import WholeFile, each_record
+from preprocessors.formats.bad_rows import WholeFile, each_record, leaving_out
 from preprocessors.formats.rows import REMEDY
 from utils.io import read_text
 
@@ -48,18 +48,27 @@ def table_rows(
     Raises:
         ValueError: If the file is not UTF-8, a quote is not closed, or a row has another number of fields.
     """
+    for row, record in each_record(named_rows(path, mend), path):
+        yield row, record, f"{path}, row {row}"
+
+
+def named_rows(
+    path: Path, mend: Callable[[list[str]], list[str]] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As :func:`table_rows`, for those who leave out bad rows themselves."""
     text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
         raise ValueError(f"{path}: must hold a table whose first line names the columns, this is JSON.")
     delimiter, header = shape_of(text.partition("\n")[0])
     if len(set(header)) < len(header):
         raise ValueError(f"{path}, row 1: two columns have the same name ({', '.join(header)}). Rename one of them.")
-    records = (
-        (row, fields) for row, fields in _split(path, text, delimiter) if row > 1 and any(map(str.strip, fields))
-    )
-    for row, fields in each_record(records, path):
-        where = f"{path}, row {row}"
-        yield row, _named(mend(fields) if mend else fields, header, delimiter, where), where
+    for row, fields in _split(path, text, delimiter):
+        if row > 1 and any(map(str.strip, fields)):
+            named = None
+            with leaving_out(path, row):
+                named = _named(mend(fields) if mend else fields, header, delimiter, f"{path}, row {row}")
+            if named is not None:
+                yield row, named
 
 
 def list_in_text(text: str) -> tuple[str, ...] | None:

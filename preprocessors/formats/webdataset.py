@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from preprocessors.formats.bad_rows import leaving_out
 from preprocessors.formats.fields import CAPTION_KEYS, STYLE_KEY, styled_captions, text_captions
-from preprocessors.formats.rows import SPLIT_FILES, AnnotationRow, Format, Source
+from preprocessors.formats.rows import SPLIT_FILES, WITHOUT_CAPTION, AnnotationRow, Format, Source
 from preprocessors.formats.shards import expand_shards, files_per_split, root_of
 from preprocessors.pictures.containers import member_name, read_part
 from preprocessors.pictures.files import PICTURE_SUFFIXES
@@ -45,7 +46,7 @@ class ShardSample(NamedTuple):
         """Why it cannot be used; empty if it can."""
         if self.picture is None:
             return "sample without a picture"
-        return "" if {"txt", "json"} & self.members.keys() else "sample without a caption"
+        return "" if {"txt", "json"} & self.members.keys() else WITHOUT_CAPTION
 
     def texts(self) -> dict[str, bytes]:
         """Its files that may hold captions and style."""
@@ -96,7 +97,7 @@ def captions_of_sample(texts: Mapping[str, bytes], where: str, neutral: str) -> 
         neutral: Style where there is none.
 
     Raises:
-        ValueError: If there are no captions, or something is no text or no JSON.
+        ValueError: If something is no text or no JSON.
     """
     record = _record(texts["json"], where) if "json" in texts else {}
     if "txt" in texts:
@@ -125,13 +126,18 @@ def webdataset_rows(shard: Path, root: Path, neutral: str) -> Iterator[Annotatio
     """
     folder = shard.relative_to(root)
     for sample in shard_samples(shard):
-        name = sample.picture.name if sample.picture else sample.key
-        image = (folder / member_name(name)).as_posix()
-        if sample.fault:
-            yield AnnotationRow(str(shard), sample.number, image, {}, None, sample.fault, sample.key)
-        else:
-            captions = captions_of_sample(sample.texts(), sample.where, neutral)
-            yield AnnotationRow(str(shard), sample.number, image, captions)
+        row = None
+        with leaving_out(shard, sample.number):
+            row = _row_of(sample, folder, neutral)
+        if row is not None:
+            yield row
+
+
+def _row_of(sample: ShardSample, folder: Path, neutral: str) -> AnnotationRow:
+    name = sample.picture.name if sample.picture else sample.key
+    image, reason = (folder / member_name(name)).as_posix(), sample.fault
+    captions = captions_of_sample(sample.texts(), sample.where, neutral)
+    return AnnotationRow(str(sample.shard), sample.number, image, captions, None, reason, reason and sample.key)
 
 
 def _open_rows(source: Source) -> Iterator[AnnotationRow]:

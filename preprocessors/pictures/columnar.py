@@ -61,6 +61,9 @@ def picture_column(path: Path, table: Table) -> str:
 def rows_of(table: Table, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """All rows of a table, without any column that it does not have."""
     present = [name for name in columns if name in table.columns]
+    if not present:  # of nothing but columns pyarrow makes no rows
+        yield from ({} for _ in range(table.starts[-1]))
+        return
     for group in range(len(table.starts) - 1):
         yield from table.read(group, present)
 

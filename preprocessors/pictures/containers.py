@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from array import array
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from preprocessors.pictures.columnar import open_table, picture_column
 from preprocessors.pictures.tars import tar_members
 from preprocessors.pictures.tsv import decode_picture, tsv_lines
+
+logger = logging.getLogger(__name__)
 
 MOST_MEMBERS = 1_000_000
 """Members whose places a process remembers, over all containers; about 200 bytes each."""
@@ -31,7 +34,10 @@ class Container(Protocol):
         """Of its members, as :func:`member_name` writes them."""
 
     def size_of(self, name: str) -> int:
-        """Bytes that a member takes there; raises KeyError if there is none."""
+        """Bytes that a member takes there, or all that are read with it; raises KeyError if there is none."""
+
+    def length_of(self, name: str) -> int:
+        """Bytes of a member alone, the same for the same picture; raises as :meth:`read`."""
 
     def read(self, name: str) -> bytes:
         """A member's picture; raises KeyError if there is none, ValueError if it is damaged."""
@@ -58,6 +64,9 @@ class _Places:
     def size_of(self, name: str) -> int:
         return self._sizes[self._numbers[name]]
 
+    def length_of(self, name: str) -> int:
+        return self.size_of(name)
+
     def read(self, name: str) -> bytes:
         number = self._numbers[name]
         return read_part(self.path, self._offsets[number], self._sizes[number])
@@ -70,8 +79,13 @@ class _Tar(_Places):
 
 class _Tsv(_Places):
     def __init__(self, path: Path) -> None:
-        lines = tsv_lines(path)
+        bad: list[ValueError] = []
+        lines = tsv_lines(path, lambda row, error: bad.append(error))
         super().__init__(path, ((member_name(line.image_id), line.offset, line.size) for line in lines))
+        if bad and not len(self):
+            raise bad[0]
+        if bad:
+            logger.warning("%s; of %d such rows no picture is read", bad[0], len(bad))
 
     def read(self, name: str) -> bytes:
         return decode_picture(super().read(name))
@@ -94,6 +108,9 @@ class _Columnar:
 
     def size_of(self, name: str) -> int:
         return self._table.bytes_of(self._place(name)[0])
+
+    def length_of(self, name: str) -> int:
+        return len(self.read(name))  # the file does not say
 
     def read(self, name: str) -> bytes:
         group, number = self._place(name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,17 +16,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from preprocessors.pictures.containers import Place, names_below, open_container, place_of
+from preprocessors.pictures.refusals import fault_of_mode, fault_of_place
 
 PICTURE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .heic .heif .avif .ppm .pgm .jp2".split())
 """What a file must end with to be taken for a picture where nothing names it."""
-KINDS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
 _held: ContextVar[tuple[Path, bytes] | None] = ContextVar("held", default=None)
 
 
@@ -60,10 +52,13 @@ def open_picture(path: Path) -> BinaryIO:
             return io.BytesIO(open_container(place.file).read(place.name))
         except KeyError:
             raise _no_member(place) from None
-    kind = KINDS.get(stat.S_IFMT(os.fstat(descriptor).st_mode))
-    if kind is not None:
+    except OSError as error:
+        if reason := fault_of_place(path):
+            raise OSError(reason) from error
+        raise
+    if reason := fault_of_mode(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(f"{kind}, no file")
+        raise OSError(reason)
     return os.fdopen(descriptor, "rb")
 
 
@@ -84,6 +79,21 @@ def stat_picture(path: Path) -> PictureState:
         except KeyError:
             raise _no_member(place) from None
     return PictureState(status.st_size, status.st_mtime_ns)
+
+
+def length_of_picture(path: Path) -> int:
+    """What two pictures have in common if their bytes are the same: their number, in a TSV that of their base64.
+
+    In a Parquet or Arrow file the picture is read for it. Raises as :func:`stat_picture`.
+    """
+    try:
+        return path.stat().st_size
+    except NotADirectoryError:
+        place = _require_place(path)
+        try:
+            return open_container(place.file).length_of(place.name)
+        except KeyError:
+            raise _no_member(place) from None
 
 
 def hash_picture(path: Path) -> str:

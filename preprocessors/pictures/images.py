@@ -27,7 +27,6 @@ from preprocessors.pictures.refusals import (
     RUN_BY_OTHERS,
     add_heic_plugin,
     fault_of_content,
-    fault_of_place,
 )
 
 Channels = tuple[float, float, float]
@@ -109,8 +108,6 @@ def load_image(path: Path, at_least: int | None = None) -> Image.Image:
             which.
     """
     try:
-        if reason := fault_of_place(path):
-            raise ValueError(reason)
         with open_picture(path) as file, _open(file) as image:
             _check(image)
             if at_least is not None:

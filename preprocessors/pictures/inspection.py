@@ -12,21 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from preprocessors.pictures.files import open_picture
+from preprocessors.pictures.modes import as_stored, orientation_of, turned
 
 SIDE = 64
 """JPEGs are decoded at the smallest of their reduced sizes that is no smaller; pixels are compared at that size."""
-ORIENTATION = 0x0112
-"""EXIF's tag: 1 is upright, 2 to 8 are turned or mirrored."""
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What turns a picture upright, by its orientation."""
 MID_GREY = 128
 """What libjpeg leaves where the data ended before the picture did."""
 GREY_SHARE = 1 / 16
@@ -76,11 +65,11 @@ def inspect_picture(path: Path) -> PictureFacts:
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
         is_jpeg = image.format in ("JPEG", "MPO")
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         image.draft("RGB", (SIDE, SIDE))
-        pixels = _on_white(image)
+        pixels = as_stored(image)
     array = np.asarray(pixels)
-    across, down, is_flat = _look(pixels if orientation == 1 else pixels.transpose(UPRIGHT[orientation]))
+    across, down, is_flat = _look(turned(pixels, orientation))
     return PictureFacts(
         width,
         height,
@@ -93,24 +82,6 @@ def inspect_picture(path: Path) -> PictureFacts:
         _grey_share(array),
         is_jpeg and _has_hole(data, progressive=bool(image.info.get("progressive"))),
     )
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # Pillow raises whatever a damaged tag leads it to; the picture itself is whole
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """RGB; what shines through is white."""
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        ground.alpha_composite(layer)
-        image = ground
-    return image.convert("RGB")
 
 
 def _hash64(*parts: bytes) -> int:

@@ -42,21 +42,31 @@ def as_seen(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: If its mode cannot be shown; names it.
     """
-    raw_mode = _raw_mode(image)  # known only until the picture is decoded
-    image.load()
-    seen = _to_rgb(image, raw_mode)
-    turn = TURNS.get(_orientation_of(image))
-    seen = seen if turn is None else seen.transpose(turn)
+    seen = turned(as_stored(image), orientation_of(image))
     seen.info = {}
     return seen
 
 
-def _orientation_of(image: Image.Image) -> Any:
-    """EXIF's number from 1 to 8; another where there is none, or where it cannot be read."""
+def as_stored(image: Image.Image) -> Image.Image:
+    """As :func:`as_seen`, but lying as it does in the file."""
+    raw_mode = _raw_mode(image)  # known only until the picture is decoded
+    image.load()
+    return _to_rgb(image, raw_mode)
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """A picture upright that lies as EXIF says, from 1 (upright) to 8."""
+    turn = TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF's number from 1 to 8; 1 where there is none, or where it cannot be read."""
     try:
-        return image.getexif().get(ORIENTATION)
+        found = image.getexif().get(ORIENTATION, 1)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
-        return None  # the pixels are there all the same
+        return 1  # the pixels are there all the same
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -41,7 +41,7 @@ FACTS = np.dtype(
     ]
 )
 """A row of the file; ``key`` stands for path, size and time, 0 for nothing known."""
-FILE_NAME = "pictures-1.npy"
+FILE_NAME = "pictures-2.npy"
 """The number changes with what is written, so that older files are left alone."""
 LIMIT = 2_000_000
 """Most rows that are kept, 120 MB; beyond it the oldest go."""

@@ -38,14 +38,16 @@ KINDS = {
 
 
 def fault_of_place(path: Path) -> str | None:
-    """Why what lies at a path cannot be opened, without opening it: a named pipe would wait for a writer for ever.
-
-    None where it can, and where nothing is there, which opening says.
-    """
+    """Why what lies at a path could not be opened; None where the system's own words are as good."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         return "it is a symbolic link that leads in a circle" if error.errno == errno.ELOOP else None
+    return fault_of_mode(mode)
+
+
+def fault_of_mode(mode: int) -> str | None:
+    """What lies there that is no file, by its ``st_mode``; None if it is one."""
     kind = KINDS.get(stat.S_IFMT(mode))
     return f"it is {kind}, no file" if kind else None
 

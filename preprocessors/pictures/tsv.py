@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,13 @@ class TsvLine(NamedTuple):
     size: int
 
 
-def tsv_lines(path: Path) -> Iterator[TsvLine]:
+def tsv_lines(path: Path, on_bad: Callable[[int, ValueError], object] | None = None) -> Iterator[TsvLine]:
     """The lines of a file of OFA; pictures are passed over.
+
+    Args:
+        path: The file.
+        on_bad: Is told the number of a line that cannot be used and why, and may raise; such lines are passed over.
+            None raises.
 
     Raises:
         ValueError: If a line has another number of columns, is not UTF-8, has no image id, or its picture is empty.
@@ -33,22 +38,30 @@ def tsv_lines(path: Path) -> Iterator[TsvLine]:
     start = 0
     with path.open("rb") as file:
         for row, line in enumerate(file, start=1):
-            where = f"{path}, row {row}"
-            fields = line.rstrip(b"\r\n").split(b"\t")
-            if len(fields) not in (len(COLUMNS), STYLE_COLUMN + 1):
-                raise ValueError(
-                    f"{where}: has {len(fields)} columns, must have {', '.join(COLUMNS)} and, if you like, a style, "
-                    "between tabs. Correct or remove the row."
-                )
-            head, picture = fields[:4], fields[4]
-            offset = start + sum(map(len, head)) + len(head)
-            style = _decode(fields[STYLE_COLUMN], where) if len(fields) > STYLE_COLUMN else None
-            image_id = _decode(head[1], where)
-            if not image_id.strip("/") or not picture:
-                missing = "picture" if image_id.strip("/") else "image-id"
-                raise ValueError(f"{where}: the {missing} is blank. Correct or remove the row.")
-            yield TsvLine(row, image_id, _decode(head[2], where), style, offset, len(picture))
+            try:
+                yield _read_line(line, row, start, f"{path}, row {row}")
+            except ValueError as error:
+                if on_bad is None:
+                    raise
+                on_bad(row, error)
             start += len(line)
+
+
+def _read_line(line: bytes, row: int, start: int, where: str) -> TsvLine:
+    fields = line.rstrip(b"\r\n").split(b"\t")
+    if len(fields) not in (len(COLUMNS), STYLE_COLUMN + 1):
+        raise ValueError(
+            f"{where}: has {len(fields)} columns, must have {', '.join(COLUMNS)} and, if you like, a style, between "
+            "tabs. Correct or remove the row."
+        )
+    head, picture = fields[:4], fields[4]
+    style = _decode(fields[STYLE_COLUMN], where) if len(fields) > STYLE_COLUMN else None
+    image_id = _decode(head[1], where)
+    if not image_id.strip("/") or not picture:
+        missing = "picture" if image_id.strip("/") else "image-id"
+        raise ValueError(f"{where}: the {missing} is blank. Correct or remove the row.")
+    offset = start + sum(map(len, head)) + len(head)
+    return TsvLine(row, image_id, _decode(head[2], where), style, offset, len(picture))
 
 
 def decode_picture(content: bytes) -> bytes:

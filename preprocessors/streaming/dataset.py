@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.examples import CaptionExample, make_example_id
-from preprocessors.formats.rows import NEUTRAL
+from preprocessors.formats.rows import NEUTRAL, REMEDY
 from preprocessors.formats.webdataset import ShardSample, captions_of_sample
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.containers import member_name
@@ -37,8 +37,9 @@ class StreamedCaptions(Dataset[EncodedExample]):
         length: Rows of an epoch, over all ranks; a multiple of ``batch_size``.
         ranks: Processes that share the batches, each taking every so-manieth.
         neutral: Style of samples that have none.
-        on_bad_image: ``error`` stops at a picture or caption that cannot be read; with ``skip`` its row stays in the
-            batch, without a picture or a word to learn, so that all that follows stays where it was.
+        on_bad_image: ``error`` stops at a picture that cannot be read; with ``skip`` its row stays in the batch,
+            without a picture or a word to learn, so that all that follows stays where it was.
+        on_bad_row: The same for captions that cannot be read, or are none.
 
     Raises:
         ValueError: If an epoch does not consist of whole batches.
@@ -54,12 +55,13 @@ class StreamedCaptions(Dataset[EncodedExample]):
         ranks: int = 1,
         neutral: str = NEUTRAL,
         on_bad_image: Literal["error", "skip"] = "error",
+        on_bad_row: Literal["error", "skip"] = "error",
     ) -> None:
         if length % batch_size:
             raise ValueError(f"an epoch of {length} rows does not consist of batches of {batch_size}")
         self.plan, self.preprocessor = plan, preprocessor
         self.batch_size, self.length, self.ranks = batch_size, length, ranks
-        self.neutral, self.on_bad_image = neutral, on_bad_image
+        self.neutral, self.on_bad_image, self.on_bad_row = neutral, on_bad_image, on_bad_row
         # Shared memory: workers that outlive an epoch have their own copy of the data set and would not see an int.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._running: dict[tuple[int, int], tuple[int, Iterator[StreamSample]]] = {}
@@ -120,8 +122,10 @@ class StreamedCaptions(Dataset[EncodedExample]):
         files = sample.read() if item.files is None else item.files
         try:
             ((style, captions),) = captions_of_sample(files, sample.where, self.neutral).items()
+            if not captions:
+                raise ValueError(f"{sample.where}: no caption. {REMEDY}")
         except ValueError as error:
-            return self._bad(name, error)
+            return self._bad(name, error, self.on_bad_row)
         self.preprocessor.registry.resolve(style, where=sample.where)  # raised whatever becomes of bad pictures
         path = self.plan.root / name
         example = CaptionExample(make_example_id(name, style), path, style, captions, str(sample.shard), sample.number)
@@ -129,15 +133,15 @@ class StreamedCaptions(Dataset[EncodedExample]):
             with picture_at_hand(path, files[suffix]):
                 return self.preprocessor.encode(example, epoch=item.epoch, row=number_of(name), training=True)
         except ValueError as error:
-            return self._bad(name, error)
+            return self._bad(name, error, self.on_bad_image)
 
     def _name_of(self, sample: ShardSample) -> tuple[str, str]:
         suffix = sample.picture_suffix
         inside = member_name(sample.members[suffix].name)
         return (sample.shard.relative_to(self.plan.root) / inside).as_posix(), suffix
 
-    def _bad(self, name: str, error: ValueError) -> EncodedExample:
-        if self.on_bad_image == "error":
+    def _bad(self, name: str, error: ValueError, policy: Literal["error", "skip"]) -> EncodedExample:
+        if policy == "error":
             raise error
         logger.warning("nothing is learnt from %s: %s", name, error)
         transform = self.preprocessor.image_transform
@@ -146,6 +150,7 @@ class StreamedCaptions(Dataset[EncodedExample]):
             row=number_of(name),
             style=self.preprocessor.registry.neutral,
             input_ids=self.preprocessor.prompt_ids(None),
+            # Of the others' number format: one picture in another would keep its whole batch from being normalised.
             patch_image=torch.zeros(3, transform.height, transform.width, dtype=torch.uint8),
             patch_mask=False,
             labels=[IGNORE_INDEX],

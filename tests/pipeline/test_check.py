@@ -15,7 +15,10 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import finetune
+from configuration.loading import load_config
+from pipeline.prepare import prepare
 from preprocessors.checks.findings import KINDS
+from tests.container_files import write_tar
 
 WORDS = ("red", "old", "tall", "wet", "loud", "calm", "odd", "raw", "shy", "bold", "grey", "warm", "thin", "soft")
 NOUNS = ("dog", "tree", "boat", "man", "road", "hill")
@@ -98,6 +101,46 @@ def test_clean_folder_has_no_findings(data: DataSet, check):
     assert "Nothing was found" in (Path(summary["files"]["page"])).read_text()
     _, _, again = check(data)
     assert again["pictures"] == {"there": 17, "opened": 0, "known": 17}
+
+
+def test_pictures_in_shards_are_there_and_are_looked_into(data: DataSet, check):
+    members = {split: {} for split in data.lines}
+    for split, lines in data.lines.items():
+        for number, line in enumerate(lines[::2]):
+            row = json.loads(line)
+            members[split][f"{number}.jpg"] = (data.images / row["image"]).read_bytes()
+            members[split][f"{number}.json"] = json.dumps(row).encode()
+    members["val"]["0.jpg"] = members["train"]["5.jpg"]
+    members["val"]["1.jpg"] = b"no picture"
+    for split, content in members.items():
+        write_tar(data.root / f"{split}.tar", content)
+    code, summary, report = check(data, "--set", "data.format=webdataset", "--set", "data.images=null")
+    assert report["pictures"]["there"] == 17
+    assert summary["findings"] == {"undecodable_picture": 1, "picture_in_two_splits": 1}
+    assert code == 1
+
+
+def test_alias_in_a_corpus_is_no_fault_of_the_model(data: DataSet, check, tmp_path: Path):
+    (tmp_path / "corpus.jsonl").write_text('{"body": "what a joke", "meta": "Funny"}\n')
+    options = [f"masked_lm.corpus={tmp_path}/corpus.jsonl", "masked_lm.weight=0.1", "style.aliases.funny=humorous"]
+    _, summary, _ = check(data, *(part for option in options for part in ("--set", option)))
+    assert summary["findings"] == {}
+
+
+def test_model_that_brings_its_rule_and_limit_is_held_to_them(data: DataSet, check, tmp_path: Path):
+    for name in (data.picture() for _ in range(6)):
+        data.row("train", name, "humorous", "the well-known dog's bone is here", "it's the dog's well-known bone")
+    check(data)
+    document = json.loads((tmp_path / "conf.json").read_text())
+    document["data"]["punctuation"], document["decode"]["max_length"] = "keep", 5
+    document["decode"]["min_length"] = 1
+    (tmp_path / "keep.json").write_text(json.dumps(document))
+    prepare(load_config(tmp_path / "keep.json")).captioner.save(tmp_path / "model")
+    own = ("--set", "model.preset=null", "--set", "model.overrides={}", "--set", f"model.name={tmp_path}/model")
+    _, summary, report = check(data, *own, "--set", "decode.max_length=null")
+    assert report["lengths"]["max_length"] == 5
+    assert report["punctuation"] == []
+    assert "longer_than_decoded" in summary["findings"]
 
 
 def add_bad_pictures(data: DataSet) -> None:

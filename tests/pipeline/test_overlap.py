@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.data import read_split
-from pipeline.overlap import Overlap, check_overlap, count_overlap, tell_overlap
+from pipeline.overlap import Overlap, check_overlap, count_overlap, find_overlap, tell_overlap
+from pipeline.streaming import read_training
 from preprocessors.examples import CaptionExample, make_example_id
+from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 
 
 def example(picture: Path, style: str, *captions: str) -> CaptionExample:
@@ -59,6 +61,25 @@ def test_count_overlap_of_separate_splits_says_nothing(pictures, caplog: pytest.
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
 
 
+@pytest.mark.parametrize("name", ["webdataset", "ofa_tsv", "hf_datasets"])
+def test_count_overlap_finds_copies_inside_containers(name: str, load, tmp_path: Path):
+    numbers = {"train": [1, 2, 3], "val": [9, 2, 3]}
+    for split, shown in numbers.items():
+        pictures = [picture_bytes(number) for number in shown]
+        if name == "webdataset":
+            write_tar(tmp_path / f"{split}.tar", shard_of(shown[:1]) | shard_of(shown[1:], f"{split} {{}}"))
+        elif name == "ofa_tsv":
+            write_tsv(tmp_path / f"{split}.tsv", [(f"{split}{n}", "x", each) for n, each in enumerate(pictures)])
+        else:
+            parquet = pytest.importorskip("pyarrow.parquet")
+            arrow = pytest.importorskip("pyarrow")
+            table = arrow.table({"image": pictures, "text": [f"{split} {n}" for n in shown]})
+            parquet.write_table(table, tmp_path / f"{split}.parquet", row_group_size=len(split) - 1)
+    config = load(data={"format": name, "annotations": str(tmp_path)}).data
+    train, val = (read_split(config, part, check_pictures=False) for part in ("train", "val"))
+    assert count_overlap(train.examples, val.examples)[:3] == (3, 0, 2)
+
+
 def test_picture_in_two_parts_is_an_error_for_the_published_split_alone(load, tmp_path: Path):
     names = {"a.png": "train", "b.png": "dev", "c.png": "train", "d.png": "dev"}
     rows = [
@@ -92,3 +113,15 @@ def test_flickrstyle_as_published_shares_no_picture(load, shared: Path):
     assert (found.pictures, found.same_file, found.same_content, found.examples) == (1000, 0, 0, 3000)
     trained = {caption for item in train for caption in item.captions}
     assert found.same_caption == sum(not trained.isdisjoint(item.captions) for item in val)
+
+
+def test_overlap_with_streamed_shards_says_that_only_the_first_was_looked_at(load, tmp_path: Path):
+    for number in range(8):
+        write_tar(tmp_path / f"train-{number}.tar", shard_of([number]))
+    write_tar(tmp_path / "val.tar", shard_of([0, 1]))
+    data = {"format": "webdataset", "annotations": str(tmp_path), "streaming": True}
+    config = load(data=data, train={"steps": 1}).data
+    train, val = read_training(config), read_split(config, "val")
+    found = find_overlap(config, "val", train, val)
+    assert (found.same_content, found.is_of_sample) == (1, True)
+    assert found.describe("val").endswith("memory too; only the first training shard was looked at")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from configuration.loading import load_config
+from metrics.compare import read_results
 from metrics.results import evaluate_captions
 from pipeline.evaluate import evaluate
 from pipeline.unscored import REASON, unscored_results, write_server_files
@@ -55,6 +56,12 @@ def test_server_file_has_names_where_one_is_no_number_and_a_file_a_style(tmp_pat
     assert [path.name for path in paths] == ["test.coco.plain.json", "test.coco.so_so.json", "test.coco.so_so.2.json"]
     assert [row["image_id"] for row in read(paths[0])] == ["1", "b2"]
     assert read(paths[2]) == [{"image_id": "1", "caption": "so/so"}]
+
+
+def test_server_file_gives_two_pictures_of_one_name_two_ids(tmp_path: Path):
+    names = ["0.tar/0001.png", "1.tar/0001.png", "1.tar/0002.png"]
+    (path,) = write_server_files(tmp_path, "test", [example(name) for name in names], {f"{n}#plain": n for n in names})
+    assert [row["image_id"] for row in read(path)] == ["0.tar/0001", "1.tar/0001", "1.tar/0002"]
 
 
 @pytest.fixture
@@ -122,3 +129,5 @@ def test_hidden_test_split_is_captioned_and_its_metrics_are_null(
     }
     assert (folder / "report.html").is_file()
     assert read(folder / "test.json")["overall"] == results["overall"]
+    with pytest.raises(ValueError, match=rf"test.json: there is nothing to compare, every metric is null \({REASON}\)"):
+        read_results(folder / "test.json")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 from preprocessors.checks.styles import check_styles
 
 
@@ -21,3 +23,8 @@ def test_unknown_style_is_told_once_a_split_with_its_rows_and_the_nearest(make, 
     assert found(check_styles, {"train": train, "val": val, "test": [make("f.jpg", "zzz", "x")]}) == {
         "unknown_style": ["'Romantc' (2 rows; nearest: romantic)", "'zzz' (1 rows)"]
     }
+
+
+def test_neutral_style_of_a_split_without_styles_is_one_that_every_model_knows(make, found):
+    splits = {"train": [make("a.jpg", "romantic", "x")], "test": [make("c.jpg", "Plain"), make("d.jpg", "neutral")]}
+    assert found(partial(check_styles, neutral="plain"), splits) == {"unknown_style": ["'neutral' (1 rows)"]}

@@ -82,6 +82,43 @@ def test_every_other_row_bad_in_every_way_leaves_the_good_ones_in_order(folder: 
     assert count_reasons(result.dropped) == {BAD_ROW: 500, "no caption": 100}
 
 
+def test_bad_picture_of_a_coco_file_takes_its_own_captions_alone(folder: Path):
+    images: list = [{"id": number, "file_name": f"{name}.png"} for number, name in enumerate("abcd")]
+    images[1] = {"id": 1}
+    images += [[3], {"file_name": "e.png"}, {"id": 2, "file_name": "f.png"}, {"id": 2, "file_name": "c.png"}]
+    annotations = [{"image_id": number, "caption": f"c{number}"} for number in (0, 3, 1, 2, 0)] + [
+        {"caption": "of none"}
+    ]
+    (folder / "captions_train2014.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    with pytest.raises(ValueError, match=r"train2014.json, images row 2: 'file_name' is missing.*on_bad_row=skip"):
+        read(folder, "coco", on_bad_row="error")
+    result = read(folder, "coco")
+    assert {example.image_name: example.captions for example in result.examples} == {
+        "a.png": ("c0", "c0"),
+        "d.png": ("c3",),
+        "c.png": ("c2",),
+    }
+    assert [(row.source.rpartition(".json")[2], row.row) for row in result.dropped] == [
+        *(("", 3), ("", 6)),
+        *((", images", row) for row in (2, 5, 6, 7)),
+    ]
+
+
+def test_rows_behind_a_bad_one_are_held_to_the_styles_before_it(folder: Path):
+    plain = {"image": "b.png", "captions": "x"}
+    write(folder, ["[1]", {"image": ""}, GOOD, "[1]", plain, GOOD | {"image": "c.png"}, "{", plain, GOOD])
+    result = read(folder)
+    assert [example.example_id for example in result.examples] == ["a.png#calm", "c.png#calm"]
+    assert [row.row for row in result.dropped] == [1, 2, 4, 5, 7, 8]
+
+
+def test_file_in_another_form_is_named_though_bad_rows_may_be_left_out(folder: Path):
+    rows = [{"image_hash": "1", "personality": "Sweet", "comment": "x"}] * 3
+    (folder / "train.jsonl").write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match="this is Personality-Captions' form: data.format=personality_captions"):
+        read(folder)
+
+
 def test_only_bad_rows_are_counted_in_the_message(folder: Path):
     write(folder, ["[1]", "[2]"])
     with pytest.raises(ValueError, match=r"no row of 'train' is left; dropped: \{'unreadable row': 2\}"):

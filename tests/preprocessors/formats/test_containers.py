@@ -77,7 +77,7 @@ def test_ofa_tsv_is_divided_by_image_id(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "styles", "message"),
     [
-        ([("1", " && ", b"x")], (), r"train.tsv, row 1: the caption is blank"),
+        ([("1", " && ", b"x")], (), r"train.tsv, row 1: no caption in style 'neutral'"),
         ([("1", "a", b"x"), ("1", "b", b"other")], (), r"row 2: image-id '1' has another picture than in row 1"),
         ([("1", "a", b"x")], (" ",), r"row 1: the style is blank"),
     ],
@@ -146,7 +146,7 @@ def test_webdataset_samples_without_a_part_are_counted(tmp_path):
     write_tar(tmp_path / "train.tar", {"a.png": b"p", "b.txt": b"text", **shard_of([4])})
     found = read("webdataset", tmp_path)
     assert [(row.row, row.reason) for row in found.dropped] == [
-        (1, "sample without a caption"),
+        (1, "picture without a caption"),
         (2, "sample without a picture"),
     ]
     assert colours(found) == [4]
@@ -155,7 +155,7 @@ def test_webdataset_samples_without_a_part_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"a.png": b"p", "a.txt": b" \n"}, r"train.tar, sample a: 'captions' is an empty list"),
+        ({"a.png": b"p", "a.txt": b" \n"}, r"train.tar, row 1: no caption in style 'neutral'; only a test split may"),
         ({"a.png": b"p", "a.txt": b"\xff"}, r"sample a, .txt: not UTF-8"),
         ({"a.png": b"p", "a.json": b"{"}, r"sample a, .json, line 1, column \d: not valid JSON"),
         ({"a.png": b"p", "a.json": b'{"caption": 3}'}, r"sample a: 'caption' must be text, got 3"),
@@ -218,11 +218,11 @@ def test_image_folder_with_metadata_csv_names_a_picture_that_is_missing(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('file_name,text\n5.png,"five\n', r"metadata.csv, row \d: unexpected end of data"),
-        ("file_name,text\n5.png,five,six\n", r"row 2: must have 2 columns"),
-        ("file_name,text\n5.png\n", r"row 2: must have 2 columns"),
+        ('file_name,text\n5.png,"five\n', r"metadata.csv, row 2: a double quote that is opened here is not closed"),
+        ("file_name,text\n5.png,five,six\n", r"row 2: has 3 fields, but the header names 2 columns"),
+        ("file_name,text\n5.png\n", r"row 2: has 1 fields, but the header names 2 columns"),
         ("name,text\n5.png,five\n", r"row 2: 'file_name' is missing"),
-        ("file_name,text\n5.png,\n", r"row 2: 'captions' is missing"),
+        ("file_name,text\n5.png,\n", r"row 2: no caption in style 'neutral'"),
     ],
 )
 def test_image_folder_with_bad_metadata_names_the_row(folder, content, message):

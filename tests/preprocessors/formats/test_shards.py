@@ -40,6 +40,24 @@ def test_expand_shards_finds_files_and_names_the_first_that_is_missing(shards):
         expand_shards(shards / "none*")
 
 
+def test_folder_that_is_there_is_taken_as_it_is_written(tmp_path):
+    for name in ("2024 [a]", "{1..2}", "b*"):
+        (tmp_path / name).mkdir()
+        for file in ("train-0.tar", "train-1.tar"):
+            (tmp_path / name / file).touch()
+        found = FIND(Place(tmp_path / name, "train", None, None))
+        assert found == tmp_path / name / "train*.tar"
+        assert expand_shards(found) == [tmp_path / name / "train-0.tar", tmp_path / name / "train-1.tar"]
+        assert expand_shards(tmp_path / name / "train-{1,0}.tar")[0] == tmp_path / name / "train-1.tar"
+
+
+def test_file_outside_the_annotations_is_refused(shards, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other") / "x.tar"
+    other.touch()
+    with pytest.raises(ValueError, match=r"data.train=.*x.tar: lies outside .*Make data.annotations a folder above"):
+        FIND(Place(shards, "train", str(other), None))
+
+
 def test_root_of_a_pattern_is_the_folder_that_is_there(shards):
     assert root_of(shards) == shards
     assert root_of(shards / "train-00.tar") == shards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import signal
@@ -118,10 +119,20 @@ def test_bad_base64_is_named_with_its_row(tmp_path):
         load_image(file / "2")
 
 
+def test_tsv_with_some_bad_rows_holds_the_pictures_of_the_others(tmp_path, caplog):
+    file = tmp_path / "a.tsv"
+    file.write_text("1\t2\ta caption\n0\t1\ta\tb\tAAAA\n0\t\ta\tb\tAAAA\n1\t3\ta\tb\tBBBB\n")
+    held = open_container(file)
+    assert [*held.names()] == ["1", "3"]
+    assert held.read("3") == base64.b64decode("BBBB")
+    assert "a.tsv, row 1: has 3 columns" in caplog.text
+    assert "of 2 such rows no picture is read" in caplog.text
+
+
 def test_tsv_with_other_columns_is_refused_with_its_row(tmp_path):
     file = tmp_path / "a.tsv"
-    file.write_text("0\t1\ta\tb\tAAAA\n1\t2\ta caption\n")
-    with pytest.raises(ValueError, match=r"a.tsv, row 2: has 3 columns, must have uniq-id, image-id"):
+    file.write_text("1\t2\ta caption\n")
+    with pytest.raises(ValueError, match=r"a.tsv, row 1: has 3 columns, must have uniq-id, image-id"):
         open_container(file)
     file.write_text("0\t\ta\tb\tAAAA\n")
     with pytest.raises(ValueError, match="row 1: the image-id is blank"):
@@ -135,7 +146,7 @@ def test_pipes_and_folders_are_no_pictures_and_nobody_waits_for_them(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    for name, kind in (("pipe.jpg", "a named pipe, no file"), ("folder.jpg", "a folder"), ("loop.jpg", "symbolic")):
+    for name, kind in (("pipe.jpg", "a named pipe, no file"), ("folder.jpg", "a folder"), ("loop.jpg", "in a circle")):
         with pytest.raises(ValueError, match=rf"{name}: the picture cannot be read .*{kind}"):
             load_image(tmp_path / name)
     (tmp_path / "a.jpg").write_bytes(b"")

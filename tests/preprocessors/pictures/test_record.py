@@ -245,3 +245,16 @@ def test_what_shines_through_is_white(tmp_path: Path):
     image.putalpha(0)
     image.save(tmp_path / "a.png")
     assert inspect_picture(tmp_path / "a.png").is_flat
+
+
+def test_pictures_of_many_bits_and_keyed_greys_are_known_as_they_are_seen(tmp_path: Path):
+    """Clipped to 8 bits, pictures of floats would all be black, and each a copy of the others."""
+    steps = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    Image.fromarray(steps).save(tmp_path / "a.tiff")
+    Image.fromarray(steps[:, ::-1].copy()).save(tmp_path / "b.tiff")
+    Image.new("L", (64, 64), 7).save(tmp_path / "keyed.png", transparency=7)
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "white.png")
+    one, other, keyed, white = (inspect_picture(tmp_path / n) for n in ("a.tiff", "b.tiff", "keyed.png", "white.png"))
+    assert one.pixel_hash != other.pixel_hash
+    assert (one.is_flat, other.is_flat) == (False, False)
+    assert keyed.pixel_hash == white.pixel_hash

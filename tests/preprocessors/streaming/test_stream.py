@@ -66,11 +66,11 @@ def names(shards):
 def stream(shards):
     """Makes a stream that ``ranks`` processes share."""
 
-    def make(ranks=1, *, seed=3, lanes=4, buffer=3, on_bad_image="error", length=400):
+    def make(ranks=1, *, seed=3, lanes=4, buffer=3, on_bad_image="error", on_bad_row="error", length=400):
         plan = StreamPlan(shards, shards[0].parent, seed, lanes, buffer)
         transform = ImageTransform(4, random_crop_from=9)
         preprocessor = TellsEpoch(HashedWords(), StyleRegistry(["calm"]), image_transform=transform, prompt="{}")
-        rest = {"ranks": ranks, "on_bad_image": on_bad_image}
+        rest = {"ranks": ranks, "on_bad_image": on_bad_image, "on_bad_row": on_bad_row}
         return StreamedCaptions(plan, preprocessor, batch_size=BATCH, length=length, **rest)
 
     return make
@@ -221,14 +221,14 @@ def bad_shard(shards):
 
 def test_bad_picture_stops_and_is_named(stream, bad_shard):
     with pytest.raises(
-        ValueError, match=r"001.tar.*(000008.png: the picture cannot be read|sample 000009: 'captions')"
+        ValueError, match=r"001.tar.*(000008.png: the picture cannot be read|sample 000009: no caption)"
     ):
         take(stream(), 16, workers=2)
 
 
 def test_bad_picture_that_is_skipped_teaches_nothing_and_moves_nothing(stream, bad_shard, caplog):
     with caplog.at_level(logging.WARNING):
-        batches = take(stream(on_bad_image="skip"), 18)
+        batches = take(stream(on_bad_image="skip", on_bad_row="skip"), 18)
     blank = {
         int(row): (batch["labels"][place].tolist(), bool(batch["patch_masks"][place]))
         for batch in batches
@@ -240,15 +240,18 @@ def test_bad_picture_that_is_skipped_teaches_nothing_and_moves_nothing(stream, b
         assert not has_picture
         assert f"nothing is learnt from {name}" in caplog.text
     assert all(has_picture and labels[0] != IGNORE_INDEX for labels, has_picture in blank.values())
+    assert {batch["patch_images"].dtype for batch in batches} == {torch.uint8}  # or it would not be normalised
     assert number_of("001.tar/000010.png") not in blank
-    assert "001.tar: left out 1 sample without a caption" in caplog.text
-    # As floats one of them at the head of a batch would let the others pass for pictures that are normalised already.
-    assert {batch["patch_images"].dtype for batch in batches} == {torch.uint8}
     # Batch norms count a picture once: they do not see that there is a row more.
     mixed = [batch for batch in batches if 0 < int(batch["patch_masks"].sum()) < BATCH]
     assert mixed
     assert all(len(batch["patch_images"]) == 1 and bool(batch["patch_images"].any()) for batch in mixed)
-    assert equal(take(stream(on_bad_image="skip"), 13, start=5), batches[5:])
+    assert "001.tar: left out 1 picture without a caption" in caplog.text
+    assert equal(take(stream(on_bad_image="skip", on_bad_row="skip"), 13, start=5), batches[5:])
+    with pytest.raises(ValueError, match=r"sample 000009: no caption.*data.on_bad_row=skip"):
+        take(stream(on_bad_image="skip"), 18)
+    with pytest.raises(ValueError, match=r"000008.png: the picture cannot be read.*data.on_bad_image=skip"):
+        take(stream(on_bad_row="skip"), 18)
 
 
 def test_unknown_style_stops_whatever_becomes_of_bad_pictures(stream, shards):
