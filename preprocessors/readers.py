@@ -14,6 +14,7 @@ import numpy as np
 
 from preprocessors.example_table import ExampleTable, TableBuilder
 from preprocessors.examples import CaptionExample, DroppedRow
+from preprocessors.formats.bad_rows import BAD_ROW
 from preprocessors.formats.recognition import find_source
 from preprocessors.formats.rows import NEUTRAL, REMEDY, AnnotationRow, Place, Source
 from preprocessors.formats.shards import root_of
@@ -173,7 +174,10 @@ def read_examples(
     examples = _all_or_none_captioned(builder.build(), bad)
     dropped += [*bad.dropped, *pictures.dropped]
     if not len(examples):
-        raise ValueError(f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}.")
+        raise ValueError(
+            f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}. "
+            f"The first: {_describe(dropped[0])}"
+        )
     if dropped:
         logger.warning("%s: dropped %d rows of %s: %s", source.path, len(dropped), split_name, count_reasons(dropped))
     return ReadResult(examples, sorted(dropped, key=lambda row: (row.source, row.row)), source.split_id)
@@ -244,6 +248,13 @@ def _rows_of_split(
             f"{source.path}: {source.split_id} has no rows for {split_name!r} (rows: {found}). "
             f"Use another split, or data.split=hash, which has all three."
         )
+
+
+def _describe(gone: DroppedRow) -> str:
+    if gone.reason == BAD_ROW:
+        return gone.detail  # names file and row
+    remedy = "; data.split=hash divides pictures by their names" if gone.reason == NO_SPLIT else ""
+    return f"{gone.source}, row {gone.row}: {gone.reason} {gone.detail}{remedy}."
 
 
 def _name_styles(row: AnnotationRow, aliases: Mapping[str, str]) -> AnnotationRow:
