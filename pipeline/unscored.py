@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from metrics.confidence import LEVEL
 from metrics.style.diversity import caption_diversity
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
-from utils.io import write_json
+from utils.io import read_json, write_json
 
 REASON = "the split has no captions to compare with"
 COCO_NAME = re.compile(r"(?:COCO_[a-z]+\d*_)?(\d+)")
@@ -59,8 +59,8 @@ def write_server_files(
 ) -> list[Path]:
     """Write captions as COCO's evaluation server takes them: a list of ``{"image_id", "caption"}``, one a picture.
 
-    A picture's id is the number in its name where all names are COCO's (``COCO_test2014_000000000001.jpg``,
-    ``000000000001.jpg``), and its name without the ending elsewhere.
+    A picture's id is that of ``images`` in a file as COCO's or nocaps'; elsewhere the number in its name where all
+    names are COCO's (``COCO_test2014_000000000001.jpg``, ``000000000001.jpg``), else its name without the ending.
 
     Args:
         folder: Where the files go.
@@ -77,6 +77,9 @@ def write_server_files(
         example.image_name: int(number[1]) if number is not None and all(numbers) else Path(example.image_name).stem
         for example, number in zip(examples, numbers, strict=True)
     }
+    given = _given_ids({example.source for example in examples})
+    if given.keys() >= {Path(name).name for name in ids}:
+        ids = {name: given[Path(name).name] for name in ids}
     written: list[Path] = []
     for style, group in by_style.items():
         part = "" if len(by_style) == 1 else "." + re.sub(r"[^\w-]+", "_", style)
@@ -87,3 +90,15 @@ def write_server_files(
         write_json(path, rows)
         written.append(path)
     return written
+
+
+def _given_ids(sources: Iterable[str]) -> dict[str, int | str]:
+    """Ids by file name, of annotation files that give them."""
+    found: dict[str, int | str] = {}
+    for source in sources:
+        content = read_json(source) if source.endswith(".json") and Path(source).is_file() else None
+        images = content.get("images") if isinstance(content, dict) else None
+        for image in images if isinstance(images, list) else ():
+            if isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image:
+                found[Path(image["file_name"]).name] = image["id"]
+    return found
