@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from commands.table import COMMANDS, DEFAULT, Command, open_command
 from utils import exit_codes
+from utils.console import escape_what_cannot_be_shown
 from utils.errors import Ending, Stopped, first_line
 from utils.signals import requested_by, stop_requested, stopping_as_on_ctrl_c
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given.pop(0) if given and given[0] in COMMANDS else DEFAULT
     command = open_command(name)
+    escape_what_cannot_be_shown()
     try:
         with stopping_as_on_ctrl_c():
             return command.run(make_parser(name).parse_intermixed_args(given))

@@ -11,7 +11,7 @@ from configuration.groups import RunConfig
 from configuration.keys import FLAG_KEYS
 from configuration.loading import load_config
 from pipeline.processes import rank
-from utils.io import encode_json
+from utils.console import json_line
 
 SWITCHES = {"freeze_resnet": "adds resnet to train.freeze", "cider": "self-critical training: scst.enabled=true"}
 
@@ -56,4 +56,4 @@ def start_console() -> None:
 def print_results(results: Mapping[str, Any]) -> None:
     """One JSON object on the last line of standard output, by one process of those that work together."""
     if rank() == 0:
-        print(encode_json(results).decode(), flush=True)
+        print(json_line(results), flush=True)

@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what was asked for."""
     from pipeline.processes import rank
-    from utils.io import encode_json
+    from utils.console import json_line
     from utils.logging import setup_logging
 
     setup_logging(None, rank())
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None and action not in WITH_OUT:
         raise ValueError(f"--out: is for {' and '.join(WITH_OUT)}; remove it")
     found, text = ACTIONS[action]([Path(word) for word in words], options.out)
-    print(encode_json(found).decode() if options.json else text, flush=True)
+    print(json_line(found) if options.json else text, flush=True)
     return exit_codes.FINISHED
 
 

@@ -25,6 +25,10 @@ FORMS = (
     "data set as docs/data.md lists them"
 )
 ROW_COLUMNS = {"image_id", "caption"}
+WITH_PICTURES = frozenset({".tar", ".parquet", ".arrow"})
+"""Endings of data sets that hold their pictures."""
+SHOWN = 20
+"""Columns that a message names, and characters of each."""
 
 
 def read_references(path: Path) -> CaptionTable:
@@ -111,6 +115,8 @@ def _read_table(path: Path) -> CaptionTable:
 
 def _read_content(path: Path) -> Any:
     """What a file holds: JSON, or the rows of JSON Lines or of a table as a list."""
+    if path.suffix.lower() in WITH_PICTURES and path.is_file():
+        raise ValueError(f"{path}: holds pictures, and such files are not read for scores; it must be {FORMS}.")
     try:
         content = read_json(path)
     except ValueError:
@@ -122,7 +128,7 @@ def _read_content(path: Path) -> Any:
         if len(sample.header) < 2:
             raise
         if not set(sample.header) >= ROW_COLUMNS:
-            names = ", ".join(sample.header)
+            names = ", ".join(name[:SHOWN] for name in sample.header[:SHOWN])  # a table may hold pictures
             raise ValueError(f"{path}: a table whose columns ({names}) are not known; it must be {FORMS}.") from None
         return [record for _, record, _ in table_rows(path)]
     return [content] if isinstance(content, dict) and content.keys() >= ROW_COLUMNS else content

@@ -33,7 +33,9 @@ def read_document_frequency(path: Path, tokenizer: Tokenizer) -> DocumentFrequen
         return replace(counted, eos=EOS) if counted.lookup(EOS) else counted
     captions = read_references(path).of_training
     if not captions:
-        raise ValueError(f"{path}: its training split has no captions.")
+        raise ValueError(
+            f"{path}: its training split has no captions. Name a file that has some there, or one without splits."
+        )
     words = iter(tokenizer.tokenize_many(text for texts in captions.values() for text in texts))
     documents = {key: [next(words) for _ in texts] for key, texts in captions.items()}
     wordless = [key for key, texts in documents.items() if not any(texts)]

@@ -27,7 +27,7 @@ from preprocessors.checks.styles import check_styles
 from preprocessors.examples import CaptionExample, DroppedRow
 from preprocessors.formats.bad_rows import BAD_ROW
 from preprocessors.formats.table import FORMATS
-from preprocessors.pictures.images import find_fault
+from preprocessors.pictures.images import find_fault, limit_pixels
 from preprocessors.pictures.record import PictureRecord
 from preprocessors.readers import NO_SPLIT, ReadResult, SplitName
 from preprocessors.row_filters import NO_CAPTION
@@ -58,10 +58,11 @@ def check(config: RunConfig, out: Path) -> dict[str, Any]:
         Number of cases by kind, whether there are none, and where the files are.
 
     Raises:
-        ValueError: If the training split cannot be read at all.
+        ValueError: If the training split is there and cannot be read at all.
         OSError: If files are missing without which nothing can be read, or the folder cannot be written.
     """
     start = time.monotonic()
+    limit_pixels(config.image.max_pixels)
     prepare_data(config.data)
     findings = Findings()
     read, absent = _read_splits(config, findings)
@@ -69,7 +70,7 @@ def check(config: RunConfig, out: Path) -> dict[str, Any]:
     there, record = _check_pictures(config.data, splits, findings)
     check_captions(splits, findings)
     check_styles(splits, findings, config.style.neutral)
-    lengths, punctuation = _measure_lengths(config, splits["train"], findings)
+    lengths, punctuation = _measure_lengths(config, splits["train"], findings) if "train" in splits else (None, "strip")
     report: dict[str, Any] = {
         "data": {"format": config.data.format, "annotations": str(annotations_of(config.data))},
         "splits": {name: describe_split(result) for name, result in read.items()},
@@ -77,7 +78,7 @@ def check(config: RunConfig, out: Path) -> dict[str, Any]:
         "pictures": {"there": len(there), "opened": record.opened, "known": len(there) - record.opened},
         "lengths": lengths,
         "punctuation": _measure_punctuation(config, splits, findings) if punctuation == "strip" else [],
-        "style_words": style_words(splits["train"]),
+        "style_words": style_words(splits.get("train", ())),
         "samples": choose_samples(splits, there),
     }
     found = findings.sorted()
@@ -106,19 +107,23 @@ def _read_splits(config: RunConfig, findings: Findings) -> tuple[dict[str, ReadR
     data = config.data.model_copy(update={"images": config.data.images or annotations / "images", "on_bad_row": "skip"})
     read: dict[str, ReadResult] = {}
     absent: dict[str, str] = {}
+    damaged: list[SplitName] = []
     refused: list[Case] = []
     for name in SPLITS:
         try:
             read[name] = _read(config, data, name)
         except (ValueError, OSError) as error:
-            if name == "train":
+            if name == "train" and not _has_none(error):
                 raise
             absent[name] = str(error)
-            if name == "val" or config.eval.split == "test" or not _has_none(error):
-                findings.add("unreadable_split", [Case(name, str(error))])
+            damaged += [] if _has_none(error) else [name]
         else:
             cases = [_case(gone) for gone in read[name].dropped if gone.reason in UNUSABLE]
             refused += [case for case in cases if case not in refused]  # of one file with all splits each meets them
+    if not read:
+        raise FileNotFoundError(absent[config.eval.split if config.model.name else "train"])
+    told = {*_needed(config, absent), *damaged}
+    findings.add("unreadable_split", [Case(name, why) for name, why in absent.items() if name in told])
     lines = list(bad_lines(_texts_of(config.data, read)))
     places = {case.where.replace(", line ", ", row ") for case in lines}
     findings.add("bad_row", (case for case in refused if case.where not in places))
@@ -147,6 +152,13 @@ def _read(config: RunConfig, data: DataConfig, name: SplitName) -> ReadResult:
 def _case(gone: DroppedRow) -> Case:
     what = gone.detail if gone.reason == BAD_ROW else f"{gone.reason} {gone.detail}"
     return Case(f"{gone.source}, row {gone.row}", what)
+
+
+def _needed(config: RunConfig, absent: Mapping[str, str]) -> set[str]:
+    """The splits without which a run does less than it is asked to; a model that is there may merely be evaluated."""
+    if config.model.name is not None and "train" in absent:
+        return {config.eval.split}
+    return {"train", "val", config.eval.split}
 
 
 def _has_none(error: Exception) -> bool:
@@ -203,7 +215,9 @@ def _open_captioner(config: RunConfig, train: Sequence[CaptionExample]) -> Style
 
 def _measure_punctuation(config: RunConfig, splits: Splits, findings: Findings) -> list[dict[str, Any]]:
     """What the captions of the evaluated split lose to OFA's rule, which training captions are held to."""
-    captioned = (name for name, examples in splits.items() if any(example.captions for example in examples))
+    captioned = [name for name, examples in splits.items() if any(example.captions for example in examples)]
+    if not captioned:
+        return []
     name = min(captioned, key=(config.eval.split, "val", "train", "test").index)
     written = [example.captions for example in splits[name]]
     ceilings = cider_ceilings(written, [[*map(clean_caption, captions)] for captions in written])

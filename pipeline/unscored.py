@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from metrics.confidence import LEVEL
 from metrics.style.diversity import caption_diversity
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
-from utils.io import write_json
+from utils.io import read_json, write_json
 
 REASON = "the split has no captions to compare with"
 COCO_NAME = re.compile(r"(?:COCO_[a-z]+\d*_)?(\d+)")
@@ -59,9 +59,9 @@ def write_server_files(
 ) -> list[Path]:
     """Write captions as COCO's evaluation server takes them: a list of ``{"image_id", "caption"}``, one a picture.
 
-    A picture's id is the number in its name where all names are COCO's (``COCO_test2014_000000000001.jpg``,
-    ``000000000001.jpg``), and its name without folder and ending elsewhere, or with the folder where two pictures would
-    have one id.
+    A picture's id is that of ``images`` in a file as COCO's or nocaps'; elsewhere the number in its name where all
+    names are COCO's (``COCO_test2014_000000000001.jpg``, ``000000000001.jpg``), else its name without folder and
+    ending, or with the folder where two pictures would have one id.
 
     Args:
         folder: Where the files go.
@@ -74,6 +74,10 @@ def write_server_files(
     for example in examples:
         by_style[example.style].append(example)
     ids = _ids([*dict.fromkeys(example.image_name for example in examples)])
+    given = _given_ids({example.source for example in examples})
+    files = {name: Path(name).name for name in ids}
+    if given.keys() >= {*files.values()} and len({*files.values()}) == len(files):
+        ids = {name: given[file] for name, file in files.items()}
     written: list[Path] = []
     for style, group in by_style.items():
         part = "" if len(by_style) == 1 else "." + re.sub(r"[^\w-]+", "_", style)
@@ -98,3 +102,15 @@ def _ids(names: Sequence[str]) -> dict[str, int | str]:
     )
     chosen = next(form for form in forms if len({*form}) == len(names))
     return dict(zip(names, chosen, strict=True))
+
+
+def _given_ids(sources: Iterable[str]) -> dict[str, int | str]:
+    """Ids by file name, of annotation files that give them."""
+    found: dict[str, int | str] = {}
+    for source in sources:
+        content = read_json(source) if source.endswith(".json") and Path(source).is_file() else None
+        images = content.get("images") if isinstance(content, dict) else None
+        for image in images if isinstance(images, list) else ():
+            if isinstance(image, dict) and isinstance(image.get("file_name"), str) and "id" in image:
+                found[Path(image["file_name"]).name] = image["id"]
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from preprocessors.formats.rows import AnnotationRow
-from preprocessors.pictures.files import list_pictures
+from preprocessors.pictures.files import is_there, list_pictures
 
 
 class _Folder(NamedTuple):
@@ -82,7 +82,7 @@ class PicturePaths:
             outside = not _is_inside(os.path.realpath(folder), self._root)
             return _Folder(list_pictures(Path(folder)), is_outside=outside)  # what a tar or a table holds, or nothing
         with os.scandir(folder) as entries:
-            files = {entry.name: entry.is_symlink() for entry in entries if _is_there(entry)}
+            files = {entry.name: entry.is_symlink() for entry in entries if is_there(entry)}
         links = frozenset(name for name, is_link in files.items() if is_link)
         return _Folder(frozenset(files), links, not _is_inside(os.path.realpath(folder), self._root))
 
@@ -91,16 +91,6 @@ class PicturePaths:
             f"{row.where}: the picture {row.image!r} lies outside {self.images} ({place}). "
             f"Correct the row or data.images, or allow such pictures with data.allow_outside=true."
         )
-
-
-def _is_there(entry: os.DirEntry[str]) -> bool:
-    """Whether something lies there; if it is no file, opening the picture says what it is, with the row."""
-    try:
-        return not entry.is_symlink() or entry.stat() is not None
-    except FileNotFoundError:
-        return False
-    except OSError:  # a link that leads in a circle
-        return True
 
 
 def _is_inside(place: str, root: str) -> bool:

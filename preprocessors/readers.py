@@ -132,9 +132,9 @@ def read_examples(
             looks (``ignore``: the captions alone are wanted).
         columns: For files of one's own: what a column holds, by its name; None = the usual names.
         neutral: The style of captions whose data set gives none.
-        on_bad_row: Whether a row that cannot be read, is in no split or has no captions is an ``error``, or is left out
-            (``skip``) and counted. Of a file that holds every split such rows are counted with each of them, for
-            nobody knows where they belong.
+        on_bad_row: Whether a row that cannot be read, is in no split, lies outside or has no captions is an ``error``,
+            or is left out (``skip``) and counted. Of a file that holds every split such rows are counted with each of
+            them, for nobody knows where they belong.
         allow_outside: Whether pictures may lie outside ``images``.
 
     Returns:
@@ -170,7 +170,11 @@ def read_examples(
         captions = chosen.select(_name_styles(row, known) if known else row)
         if not captions or (not is_test and bad.is_without_captions(row)):
             continue
-        found = pictures.find(row)
+        try:
+            found = pictures.find(row)
+        except ValueError as error:
+            bad.leave_out(DroppedRow(row.source, row.row, BAD_ROW, str(error)), str(error))
+            continue
         if found is not None:
             for style, texts in captions.items():
                 builder.add(found.image, style, texts, row.source, row.row)
@@ -184,7 +188,10 @@ def read_examples(
     if not len(examples):
         if all(row.reason == BAD_ROW for row in dropped):
             name_other_form(format, source.path, "not one row can be read")
-        raise ValueError(f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}.")
+        raise ValueError(
+            f"{source.path}: no row of {split_name!r} is left; dropped: {count_reasons(dropped)}. "
+            f"The first: {_describe(dropped[0])}"
+        )
     if dropped:
         logger.warning("%s: dropped %d rows of %s: %s", source.path, len(dropped), split_name, count_reasons(dropped))
     return ReadResult(examples, sorted(dropped, key=lambda row: (row.source, row.row)), source.split_id)
@@ -255,6 +262,13 @@ def _rows_of_split(
             f"{source.path}: {source.split_id} has no rows for {split_name!r} (rows: {found}). "
             f"Use another split, or data.split=hash, which has all three."
         )
+
+
+def _describe(gone: DroppedRow) -> str:
+    if gone.reason == BAD_ROW:
+        return gone.detail  # names file and row
+    remedy = "; data.split=hash divides pictures by their names" if gone.reason == NO_SPLIT else ""
+    return f"{gone.source}, row {gone.row}: {gone.reason} {gone.detail}{remedy}."
 
 
 def _name_styles(row: AnnotationRow, aliases: Mapping[str, str]) -> AnnotationRow:

@@ -219,3 +219,7 @@ def _write(packed: _Packed, out: Path, top: str) -> None:
         sync_folder(out.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

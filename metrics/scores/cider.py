@@ -229,8 +229,8 @@ def _measure(references: Sequence[Sequence[str]], hypotheses: Sequence[str]) -> 
     if len({tuple(texts) for texts in references}) == 1:
         raise MetricUnavailable(
             "CIDEr weighs words by the pictures whose references have them, so it is 0 for whatever is said of one "
-            "picture alone; score more pictures together, or give the document frequencies of another corpus "
-            "(--document-frequency of metrics.evaluate)"
+            "picture alone, or of pictures whose references are all the same; score more pictures together, or give "
+            "the document frequencies of another corpus (--document-frequency of metrics.evaluate)"
         )
     return cider(references, hypotheses)
 

@@ -127,7 +127,9 @@ KINDS: Mapping[str, Kind] = {
         "Raise decode.max_length, or captions end in the middle.",
     ),
     "longer_than_positions": Kind(
-        "error", "training captions with more tokens than the model has places for", "Cut them."
+        "warning",
+        "training captions with more tokens than the model has places for",
+        "Shorten them: training cuts them.",
     ),
     "punctuation_cost": Kind(
         "warning",

@@ -10,7 +10,7 @@ from pathlib import Path
 from preprocessors.checks.captions import Splits
 from preprocessors.checks.findings import Case, Findings
 from preprocessors.examples import CaptionExample
-from preprocessors.pictures.files import list_pictures
+from preprocessors.pictures.files import is_there, list_pictures
 
 
 def check_names(splits: Splits, images: Path, findings: Findings) -> set[Path]:
@@ -29,6 +29,7 @@ def check_names(splits: Splits, images: Path, findings: Findings) -> set[Path]:
     missing = {path: example for path, example in firsts.items() if path not in there}
     spelled = _spellings(images) if missing else {}
     meant = {path: found for path in missing if (found := spelled.get(_key(path, images)))}
+    meant = {path: found for path, found in meant.items() if images / found != path}  # a link that leads nowhere
     findings.add(
         "name_of_another_form",
         (Case(missing[path].where, f"{missing[path].image_name} (the file is {name})") for path, name in meant.items()),
@@ -71,8 +72,11 @@ def _existing(paths: Iterable[Path]) -> set[Path]:
 
 def _names_in(place: Path) -> frozenset[str]:
     try:
-        return list_pictures(place)
-    except (OSError, ValueError):  # ValueError: a damaged file that pictures should lie in
+        if not place.is_dir():
+            return list_pictures(place)  # what a tar or a table holds, or nothing
+        with os.scandir(place) as entries:
+            return frozenset(entry.name for entry in entries if is_there(entry))
+    except (OSError, ValueError):
         return frozenset()
 
 

@@ -81,7 +81,8 @@ def find_styles(folder: Path) -> dict[str, StyleFiles]:
     for style in there if alone else RELEASE_CAPTIONS:
         captions = require_file(places[style] / RELEASE_CAPTIONS[style], remedy)
         names = [places[style] / name for name in RELEASE_NAMES[style]]
-        known = next((path for path in names if path.is_file()), places[style] / SHARED_NAMES)
+        published = "train.p" if places[style] != folder else SHARED_NAMES
+        known = next((path for path in names if path.is_file()), places[style] / published)
         found[style] = StyleFiles(captions, require_file(known, remedy))
     return found
 
@@ -163,7 +164,7 @@ def recognises(sample: Sample) -> bool:
 
 
 FORMAT = Format(
-    open_rows=lambda source: flickrstyle_release_rows(source.path, with_splits=source.split == "flickr8k"),
+    open_rows=lambda source: flickrstyle_release_rows(source.path, with_splits=source.split != "hash"),
     find=lambda place: place.annotations,
     data_set="flickrstyle",
     own_split="flickr8k",

@@ -16,6 +16,7 @@ from preprocessors.formats.rows import REMEDY
 from utils.io import read_text
 
 DELIMITERS = ",\t;|"
+LINE_END = re.compile(r"[\r\n]")
 BARE = re.compile(r"""['"]\s+['"]""")  # texts with nothing between them, which Python would join
 
 
@@ -59,7 +60,7 @@ def named_rows(
     text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
         raise ValueError(f"{path}: must hold a table whose first line names the columns, this is JSON.")
-    delimiter, header = shape_of(text.partition("\n")[0])
+    delimiter, header = shape_of(LINE_END.split(text, maxsplit=1)[0])
     if len(set(header)) < len(header):
         raise ValueError(f"{path}, row 1: two columns have the same name ({', '.join(header)}). Rename one of them.")
     for row, fields in _split(path, text, delimiter):

@@ -126,6 +126,16 @@ def is_regular(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_there(entry: os.DirEntry[str]) -> bool:
+    """Whether something lies there; if it is no file, opening the picture says what it is, with the row."""
+    try:
+        return not entry.is_symlink() or entry.stat() is not None
+    except FileNotFoundError:
+        return False
+    except OSError:  # a link that leads in a circle
+        return True
+
+
 @contextmanager
 def picture_at_hand(path: Path, content: bytes) -> Iterator[None]:
     """Meanwhile :func:`open_picture` gives these bytes for that path, in this thread."""

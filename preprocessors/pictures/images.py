@@ -127,7 +127,9 @@ def _open(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{error}; image.max_pixels is that limit") from error
+        raise ValueError(
+            f"more than twice the pixels that are allowed; image.max_pixels is {Image.MAX_IMAGE_PIXELS}"
+        ) from error
     except UnidentifiedImageError as error:
         file.seek(0)
         head = file.read(HEAD_BYTES)

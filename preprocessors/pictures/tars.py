@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+PACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+"""Compression by the first bytes of a file."""
 COPY_AGAIN = "Copy or make it again, or take it out of data.annotations."
 
 
@@ -42,11 +44,20 @@ def tar_members(path: Path) -> Iterator[TarMember]:
             file.seek(archive.offset)
             is_whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
     except (tarfile.TarError, EOFError) as error:
+        _check_packed(path)
         raise ValueError(
             f"{path}: the tar is damaged or cut short after {count} files ({error}). {COPY_AGAIN}"
         ) from error
     if not is_whole:
         raise ValueError(f"{path}: the tar is damaged or cut short after {count} files (no end mark). {COPY_AGAIN}")
+
+
+def _check_packed(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(8)
+    packer = next((name for magic, name in PACKERS.items() if start.startswith(magic)), None)
+    if packer is not None:
+        raise ValueError(f"{path}: is compressed ({packer}), and only plain tars are read. Unpack it with {packer} -d.")
 
 
 def _check_name(path: Path, name: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from metrics.caption_files import UNSTYLED, read_hypotheses, read_references, read_train_captions
+from tests.container_files import picture_bytes, shard_of, write_tar, write_tsv
 
 STYLED = [
     {"image_id": "a.jpg", "caption": "my love", "style": "romantic", "example_id": "a.jpg#romantic"},
@@ -167,3 +168,13 @@ def test_read_train_captions_other_things_are_refused(write, content):
 def test_read_train_captions_no_caption_is_refused(write, content):
     with pytest.raises(ValueError, match="captions.json: holds no captions"):
         read_train_captions(write(content))
+
+
+def test_files_that_hold_pictures_are_refused_in_few_words(tmp_path: Path):
+    tar = write_tar(tmp_path / "val.tar", shard_of(range(2)))
+    with pytest.raises(ValueError, match=r"val.tar: holds pictures, and such files are not read for scores"):
+        read_references(tar)
+    tsv = write_tsv(tmp_path / "val.tsv", [("7", "a dog", picture_bytes(1) * 100)])
+    with pytest.raises(ValueError, match=r"val.tsv: a table whose columns .* are not known") as raised:
+        read_references(tsv)
+    assert len(str(raised.value)) < 500

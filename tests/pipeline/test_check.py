@@ -282,6 +282,44 @@ def test_test_split_that_nobody_asks_for_may_be_absent(data: DataSet, check, tmp
     assert (code, summary["findings"]) == (1, {"unreadable_split": 1})
 
 
+def test_limit_that_training_is_to_choose_is_shown_as_none(data: DataSet, check):
+    _, summary, report = check(data, "--set", "decode.max_length=null")
+    assert report["lengths"]["max_length"] is None
+    assert "is not set; this leaves 99.5%" in Path(summary["files"]["page"]).read_text()
+
+
+def test_limit_of_pixels_is_the_configurations(data: DataSet, check, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    _, summary, _ = check(data, "--set", "image.max_pixels=10000")
+    assert summary["findings"] == {"undecodable_picture": 17}
+
+
+def test_what_there_is_is_checked_without_training_rows(data: DataSet, check, start_model: Path):
+    data.lines["test"].append(data.lines["test"][0])
+    write = data.write
+
+    def only_test() -> None:
+        write()
+        (data.root / "train.jsonl").unlink()
+        (data.root / "val.jsonl").unlink()
+
+    data.write = only_test  # type: ignore[method-assign]
+    code, summary, report = check(data)
+    assert (code, summary["findings"]) == (1, {"unreadable_split": 2, "repeated_caption": 1})
+    assert report["lengths"] is None
+    assert summary["splits"] == {"test": 4}
+    # A model that is there may be evaluated, with no training rows.
+    _, summary, _ = check(data, "--checkpoint", str(start_model), "--set", "eval.split=test")
+    assert summary["findings"] == {"repeated_caption": 1}
+
+
+def test_pictures_without_captions_are_checked(data: DataSet, check):
+    data.lines = {"test": [b'{"image": "1.jpg", "style": "humorous", "captions": []}']}
+    code, summary, report = check(data)
+    assert (code, summary["findings"]) == (1, {"unreadable_split": 2})
+    assert report["punctuation"] == []
+
+
 def test_annotations_that_are_not_there_are_bad_input(tiny_document: dict[str, Any], tmp_path: Path, capsys):
     tiny_document["data"]["annotations"] = str(tmp_path / "nowhere")
     (tmp_path / "conf.json").write_text(json.dumps(tiny_document))

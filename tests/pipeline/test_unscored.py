@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def test_server_file_has_the_numbers_of_coco_s_pictures(tmp_path: Path):
     (path,) = write_server_files(tmp_path, "test", [example(name) for name in names], {f"{n}#plain": n for n in names})
     assert path == tmp_path / "test.coco.json"
     assert read(path) == [{"image_id": 16, "caption": names[0]}, {"image_id": 391895, "caption": names[1]}]
+
+
+def test_server_file_has_the_ids_of_the_annotations(tmp_path: Path):
+    images = [{"id": 7, "file_name": "val/0013ea.jpg"}, {"id": 0, "file_name": "000000000005.jpg"}]
+    (tmp_path / "test.json").write_text(json.dumps({"images": images}))
+    source = str(tmp_path / "test.json")
+    examples = [replace(example(name), source=source) for name in ("val/0013ea.jpg", "000000000005.jpg")]
+    (path,) = write_server_files(tmp_path, "test", examples, {item.example_id: "x" for item in examples})
+    assert [row["image_id"] for row in read(path)] == [7, 0]
 
 
 def test_server_file_has_names_where_one_is_no_number_and_a_file_a_style(tmp_path: Path):

@@ -415,3 +415,34 @@ def test_styles_filter_that_matches_nothing_names_the_styles_there_are(write_row
     assert [example.style for example in kept.examples] == ["calm"]
     with pytest.raises(ValueError, match=r"eval\.styles names 'clam', which no row has\. Its styles: calm, wry\."):
         read_examples("jsonl", annotations=folder, images=pictures, split_name="train", styles=["clam", "wry"])
+
+
+def test_rows_in_no_split_are_told_with_a_row_and_the_way_out(tmp_path: Path):
+    (tmp_path / "results.csv").write_text("image_name| comment_number| comment\n1.jpg| 0| a dog\n2.jpg| 0| a cat\n")
+    settings = {"annotations": tmp_path, "images": tmp_path, "split_name": "train", "on_bad_row": "skip"}
+    with pytest.raises(ValueError, match=r"'in no split': 2\}.*results.csv, row 2: .*1.jpg; data.split=hash"):
+        read_examples("flickr30k", on_bad_image="ignore", **settings)  # type: ignore[arg-type]
+
+
+def test_flickrstyle_release_is_held_out_of_flickr8k_train(release: Path):
+    given = {"annotations": release, "images": release, "split": "held_out"}
+    tested = read_examples("flickrstyle_release", split_name="test", **given)  # type: ignore[arg-type]
+    assert [example.image_name for example in tested.examples[::2]] == ["c.png", "d.png"]
+    (release / "Flickr_8k.devImages.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="Copy it from Flickr8k"):
+        read_examples("flickrstyle_release", split_name="test", **given)  # type: ignore[arg-type]
+
+
+def test_row_whose_picture_lies_outside_can_be_left_out(write_rows, tmp_path: Path):
+    rows = [
+        {"image": "a.png", "style": "x", "captions": ["one"]},
+        {"image": "../b.png", "style": "x", "captions": ["y"]},
+    ]
+    (tmp_path / "a.png").touch()
+    (tmp_path.parent / "b.png").touch()
+    given = {"annotations": write_rows("train.jsonl", rows), "images": tmp_path, "split_name": "train"}
+    result = read_examples("jsonl", on_bad_row="skip", **given)
+    assert [example.image_name for example in result.examples] == ["a.png"]
+    assert [(gone.reason, gone.row) for gone in result.dropped] == [("unreadable row", 2)]
+    with pytest.raises(ValueError, match=r"row 2: the picture '../b.png' lies outside"):
+        read_examples("jsonl", **given)

@@ -314,3 +314,10 @@ def test_memory_of_a_bomb_of_headers_stays_small(tmp_path):
             file.write(bytes(10**6))
     with pytest.raises(ValueError, match="header of more than a megabyte"):
         next(safe_tar.read_archive(tmp_path / "a.tar.gz"))
+
+
+def test_command_runs_as_a_module(tmp_path: Path):
+    program = [sys.executable, "-m", "utils.archive", "check", str(tmp_path / "nowhere")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr

@@ -34,6 +34,7 @@ def read(tmp_path: Path):
         ("a.csv", 'image,style,caption\na.png,calm,"one, and ""two"""\na.png,calm,three\n'),
         ("a.csv", '\ufeffimage;style;caption\r\na.png;calm;one, and "two"\r\n\r\na.png;calm;three\r\n'),
         ("a.tsv", 'style\timage\ttext\ncalm\ta.png\tone, and "two"\ncalm\ta.png\t three \n'),
+        ("a.csv", 'image,style,caption\ra.png,calm,"one, and ""two"""\ra.png,calm,three\r'),
         ("a.csv", 'image,style,captions\na.png,calm,"[\'one, and ""two""\', ""three""]"\n'),
         ("a.csv", 'image,style,captions\na.png,calm,"[\'one, and ""two""\'\n \'three\']"\n'),
         ("a.json", json.dumps([{"image": "a.png", "style": "calm", "captions": ['one, and "two"', "three"]}])),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import gzip
 import io
+import lzma
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -280,3 +284,11 @@ def test_bytes_of_a_picture_beyond_the_end_of_its_file_are_missed(tmp_path):
     with pytest.raises(ValueError, match="ends in the middle of a picture"):
         containers.read_part(shard, shard.stat().st_size - 4, 8)
     assert containers.read_part(shard, 512, 8) == io.BytesIO(picture_bytes(1)).read(8)
+
+
+@pytest.mark.parametrize(("pack", "packer"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_compressed_tar_is_refused_as_such(tmp_path: Path, pack: Callable[[bytes], bytes], packer: str):
+    tar = write_tar(tmp_path / "000.tar", {"a.png": picture_bytes(1)})
+    tar.write_bytes(pack(tar.read_bytes()))
+    with pytest.raises(ValueError, match=rf"000.tar: is compressed \({packer}\).*Unpack it"):
+        open_container(tar)
