@@ -137,8 +137,7 @@ class DataConfig(Group):
     """Of captions that are trained on: ``strip`` removes it, as OFA does, so that the captioner never writes an
     apostrophe, hyphen or comma; None = as the model to start from was trained, strip for a new one."""
     on_bad_row: Literal["error", "skip"] = "error"
-    """What to do with a row that cannot be read, is in no split, names a picture outside ``images`` or has no
-    caption; listed in the run if skipped."""
+    """What to do with a row that cannot be read, is in no split or has no caption; listed in the run if skipped."""
     allow_outside: bool = False
     """Whether pictures may lie outside ``images``: absolute paths, ``..``, symbolic links that lead out."""
     picture_record: ConfigPath | None = Path("work_dir/.pictures")

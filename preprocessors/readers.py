@@ -132,9 +132,9 @@ def read_examples(
             looks (``ignore``: the captions alone are wanted).
         columns: For files of one's own: what a column holds, by its name; None = the usual names.
         neutral: The style of captions whose data set gives none.
-        on_bad_row: Whether a row that cannot be read, is in no split, lies outside or has no captions is an ``error``,
-            or is left out (``skip``) and counted. Of a file that holds every split such rows are counted with each of
-            them, for nobody knows where they belong.
+        on_bad_row: Whether a row that cannot be read, is in no split or has no captions is an ``error``, or is left out
+            (``skip``) and counted. Of a file that holds every split such rows are counted with each of them, for
+            nobody knows where they belong.
         allow_outside: Whether pictures may lie outside ``images``.
 
     Returns:
@@ -170,11 +170,7 @@ def read_examples(
         captions = chosen.select(_name_styles(row, known) if known else row)
         if not captions or (not is_test and bad.is_without_captions(row)):
             continue
-        try:
-            found = pictures.find(row)
-        except ValueError as error:
-            bad.leave_out(DroppedRow(row.source, row.row, BAD_ROW, str(error)), str(error))
-            continue
+        found = pictures.find(row)
         if found is not None:
             for style, texts in captions.items():
                 builder.add(found.image, style, texts, row.source, row.row)

@@ -431,18 +431,3 @@ def test_flickrstyle_release_is_held_out_of_flickr8k_train(release: Path):
     (release / "Flickr_8k.devImages.txt").unlink()
     with pytest.raises(FileNotFoundError, match="Copy it from Flickr8k"):
         read_examples("flickrstyle_release", split_name="test", **given)  # type: ignore[arg-type]
-
-
-def test_row_whose_picture_lies_outside_can_be_left_out(write_rows, tmp_path: Path):
-    rows = [
-        {"image": "a.png", "style": "x", "captions": ["one"]},
-        {"image": "../b.png", "style": "x", "captions": ["y"]},
-    ]
-    (tmp_path / "a.png").touch()
-    (tmp_path.parent / "b.png").touch()
-    given = {"annotations": write_rows("train.jsonl", rows), "images": tmp_path, "split_name": "train"}
-    result = read_examples("jsonl", on_bad_row="skip", **given)
-    assert [example.image_name for example in result.examples] == ["a.png"]
-    assert [(gone.reason, gone.row) for gone in result.dropped] == [("unreadable row", 2)]
-    with pytest.raises(ValueError, match=r"row 2: the picture '../b.png' lies outside"):
-        read_examples("jsonl", **given)
