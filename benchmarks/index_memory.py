@@ -64,7 +64,7 @@ def write_rows(path: Path, rows: int) -> int:
 
 def measure(folder: Path, as_list: bool) -> dict[str, float]:
     """What reading takes in this process."""
-    from configuration.groups import DataConfig
+    from configuration.data import DataConfig
     from pipeline.data import hash_examples, read_split, styles_of
     from preprocessors.text.styles import StyleRegistry, resolve_styles
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from captioning.styled import StyledCaptioner, open_styled
-from configuration.groups import DataConfig, RunConfig
+from configuration.data import DataConfig
+from configuration.groups import RunConfig
 from metrics.ceiling import cider_ceilings
 from pipeline.captioner import new_registry, set_up_captioner
 from pipeline.data import annotations_of, prepare_data, read_corpus, read_split

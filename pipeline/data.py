@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from configuration.groups import DataConfig
+from configuration.data import DataConfig
 from preprocessors.examples import CaptionExample, ExampleColumns, texts_of
 from preprocessors.formats.rows import NEUTRAL
 from preprocessors.formats.table import FORMATS

@@ -62,25 +62,9 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
-    aliases = config.style.aliases
     train_split = _read_training(config)
     name = checkpoint or str(run.output)
-    if isinstance(train_split, ReadResult):
-        styled = open_styled(name, registry=new_registry(config.style, train_split.examples))
-        styles = styles_of(train_split.examples)
-    else:
-        styled, styles = _open_received(name, train_split), []
-    styled, vision = styled.with_styles((), aliases), styled.captioner.vision()
-    if config.decode.max_length is None:
-        config = with_limit(config, own_limit(config, styled.settings))
-    wanted = make_settings(
-        *(config.image, config.style, config.decode, styled.registry, styles, vision, styled.settings),
-        punctuation=punctuation_of(config.data, styled.settings),
-    )
-    if styled.settings is None:
-        styled = styled.with_settings(wanted)
-    elif differences := styled.settings.differences(wanted, name):
-        raise ValueError(differences[0])
+    config, styled = _open_as_trained(config, name, train_split)
     styled.captioner.module.to(processes.device)
     writer = make_writer(config, styled)
     check_fits(config.decode, writer)
@@ -104,6 +88,31 @@ def _read_training(config: RunConfig) -> ReadResult | Exception:
         )
     except (FileNotFoundError, NoRows) as error:
         return error
+
+
+def _open_as_trained(config: RunConfig, name: str, train: ReadResult | Exception) -> tuple[RunConfig, StyledCaptioner]:
+    """The model, and the configuration with the limit of length that it goes by.
+
+    Raises:
+        ValueError: If the configuration uses it otherwise than it was trained.
+    """
+    if isinstance(train, ReadResult):
+        styled = open_styled(name, registry=new_registry(config.style, train.examples))
+        styles = styles_of(train.examples)
+    else:
+        styled, styles = _open_received(name, train), []
+    styled, vision = styled.with_styles((), config.style.aliases), styled.captioner.vision()
+    if config.decode.max_length is None:
+        config = with_limit(config, own_limit(config, styled.settings))
+    wanted = make_settings(
+        *(config.image, config.style, config.decode, styled.registry, styles, vision, styled.settings),
+        punctuation=punctuation_of(config.data, styled.settings),
+    )
+    if styled.settings is None:
+        return config, styled.with_settings(wanted)
+    if differences := styled.settings.differences(wanted, name):
+        raise ValueError(differences[0])
+    return config, styled
 
 
 def _open_received(name: str, why_alone: Exception) -> StyledCaptioner:

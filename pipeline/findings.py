@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from configuration.groups import DataConfig
+from configuration.data import DataConfig
 from pipeline.prepare import RunData
 from preprocessors.checks.captions import check_captions
 from preprocessors.checks.findings import Findings

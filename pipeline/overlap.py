@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from configuration.groups import DataConfig
+from configuration.data import DataConfig
 from preprocessors.examples import CaptionExample, pictures_of, texts_of
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.files import hash_picture, length_of_picture

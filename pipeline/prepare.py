@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from captioning.styled import StyledCaptioner
 from captioning.writer import CaptionWriter
-from configuration.groups import DataConfig, EvalConfig, RunConfig
+from configuration.data import DataConfig
+from configuration.groups import EvalConfig, RunConfig
 from models.settings import CaptionerSettings
 from pipeline.captioner import check_fits, check_guidance, make_settings, make_writer, set_up_captioner
 from pipeline.continuation import resizer_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from configuration.groups import DataConfig
+from configuration.data import DataConfig
 from models.settings import CaptionerSettings
 from preprocessors.examples import CaptionExample
 from preprocessors.text.captions import Punctuation, strip_costs

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from configuration.groups import DataConfig, RunConfig
+from configuration.data import DataConfig
+from configuration.groups import RunConfig
 from pipeline.data import annotations_of, read_split
 from preprocessors.formats.rows import NEUTRAL, Place
 from preprocessors.formats.shards import expand_shards, root_of

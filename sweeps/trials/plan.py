@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configuration.groups import GENERATED, RunConfig
+from configuration.data import GENERATED
+from configuration.groups import RunConfig
 from configuration.loading import load_config
 from sweeps.trials.sweep_file import Point, Range, SweepFile, read_sweep_file
 from utils.io import encode_json, read_json

@@ -329,7 +329,7 @@ def test_annotations_that_are_not_there_are_bad_input(tiny_document: dict[str, A
 
 
 def test_training_says_the_short_form(data: DataSet, tiny_document: dict[str, Any], caplog, monkeypatch):
-    from configuration.groups import DataConfig
+    from configuration.data import DataConfig
     from pipeline.data import read_split
     from pipeline.findings import warn_of_findings
     from pipeline.prepare import RunData
