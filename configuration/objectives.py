@@ -83,6 +83,9 @@ class ScstConfig(Group):
     """Factor of cross-entropy on people's captions, mixed in (Paulus 2017, arXiv:1705.04304); 0 = off."""
     document_frequency: ConfigPath | None = None
     """File of CIDEr-D's document frequencies; None = counted over the training captions."""
+    document_frequency_eos: bool = True
+    """Whether that file counts the end of a caption as a word, as self-critical.pytorch's do. Where it does not, the
+    reward counts none either, and captions without a proper end lose nothing by it."""
     reward_workers: int = Field(default=2, ge=1)
     """Threads that compute rewards; the results are the same for any number."""
     dropout: bool = False
@@ -93,6 +96,11 @@ class ScstConfig(Group):
     """Keep the token embeddings."""
 
     RELATIONS = (
+        Relation(
+            ("document_frequency_eos", "document_frequency"),
+            lambda group: group.document_frequency_eos or group.document_frequency is not None,
+            "says something of scst.document_frequency; name that file, or remove this",
+        ),
         Relation(
             ("num_samples", "baseline", "sampling"),
             lambda group: group.num_samples >= 2 or group.baseline == "greedy" or group.sampling == "beam",

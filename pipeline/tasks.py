@@ -123,7 +123,9 @@ def prepare_rewards(
     references = tokenize_references(examples)
     source = None
     if "cider_d" in scst.rewards:
-        source = training_document_frequency(references, DOCUMENT_FREQUENCIES, scst.document_frequency)
+        source = training_document_frequency(
+            references, DOCUMENT_FREQUENCIES, scst.document_frequency, counts_eos=scst.document_frequency_eos
+        )
     rewards = build_rewards(
         references,
         scst.rewards,

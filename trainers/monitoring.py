@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,8 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 ALARM_STEPS = 50
 MAX_UNENDED_SHARE = 0.95
+FIRST_STEPS = 10
+"""After which a model is looked at that may not be able to caption yet."""
+DOUBTFUL_SHARE = 0.5
+"""Of captions without an end, over these steps."""
 
 
 class StepMeter:
@@ -156,15 +163,23 @@ class ScstAlarms:
     """
 
     def __init__(self) -> None:
-        self._flat_steps = self._unended_steps = 0
+        self._flat_steps = self._unended_steps = self._steps = 0
+        self._unended = 0.0
 
-    def state(self) -> dict[str, int]:
-        """How many steps in a row were flat, or without ends."""
-        return {"flat_steps": self._flat_steps, "unended_steps": self._unended_steps}
+    def state(self) -> dict[str, float]:
+        """How many steps in a row were flat, or without ends; all steps, and the sum of their shares without ends."""
+        return {
+            "flat_steps": self._flat_steps,
+            "unended_steps": self._unended_steps,
+            "steps": self._steps,
+            "unended": self._unended,
+        }
 
-    def load_state(self, state: Mapping[str, int]) -> None:
+    def load_state(self, state: Mapping[str, float]) -> None:
         """Take back what :meth:`state` gave."""
-        self._flat_steps, self._unended_steps = state["flat_steps"], state["unended_steps"]
+        self._flat_steps, self._unended_steps = int(state["flat_steps"]), int(state["unended_steps"])
+        # Runs of earlier versions did not count all steps: they are past the first ones.
+        self._steps, self._unended = int(state.get("steps", FIRST_STEPS)), state.get("unended", 0.0)
 
     def check(self, step: int, *, reward: float, flat_share: float, unended_share: float) -> None:
         """Look at one step.
@@ -181,6 +196,14 @@ class ScstAlarms:
         """
         self._flat_steps = self._flat_steps + 1 if flat_share == 1.0 else 0
         self._unended_steps = self._unended_steps + 1 if unended_share > MAX_UNENDED_SHARE else 0
+        self._steps, self._unended = self._steps + 1, self._unended + unended_share
+        if self._steps == FIRST_STEPS and self._unended > DOUBTFUL_SHARE * FIRST_STEPS:
+            logger.warning(
+                "the first %d steps drew captions of which %.0f%% ran to the limit without an end: the model cannot "
+                "caption yet, and rewards teach it little. Train it with cross-entropy longer first; or, if captions "
+                "are meant to be that long, raise decode.max_length",
+                *(FIRST_STEPS, 100 * self._unended / FIRST_STEPS),
+            )
         if self._flat_steps >= ALARM_STEPS:
             raise ValueError(
                 f"step {step}: for {ALARM_STEPS} steps all captions of every image had the same reward (now "

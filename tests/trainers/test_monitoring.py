@@ -9,7 +9,7 @@ import torch
 
 from configuration.loading import RunConfig
 from trainers.callbacks import to_metrics
-from trainers.monitoring import ALARM_STEPS, ScstAlarms, StepMeter, record_samples
+from trainers.monitoring import ALARM_STEPS, FIRST_STEPS, ScstAlarms, StepMeter, record_samples
 
 
 def test_step_meter_means_are_over_counts_and_not_over_micro_batches():
@@ -182,6 +182,18 @@ def test_alarms_one_sound_step_starts_the_window_again(numbers):
 
 def test_alarms_nearly_flat_and_nearly_unended_training_goes_on():
     told(ScstAlarms(), 3 * ALARM_STEPS, flat_share=0.99, unended_share=0.95)
+
+
+def test_alarms_doubt_early_that_a_model_can_caption(caplog):
+    """Most captions without an end over the first steps, counted over a pause, and told once."""
+    told(ScstAlarms(), 3 * FIRST_STEPS, unended_share=0.5)
+    assert "without an end" not in caplog.text
+    before, after = ScstAlarms(), ScstAlarms()
+    told(before, FIRST_STEPS - 1, unended_share=0.9)
+    after.load_state(before.state())
+    assert "without an end" not in caplog.text
+    told(after, 2, unended_share=0.1)
+    assert caplog.text.count("the first 10 steps drew captions of which 82% ran to the limit without an end") == 1
 
 
 def test_alarms_advise_settings_that_exist():

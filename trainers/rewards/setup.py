@@ -87,7 +87,7 @@ def check_references(references: Sequence[Sequence[str]], wheres: Sequence[str])
 
 
 def training_document_frequency(
-    references: Sequence[Sequence[str]], cache_folder: Path, chosen: Path | None
+    references: Sequence[Sequence[str]], cache_folder: Path, chosen: Path | None, *, counts_eos: bool = True
 ) -> DocumentFrequencySource:
     """The document frequencies for ``cider_d``; writes nothing.
 
@@ -96,14 +96,14 @@ def training_document_frequency(
         cache_folder: Where earlier runs kept what they had counted, named by hash of captions, tokenizer and EOS.
         chosen: A file of ``python -m metrics.cider build-df``, or a pickle (``.p``) of self-critical.pytorch, taken to
             be of our tokenizer, which it does not tell. None counts over the references.
+        counts_eos: Whether that file has the end of a caption as a word.
 
     Raises:
         FileNotFoundError: If there is no file ``chosen``.
         ValueError: If it is damaged, or of another tokenizer or another end of caption.
     """
     if chosen is not None:
-        read = DocumentFrequency.read_pickle if chosen.suffix in PICKLE_SUFFIXES else DocumentFrequency.load
-        return DocumentFrequencySource(read(chosen, tokenizer=TOKENIZER_NAME, eos=EOS), None)
+        return DocumentFrequencySource(_read_chosen(chosen, counts_eos), None)
     cached = cache_folder / f"{_hash_references(references)}.npz"
     if cached.is_file():
         try:
@@ -111,6 +111,23 @@ def training_document_frequency(
         except ValueError as error:
             logger.warning("%s Counting it again.", error)
     return DocumentFrequencySource(count_document_frequency(references), cached)
+
+
+def _read_chosen(chosen: Path, counts_eos: bool) -> DocumentFrequency:
+    read = DocumentFrequency.read_pickle if chosen.suffix in PICKLE_SUFFIXES else DocumentFrequency.load
+    if not counts_eos:
+        logger.warning(
+            "%s counts no end of caption: captions that are not ended as people end theirs lose nothing by "
+            "cider_d; look at the samples, and at unended_share",
+            chosen,
+        )
+        return read(chosen, tokenizer=TOKENIZER_NAME, eos=None)
+    try:
+        return read(chosen, tokenizer=TOKENIZER_NAME, eos=EOS)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} If it counts no end of caption, set scst.document_frequency_eos to false."
+        ) from error
 
 
 def build_rewards(

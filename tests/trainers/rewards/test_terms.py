@@ -171,6 +171,30 @@ def test_training_document_frequency_is_counted_then_found_again(tmp_path):
     assert first.document_frequency.lookup("today <eos>") == 1
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".p"])
+def test_document_frequency_of_others_without_an_end_of_caption_needs_a_word(tmp_path, caplog, suffix):
+    """Their rewards are those of CIDEr-D without EOS as a word, cut off or not."""
+    chosen = tmp_path / f"words{suffix}"
+    counted = DocumentFrequency.from_references(REFERENCES, tokenizer=TOKENIZER_NAME, eos=None)
+    if suffix == ".npz":
+        counted.save(chosen)
+    else:
+        ngrams = {word for texts in REFERENCES for text in texts for word in text.split()}
+        counts = {(word,): counted.lookup(word) for word in ngrams}
+        chosen.write_bytes(pickle.dumps({"document_frequency": counts, "ref_len": counted.num_documents}))
+    with pytest.raises(ValueError, match=r"end of caption.*scst\.document_frequency_eos to false"):
+        training_document_frequency(REFERENCES, tmp_path, chosen)
+    found = training_document_frequency(REFERENCES, tmp_path, chosen, counts_eos=False)
+    assert f"{chosen} counts no end of caption" in caplog.text
+    reward = cider_d(RewardData(REFERENCES, document_frequency=found.document_frequency))
+    texts, rows = [texts[0] for texts in REFERENCES], range(len(REFERENCES))
+    ended, cut = (reward(texts, rows, [flag] * len(texts)) for flag in (True, False))
+    assert ended.tolist() == cut.tolist()
+    if suffix == ".npz":
+        expected = PreparedReferences(REFERENCES, counted).score(texts, rows)
+        assert ended.tolist() == expected.tolist()
+
+
 @pytest.mark.parametrize(
     "other", [[["two men"], *REFERENCES[1:]], [["a dog runs fast"], ["the dog is running", "two men"], REFERENCES[2]]]
 )
