@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.settings import WEIGHT_FILES
+from models.wrapping import NotTensors, explain_refusal, unwrap
 from utils.errors import NoNumbers, first_line
 from utils.small_json import read_small_json
 
@@ -56,20 +57,22 @@ def _read_index(index: Path) -> list[Path]:
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """Weights by name, on the CPU; mapped from their files, so that names and shapes cost next to nothing.
 
+    Of a training program's own file, the state dict in it.
+
     Raises:
         FileNotFoundError: If there are none.
-        ValueError: If a file is damaged, or holds anything but tensors: nothing in it is ever run.
+        ValueError: If a file is damaged, or tensors are not found in it; nothing in it is ever run.
     """
     weights: dict[str, Tensor] = {}
     files = weight_files(folder)
     for file in files:
         try:
             weights |= load_file(file) if file.suffix == ".safetensors" else _read_torch(file)
-        except Exception as error:
-            # safetensors, pickle and torch share no base class; and torch's message about objects in a file advises to
-            # execute them, which is never the remedy.
-            is_code = isinstance(error, pickle.UnpicklingError)
-            cause = "it holds objects other than tensors" if is_code else first_line(error)[:500]
+        except (NotTensors, pickle.UnpicklingError) as error:
+            cause = explain_refusal(error) if isinstance(error, pickle.UnpicklingError) else str(error)
+            raise ValueError(f"{folder}: the weights cannot be opened: {file.name}: {cause}") from error
+        except Exception as error:  # safetensors, pickle and torch share no base class
+            cause = first_line(error)[:500]
             raise ValueError(f"{folder}: the weights cannot be opened: {file.name}: {cause}. {_AGAIN}") from error
     size = sum(file.stat().st_size for file in files)
     if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > max(BLOW_UP * size, SMALL):
@@ -86,14 +89,7 @@ def _read_torch(file: Path) -> dict[str, Tensor]:
         with zipfile.ZipFile(file) as archive:  # torch compresses nothing; who does wants to fill the memory
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed")
-    state = torch.load(file, weights_only=True, map_location="cpu", mmap=mapped)
-    if not isinstance(state, Mapping):
-        raise ValueError(f"it holds a {type(state).__name__}, not tensors by name")
-    for name, tensor in state.items():
-        plain = isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        if not plain or tensor.is_quantized or tensor.is_meta:
-            raise ValueError(f"it holds {str(name)[:80]!r}, which is no tensor of numbers")
-    return {name: tensor.detach() for name, tensor in state.items()}
+    return unwrap(torch.load(file, weights_only=True, map_location="cpu", mmap=mapped), file)
 
 
 def find_misfits(

@@ -52,7 +52,14 @@ ROOMS: dict[str, set[str]] = {
         *("preprocessors.examples", "preprocessors.readers", "preprocessors.pictures", "preprocessors.text")
     },
     "models.vision": {"models.bounds"},
-    "models.ofa": {"models.bounds", "models.captioner", "models.settings", "models.vision", "models.weights"},
+    "models.ofa": {
+        "models.bounds",
+        "models.captioner",
+        "models.settings",
+        "models.vision",
+        "models.weights",
+        "models.wrapping",
+    },
     "trainers.losses": set(),
     "trainers.rewards": set(),
     "reports.data": {"reports.templating", "reports.thumbnails"},

@@ -19,6 +19,7 @@ from models.ofa.vocabulary import VOCABULARY_FILES, open_tokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import VisionDescription, load_named
 from models.weights import INDEXES, check_finite, find_misfits, read_weights
+from models.wrapping import drop_prefixes
 from utils.errors import first_line
 from utils.hub import resolve_model_folder
 from utils.io import write_json
@@ -35,12 +36,18 @@ def check_model_folder(folder: Path) -> None:
     """
     missing = [name for name in ("config.json", *VOCABULARY_FILES) if not (folder / name).is_file()]
     if not any((folder / name).is_file() for name in (*WEIGHT_FILES, *INDEXES)):
-        missing.append(" or ".join(WEIGHT_FILES))
+        missing.append(" or ".join(WEIGHT_FILES) + _other_name(folder))
     if missing:
         raise FileNotFoundError(
             f"{folder} is not a complete model folder: missing {', '.join(missing)}. A captioner needs config.json, "
             "vocab.json, merges.txt and its weights; copy the missing files from where the model came from."
         )
+
+
+def _other_name(folder: Path) -> str:
+    """What to do about weights as another program names them, if some are there."""
+    found = sorted(path.name for path in folder.glob("*") if path.suffix in (".pt", ".pth", ".ckpt"))
+    return f" (if {found[0][:80]!r} holds the weights, rename it to {MODELSCOPE_WEIGHTS})" if found else ""
 
 
 def load_ofa(
@@ -110,6 +117,7 @@ def load_weights(folder: Path, config: OFAConfig | None = None) -> OFAForConditi
     weights = read_weights(folder)
     with _opening(folder, "configuration (config.json)"), torch.device("meta"):
         shapes = OFAForConditionalGeneration(config)
+    weights = drop_prefixes(weights, shapes.state_dict(), folder)
     named = shapes.named_vision_weights()
     faults = find_misfits(shapes, weights, shapes.tied_names(), shapes._keys_to_ignore_on_load_missing)
     if not faults:

@@ -244,7 +244,12 @@ CASES: dict[str, Callable[[Path], None]] = {
     "text as weights": _write("pytorch_model.bin", "version https://git-lfs.github.com/spec/v1"),
     "list as weights": _state(lambda state: [*state.values()]),
     "number as a weight": _state(lambda state: {**state, "encoder.layer_norm.weight": 3}),
-    "weights in a dictionary": _state(lambda state: {"state_dict": state}),
+    "weights two dictionaries down": _state(lambda state: {"model": {"state_dict": state}}),
+    "weights twice": _state(lambda state: {"model": state, "state_dict": state}),
+    "code beside weights": lambda folder: _state(
+        lambda state: {"model": state, "args": Payload(folder.parent / "executed")}
+    )(folder),
+    "a name of a million prefixes": _state(lambda state: {"module." * 10**6: state[NORM]}),
     "sparse weight": _state(lambda state: {**state, NORM: torch.eye(3).to_sparse()}),
     "whole numbers as a weight": _state(lambda state: {**state, NORM: state[NORM].int()}),
     "complex weight": _state(lambda state: {**state, NORM: state[NORM] + 1j}),
