@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from benchmarks.training_steps import endless, step
 from configuration.loading import load_config
 from models.ofa import OFAConfig, OFAForConditionalGeneration
 from models.ofa.configuration_ofa import PRESETS
@@ -186,22 +187,6 @@ def training_run(document: dict[str, Any], place: Place, way: Way, folder: Path)
 
     turn(1)
     return turn
-
-
-def endless(trainer: Any) -> Iterator[Any]:
-    """Batches, epoch after epoch."""
-    while True:
-        yield from trainer.get_train_dataloader()
-
-
-def step(trainer: Any, batch: Any) -> None:
-    """A step as the loop does it, without its callbacks."""
-    trainer.begin_step()
-    tokens = trainer._get_num_items_in_batch([batch], trainer.args.device)
-    trainer.training_step(trainer.model, trainer._prepare_inputs(dict(batch)), tokens)
-    torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from benchmarks.training_steps import endless, step
 from configuration.loading import load_config
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
@@ -56,31 +57,17 @@ def training_run(conf: Path, scratch: Path, limit_mb: int) -> Callable[[], float
     config = load_config(conf, [*overrides, f"image.feature_cache_mb={limit_mb}"])
     trainer = build_trainer(training_arguments(config), prepare(config))
     trainer.create_optimizer_and_scheduler(10_000)
-    batches = _endless(trainer)
+    batches = endless(trainer)
     trainer.current_gradient_accumulation_steps, trainer._tr_loss = 1, torch.zeros(())  # the loop does that
 
     def turn() -> float:
         start = time.perf_counter()
         for _ in range(STEPS):
-            _step(trainer, next(batches))
+            step(trainer, next(batches))
         return STEPS * config.train.batch_size / (time.perf_counter() - start)
 
     turn()
     return turn
-
-
-def _endless(trainer: Any) -> Iterator[Any]:
-    while True:
-        yield from trainer.get_train_dataloader()
-
-
-def _step(trainer: Any, batch: Any) -> None:
-    trainer.begin_step()
-    tokens = trainer._get_num_items_in_batch([batch], trainer.args.device)
-    trainer.training_step(trainer.model, trainer._prepare_inputs(dict(batch)), tokens)
-    torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad()
 
 
 if __name__ == "__main__":
