@@ -13,7 +13,7 @@ from models.captioner import NewModel, VisionInfo
 from models.settings import CaptionerSettings, Decoding
 from pipeline.data import styles_of
 from pipeline.punctuation import punctuation_of
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, texts_of
 from preprocessors.pictures.feature_cache import UNCROPPED_VIEWS
 from preprocessors.pictures.images import MEAN_STD, Resizer
 from preprocessors.text.captions import Punctuation
@@ -74,7 +74,7 @@ def _tell_new_styles(before: StyleRegistry, after: StyleRegistry, model: str) ->
 def _new_captioner(
     config: RunConfig, registry: StyleRegistry, train_examples: Sequence[CaptionExample], corpus: Sequence[StyledText]
 ) -> StyledCaptioner:
-    captions = [caption for example in train_examples for caption in example.captions]
+    captions = [caption for _, _, texts in texts_of(train_examples) for caption in texts]
     prompts = [config.style.prompt.replace(STYLE_SLOT, registry.token_of(name)) for name in registry.names]
     if config.masked_lm.weight:
         prompts += [masked_prompt("", registry.token_of(name)) for name in registry.names]

@@ -11,7 +11,7 @@ from typing import Any
 from configuration.groups import RunConfig
 from models.captioner import Captioner
 from models.settings import CaptionerSettings, Decoding
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, texts_of
 from preprocessors.interface import CaptionPreprocessor
 from preprocessors.text.captions import Punctuation
 from preprocessors.text.lengths import COVERED_PERMILLE, CaptionLengths, caption_lengths
@@ -129,8 +129,8 @@ def lengths_of(
 ) -> CaptionLengths:
     """How long people's captions are, by style."""
     by_style: dict[str, list[str]] = {}
-    for example in examples:
-        by_style.setdefault(example.style, []).extend(example.captions)
+    for _, style, captions in texts_of(examples):
+        by_style.setdefault(style, []).extend(captions)
     return caption_lengths(by_style, captioner.tokenizer, punctuation, no_repeat_ngram_size)
 
 

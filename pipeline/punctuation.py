@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain, islice
 
 from configuration.data import DataConfig
 from models.settings import CaptionerSettings
-from preprocessors.examples import CaptionExample
+from preprocessors.examples import CaptionExample, texts_of
 from preprocessors.text.captions import Punctuation, strip_costs
 from preprocessors.text.lengths import MOST_COUNTED
 
@@ -23,8 +24,9 @@ def tell_punctuation(punctuation: Punctuation, examples: Sequence[CaptionExample
     """Log what ``strip`` takes from the training captions; nothing where it takes nothing, and of ``keep``."""
     if punctuation == "keep":
         return
-    captions = [caption for example in examples for caption in example.captions]
-    costs = strip_costs(captions[:: max(1, -(-len(captions) // MOST_COUNTED))])
+    count = sum(len(texts) for _, _, texts in texts_of(examples))
+    captions = chain.from_iterable(texts for _, _, texts in texts_of(examples))
+    costs = strip_costs(islice(captions, 0, None, max(1, -(-count // MOST_COUNTED))))
     if costs.marked:
         logger.info(
             "data.punctuation=strip: the captioner learns to write no punctuation; %d of %d training captions have "
