@@ -34,7 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": {
         *("utils", "runs", "metrics", "preprocessors", "models", "captioning", "reports", "trainers", "configuration")
     },
-    "commands": {"utils", "captioning", "configuration", "pipeline", "reports"},  # what is found, as a table
+    "serving": {"utils", "runs", "preprocessors", "models", "captioning", "reports"},
+    "commands": {
+        *("utils", "captioning", "configuration", "pipeline", "reports", "serving")  # what is found, as a table
+    },
     "sweeps": {"utils", "runs", "reports", "configuration"},
 }
 ROOMS: dict[str, set[str]] = {
