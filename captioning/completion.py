@@ -138,8 +138,9 @@ class Completion:
         ends = scores[self.pieces.eos]
         if is_full:
             ends = torch.logaddexp(ends, scores[self.pieces.starts_word].logsumexp(0))
-        said = said.rstrip()
-        self.found[said] = float(torch.logaddexp(torch.tensor(self.found.get(said, -math.inf)), ends))
+        if ends.isfinite():
+            before = torch.tensor(self.found.get(said.rstrip(), -math.inf))
+            self.found[said.rstrip()] = float(torch.logaddexp(before, ends))
         return is_full
 
 

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from captioning.completion import Completion, Pieces, split_typed
+from captioning.model import CaptionModel
+from tests.memorised_model import LEARNT
+
+
+class Tokenizer:
+    """Two ends of words, four words with their space, and the end."""
+
+    eos_token_id = 0
+    entries = (b"", b"cat", b" cat", b" sleeps", b"s", b" ", b"")
+
+    def pieces(self):
+        return self.entries
+
+
+class Scripted:
+    """The next token's chances by what was said; what is not named has none."""
+
+    def __init__(self, script):
+        self.script, self.said = script, [b""]
+        self._look()
+
+    def take(self, rows, token_ids):
+        pairs = zip(rows.tolist(), token_ids.tolist(), strict=True)
+        self.said = [self.said[row] + Tokenizer.entries[token] for row, token in pairs]
+        self._look()
+
+    def _look(self):
+        self.log_probs = torch.tensor([self.script.get(said, [1.0] + [0.0] * 6) for said in self.said]).log()
+
+
+def _complete(script, typed, *, at_start=False, num=3, words=1):
+    search = Completion(Pieces(Tokenizer()), typed, at_start=at_start, num=num, words=words)
+    return search.run(Scripted(script)), search.found
+
+
+def test_continuations_have_the_chances_of_their_words_and_of_what_ends_them():
+    """A cat, cats by two ways, or sleep: each word counts with the chance that nothing more belongs to it."""
+    script = {
+        b"": [0.1, 0, 0.6, 0.3, 0, 0, 0],
+        b" cat": [0.5, 0, 0, 0.1, 0.4, 0, 0],
+        b" cats": [0.2, 0, 0, 0.8, 0, 0, 0],
+    }
+    texts, found = _complete(script, "")
+    assert texts == [" cat", " sleeps", " cats"]
+    chances = {text: math.exp(value) for text, value in found.items()}
+    assert chances == pytest.approx({b" cat": 0.6 * 0.6, b" sleeps": 0.3, b" cats": 0.6 * 0.4})
+
+
+def test_half_typed_word_may_be_cut_into_tokens_in_any_way():
+    """``ca`` may become one token, and a space may be one of its own; the tokens that do not fit have no say."""
+    script = {
+        b"": [0.3, 0, 0.05, 0.6, 0, 0.05, 0],
+        b" ": [0, 1.0, 0, 0, 0, 0, 0],
+        b" cat": [0.3, 0, 0, 0.7, 0, 0, 0],
+    }
+    texts, found = _complete(script, " ca")
+    assert texts == ["t"]
+    assert math.exp(found[b"t"]) == pytest.approx(0.1)
+
+
+def test_caption_that_has_likely_ended_gets_no_continuation():
+    ended = {b"": [0, 0, 1.0, 0, 0, 0, 0], b" cat": [0.6, 0, 0, 0.4, 0, 0, 0]}
+    assert _complete(ended, " cat")[0] == []
+    goes_on = ended | {b" cat": [0.4, 0, 0, 0.6, 0, 0, 0]}
+    assert _complete(goes_on, " cat")[0] == [" sleeps"]
+
+
+def test_first_word_comes_without_its_space():
+    script = {b"": [0, 0.2, 0.8, 0, 0, 0, 0], b"cat": [0, 0, 0, 1.0, 0, 0, 0], b" cat": [0, 0, 0, 1.0, 0, 0, 0]}
+    for typed, expected in (("", ["cat sleeps"]), ("c", ["at sleeps"])):
+        assert _complete(script, typed, at_start=True, words=2)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned", "parts"),
+    [
+        ("", "", ("", "")),
+        ("   ", "", ("", "")),
+        ("th", "th", ("", "th")),
+        ("the cat", "the cat", ("the", " cat")),
+        ("the cat ", "the cat", ("the cat", " ")),
+        ("the, cat", "the cat", ("the", " cat")),
+    ],
+)
+def test_typed_text_is_split_before_its_last_word(text, cleaned, parts):
+    assert split_typed(text, cleaned) == parts
+
+
+@pytest.fixture(scope="module")
+def model(memorised) -> CaptionModel:
+    return CaptionModel.open(memorised, device="cpu")
+
+
+@pytest.mark.parametrize("style", LEARNT)
+def test_every_beginning_of_a_learnt_caption_is_completed_with_its_next_word(model, style):
+    caption, picture = LEARNT[style], torch.full((3, 32, 32), 90, dtype=torch.uint8)
+    for end in range(len(caption)):
+        text, rest = caption[:end], caption[end:]
+        found = model.complete(text, picture, style, words=1)
+        first = rest.split()[0]
+        wanted = f" {first}" if rest.startswith(" ") and not text.endswith(" ") else first
+        # Behind a whole word nothing or a new one may come; inside one, its end.
+        assert wanted in found or (text.endswith(" ") and first in found), (text, found)
+        assert len(found) == len({*found}) <= 5
+    assert model.complete(caption, picture, style) == []
+
+
+def test_completion_appends_so_many_words_and_is_the_caption_where_it_is_sure(model):
+    picture = torch.full((3, 32, 32), 90, dtype=torch.uint8)
+    for words in (1, 2, 3):
+        found = model.complete("the captain", picture, "pirate", num=1, words=words)
+        assert found == [" " + " ".join(["buried", "treasure", "on"][:words])]
+    assert model.complete("the captain buried treasure on an", picture, "pirate", num=1) == [" island"]
+
+
+def test_completion_looks_at_a_picture_once_however_many_keys_are_pressed(memorised):
+    model, passed = CaptionModel.open(memorised, device="cpu"), []
+    (vision,) = model._captioner.parts()["vision"]
+    vision.register_forward_hook(lambda *_: passed.append(1))
+    for text in ("t", "th", "the"):
+        model.complete(text, torch.full((3, 32, 32), 90, dtype=torch.uint8), "pirate")
+    assert len(passed) == 1
