@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from captioning.model import CaptionModel
-from captioning.writing import Writing
 from torch import Tensor
 
+from captioning.model import CaptionModel
+from captioning.writing import Writing
 from utils import exit_codes
 
 HELP = """A picture, then a style; Tab completes both.
@@ -73,7 +73,7 @@ def _choose(model: CaptionModel, chosen: _Chosen, names: Sequence[str]) -> bool:
     try:
         if path != chosen.path or chosen.pixels is None:
             chosen.pixels, chosen.path = model.read(path), path
-        while (given := _answer(model, f"style{_in_brackets(', '.join(chosen.styles))}: ", _completer(names))) is None:
+        while (given := _answer(model, f"style{_in_brackets(', '.join(chosen.styles))}: ", completer(names))) is None:
             pass
         if given:
             chosen.styles = _styles(model, given)
@@ -125,7 +125,7 @@ def complete_path(text: str) -> list[str]:
     return [f"{path}/" if os.path.isdir(path) else path for path in found]
 
 
-def _completer(names: Iterable[str]) -> Callable[[str], list[str]]:
+def completer(names: Iterable[str]) -> Callable[[str], list[str]]:
     """Completes the last of several styles with commas between, in any case."""
     known = list(dict.fromkeys(names))
 
@@ -151,7 +151,7 @@ def with_completion(complete: Callable[[str], list[str]]) -> None:
             found[:] = complete(text)
         return found[state] if state < len(found) else None
 
-    readline.set_completer_delims("")
-    readline.set_completer(state_of)
+    readline.setcompleter_delims("")
+    readline.setcompleter(state_of)
     binding = "bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete"
     readline.parse_and_bind(binding)

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from captioning.writing import Caption
 
 from captioning.outputs.table import FORMATS, format_for, open_output
 from captioning.outputs.target import Target
 from captioning.wanted import Answer, Request, WantedPicture
+from captioning.writing import Caption
 
 SAID = {
     "wry": [Caption("un café, non?", -1.23456, False), Caption("", -9.0, True)],
