@@ -15,12 +15,11 @@ from utils import exit_codes
 from utils.console import give_up_output
 
 if TYPE_CHECKING:
-    from captioning.model import CaptionModel
-    from captioning.writing import Writing
-
     from captioning.job import Outcome
+    from captioning.model import CaptionModel
     from captioning.outputs.target import Target
     from captioning.wanted import WantedPicture
+    from captioning.writing import Writing
 
 logger = logging.getLogger("commands.caption")
 
