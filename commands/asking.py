@@ -151,7 +151,7 @@ def with_completion(complete: Callable[[str], list[str]]) -> None:
             found[:] = complete(text)
         return found[state] if state < len(found) else None
 
-    readline.setcompleter_delims("")
-    readline.setcompleter(state_of)
+    readline.set_completer_delims("")
+    readline.set_completer(state_of)
     binding = "bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete"
     readline.parse_and_bind(binding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captioning.outputs.target import Target
+from captioning.outputs.target import Target, one_line
 from captioning.wanted import Answer, WantedPicture
 from utils.io import write_text
 
@@ -42,7 +42,9 @@ class Sidecars:
         """Write its files; a picture with an error has none."""
         for style in answer.picture.styles() if not answer.error else ():
             captions = answer.captions[style]
-            write_text(self._path(answer.picture, style), "".join(f"{caption.text}\n" for caption in captions))
+            write_text(
+                self._path(answer.picture, style), "".join(f"{one_line(caption.text)}\n" for caption in captions)
+            )
 
     def close(self) -> None:
         """Nothing is left to be written."""

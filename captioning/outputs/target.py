@@ -87,6 +87,11 @@ def rows_of(answer: Answer) -> Iterator[dict[str, Any]]:
         }
 
 
+def one_line(text: str) -> str:
+    """A caption for a format of lines: what a model makes of bytes may hold the ends of lines."""
+    return text.translate(dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " "))
+
+
 class Lines:
     """Whole lines of text to a file, which is made anew, or to standard output."""
 

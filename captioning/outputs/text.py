@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captioning.outputs.target import Lines, Target
+from captioning.outputs.target import Lines, Target, one_line
 from captioning.wanted import Answer, WantedPicture
 
 
@@ -20,7 +20,9 @@ class TextOutput:
         """Write its captions."""
         for style in answer.picture.styles() if not answer.error else ():
             labels = [answer.picture.name] * self._target.names_pictures + [style] * self._target.names_styles
-            self._lines.write("".join("\t".join([*labels, caption.text]) + "\n" for caption in answer.captions[style]))
+            self._lines.write(
+                "".join("\t".join([*labels, one_line(caption.text)]) + "\n" for caption in answer.captions[style])
+            )
 
     def close(self) -> None:
         """Close the file."""

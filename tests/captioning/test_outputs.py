@@ -59,6 +59,13 @@ def test_text_has_the_labels_that_are_asked_for_and_no_line_for_an_error(labels,
     assert write("text", tmp_path / "new/x.txt", answered(wanted("a.jpg")), **names).splitlines() == lines
 
 
+def test_caption_with_ends_of_lines_in_it_stays_one_line(tmp_path):
+    answer = Answer(wanted("a.jpg", "wry", folder=tmp_path), {"wry": [Caption("a\tb\r\nc\u2028d", -1.0, False)]})
+    assert write("text", None, answer, names_pictures=False, names_styles=False) == "a b  c d\n"
+    write("sidecar", None, answer)
+    assert (tmp_path / "a.txt").read_bytes() == b"a b  c d\n"
+
+
 def test_json_rows_can_be_trained_on_and_say_what_went_wrong(tmp_path):
     answers = [answered(wanted("a.jpg", "wry", reference="r")), FAILED]
     rows = [
