@@ -135,7 +135,9 @@ class CaptionModel:
         """The pixels of a picture, uint8 (3, H, W), as :func:`captioning.pictures.read_picture` reads them."""
         return read_picture(picture, self._writer.preprocessor.image_transform, max_pixels=max_pixels)
 
-    def write(self, requests: Sequence[tuple[Tensor, str]], writing: Writing) -> list[list[Caption]]:
+    def write(
+        self, requests: Sequence[tuple[Tensor, str]], writing: Writing, *, batch_size: int | None = None
+    ) -> list[list[Caption]]:
         """Captions of a batch, for each request in order ``writing.num``, the best first, or as drawn.
 
         What does not fit into memory is done in halves.
@@ -144,6 +146,8 @@ class CaptionModel:
             requests: Pixels of :meth:`read`, and a style; a tensor that comes several times passes the vision network
                 once.
             writing: How, for all of them.
+            batch_size: Requests that are written at once, those with prompts of one length together, because a batch
+                without padding needs no mask of its own in any layer; None writes all at once.
 
         Raises:
             ValueError: If a style or an option is none of the model's.
@@ -153,7 +157,7 @@ class CaptionModel:
         self.check(writing)
         wanted = [(pixels, self.style(style)) for pixels, style in requests]
         with self._turn:
-            return self._written(self._writer.look(wanted), writing)
+            return self._in_batches(self._writer.look(wanted), writing, batch_size or len(wanted))
 
     def caption(
         self,
@@ -187,8 +191,7 @@ class CaptionModel:
                 pixels = [*pool.map(lambda number: self._read_one_of(pictures, number), numbers)]
                 with self._turn:
                     requests = self._writer.look([(shown, name) for shown in pixels for name in names])
-                batches = [requests[row : row + batch_size] for row in range(0, len(requests), batch_size)]
-                written = iter([captions for batch in batches for captions in self._written(batch, writing)])
+                written = iter(self._in_batches(requests, writing, batch_size))
                 found += [{name: next(written) for name in names} for _ in numbers]
         return found
 
@@ -290,6 +293,15 @@ class CaptionModel:
 
     def _cleaned(self, text: str) -> str:
         return clean_caption(text, punctuation=self._writer.preprocessor.punctuation)
+
+    def _in_batches(self, requests: Sequence[Request], writing: Writing, batch_size: int) -> list[list[Caption]]:
+        lengths = [len(self._writer.preprocessor.prompt_ids(request.style)) for request in requests]
+        order = sorted(range(len(requests)), key=lengths.__getitem__)
+        written: dict[int, list[Caption]] = {}
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            written |= zip(rows, self._written([requests[row] for row in rows], writing), strict=True)
+        return [written[row] for row in range(len(requests))]
 
     def _written(self, requests: Sequence[Request], writing: Writing) -> list[list[Caption]]:
         prefix = self._prefix_ids(writing)
