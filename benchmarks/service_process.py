@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import os
 import re
@@ -60,9 +61,11 @@ class ServiceProcess:
         self._ready.set()
 
     @property
-    def traces(self) -> int:
-        """Stack traces among its last lines of log."""
-        return sum("Traceback" in line for line in self._said)
+    def traces(self) -> list[str]:
+        """What ended the stack traces in its last lines of log."""
+        lines = [line.rstrip() for line in self._said]
+        ends = [later for line, later in itertools.pairwise(lines) if line[:2] == "  " and later[:1] not in (" ", "")]
+        return sorted({*ends})
 
     def resident_mb(self) -> float:
         """Its memory, 10^6 bytes."""
