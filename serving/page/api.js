@@ -70,11 +70,13 @@ function faultOf(response, answer) {
   const about = { status: response.status, retryAfter: Number.isFinite(seconds) ? Math.max(0, seconds) : null };
   try {
     const { code, message } = JSON.parse(answer).error;
-    return new Fault(String(code), String(message), about);
+    return new Fault(String(code), sentence(String(message)), about);
   } catch {
     return new Fault(nameOf(response.status), `The service answered ${response.status}.`, about);
   }
 }
+
+const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.!?]$/.test(words) ? "" : "."}`;
 
 /** Something between page and service, such as a proxy, answers without the service's form of errors. */
 function nameOf(status) {

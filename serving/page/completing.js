@@ -69,8 +69,6 @@ export function completing(field, ask, onFault) {
     else if (event.key === "Escape") close();
     else return;
     event.preventDefault();
-    // Esc closed the list; the editor around it stays open.
-    event.stopPropagation();
   });
   return close;
 }

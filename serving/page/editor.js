@@ -32,15 +32,16 @@ export function editor(text, { ask, explain, done }) {
     hint,
     make("div", { class: "actions" }, make("button", { type: "submit", class: "small primary" }, "Save"), button("Cancel", null, () => end(null))),
   );
+  // Its listener comes first: keys that it takes are not meant for the form.
+  if (ask) close = completing(field, ask, (fault) => (hint.textContent = `No completions: ${explain(fault)}`));
   field.addEventListener("keydown", (event) => {
-    // Esc that closes the completions, and Enter that confirms a letter of an input method, are not meant for the form.
+    // While an input method composes a letter, Enter confirms that.
     if (event.defaultPrevented || event.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       save();
     } else if (event.key === "Escape") end(null);
   });
-  if (ask) close = completing(field, ask, (fault) => (hint.textContent = `No completions: ${explain(fault)}`));
   // Once it is on the page.
   queueMicrotask(() => {
     field.focus();

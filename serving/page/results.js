@@ -73,12 +73,12 @@ export class PictureCard {
     this.draw();
   }
 
-  /** Takes an answer of the service, which was asked for under `key` (see `lacks`). */
-  take(answer, model, key) {
-    for (const { style, captions } of answer.captions) {
-      const lines = captions.map((caption) => new CaptionLine(this, { ...caption, style, model }));
+  /** Takes what the service answered to these styles, which were asked for under `key` (see `lacks`). */
+  take(answer, model, styles, key) {
+    styles.forEach((style, place) => {
+      const lines = answer.captions[place].captions.map((caption) => new CaptionLine(this, { ...caption, style, model }));
       this.written.set(`${model}\n${style}`, { key, lines, answer });
-    }
+    });
     this.draw();
   }
 

@@ -82,10 +82,10 @@ export class StylePicker {
     this.choose(had ? this.chosen.filter((other) => other !== name) : [...this.chosen, name]);
     if (!had) remember(RECENT_KEY, [name, ...remembered(RECENT_KEY, []).filter((other) => other !== name)].slice(0, MOST_RECENT));
     announce(`${name} ${had ? "removed" : "added"}, ${plural(this.chosen.length, "style")} chosen`);
-    const searched = this.field.value !== "";
+    // Who browses may take several; who searched has found, and the list would lie over what comes next.
+    if (this.field.value === "") this.draw();
+    else this.close();
     this.field.value = "";
-    if (searched) this.open();
-    else this.draw();
   }
 
   /** What the list shows: groups of `[title, names]`. */
@@ -105,9 +105,10 @@ export class StylePicker {
 
   /** The styles of "romantic+pirate" under their own names, one caption in both; null if that is not what was typed. */
   combination(query) {
-    const parts = query.split("+").map((part) => this.styles.find((style) => folded(style.name) === part.trim())?.name);
-    const several = new Set(parts).size === parts.length && parts.length > 1;
-    return several && parts.every((name) => name && name !== this.neutral) ? parts.join("+") : null;
+    const parts = query.split("+").map((part) => this.styles.findIndex((style) => folded(style.name) === part.trim()));
+    const names = [...new Set(parts)].sort((a, b) => a - b).map((place) => this.styles[place]?.name);
+    const fit = parts.length > 1 && names.length === parts.length;
+    return fit && names.every((name) => name && name !== this.neutral) ? names.join("+") : null;
   }
 
   open() {

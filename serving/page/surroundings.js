@@ -58,6 +58,8 @@ export function followTheme() {
 /** Shows the view that the address names, and moves the focus to its heading. */
 export function followViews() {
   const show = (moved) => {
+    // The link that skips the header stays in its view.
+    if (moved && location.hash === "#content") return;
     const view = location.hash === "#kept" ? "kept" : "captions";
     for (const name of ["captions", "kept"]) {
       byId(`${name}-view`).hidden = name !== view;

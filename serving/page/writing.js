@@ -7,6 +7,7 @@ import { shrunk } from "./pictures.js";
 const AT_A_TIME = 2;
 // Fewer than a service takes in one request unless told otherwise; with hundreds of styles the first ones are soon there.
 const STYLES_AT_A_TIME = 16;
+const CAPTIONS_AT_A_TIME = 64;
 const TOO_LARGE = ["too_large", "picture_too_large"];
 
 /** What the cards are to be written with: models and styles by name, options as the service calls them. */
@@ -16,6 +17,7 @@ export class Work {
     this.styles = styles;
     this.options = options;
     this.key = JSON.stringify(options);
+    this.atOnce = Math.min(STYLES_AT_A_TIME, Math.floor(CAPTIONS_AT_A_TIME / (options.num ?? 1)));
   }
 
   /** Styles that a card lacks, by model: `[[name, styles]]`; a model is asked for nothing that it has not learned. */
@@ -74,8 +76,8 @@ export class Writer {
     try {
       // One model after the other: at the same time, each would seem slower than it is.
       for (const [model, styles] of work.missing(card)) {
-        for (let first = 0; first < styles.length; first += STYLES_AT_A_TIME) {
-          await this.write(card, model, styles.slice(first, first + STYLES_AT_A_TIME), work, stop.signal);
+        for (let first = 0; first < styles.length; first += work.atOnce) {
+          await this.write(card, model, styles.slice(first, first + work.atOnce), work, stop.signal);
         }
       }
       const written = plural(card.lines().length, "caption");
@@ -107,12 +109,12 @@ export class Writer {
     const ask = () => call("v1/captions", formOf(card.picture, copy, model, styles, work.options), signal);
     const patient = () => patiently(ask, signal, (seconds, attempt) => card.show("working", `The service is busy: try ${attempt} in ${seconds} s`));
     try {
-      card.take(await patient(), model, work.key);
+      card.take(await patient(), model, styles, work.key);
     } catch (fault) {
       copy = TOO_LARGE.includes(fault.code) ? await shrunk(card.picture) : null;
       if (!copy) throw fault;
       card.show("working", `${asking}, from a smaller copy: the picture is more than the service takes`);
-      card.take(await patient(), model, work.key);
+      card.take(await patient(), model, styles, work.key);
     }
   }
 }
