@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from commands.console import start_console
 from utils import exit_codes
+
+logger = logging.getLogger(__name__)
 
 INTERRUPTED = ""
 INTERRUPTED_CODE = exit_codes.INTERRUPTED
@@ -32,14 +35,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print captions: the caption alone for one picture and style, else with what it belongs to."""
     start_console()
-    from captioning.pictures import caption_images
+    from captioning.model import CaptionModel
+    from captioning.writing import Writing
 
-    rows = caption_images(
-        options.model, options.image, options.style, all_styles=options.all_styles, guidance=options.guidance
-    )
-    for path, style, caption in rows:
-        labels = ([str(path)] if len(options.image) > 1 else []) + ([style] if options.all_styles else [])
-        print("\t".join([*labels, caption]))
+    model, writing = CaptionModel.open(options.model), Writing(guidance=options.guidance)
+    if doubt := model.doubt_of(writing):
+        logger.warning("%s: %s; the captions may be anything", options.model, doubt)
+    found = model.caption(options.image, "all" if options.all_styles else options.style, writing)
+    for path, captions in zip(options.image, found, strict=True):
+        for style, (caption,) in captions.items():
+            labels = ([str(path)] if len(options.image) > 1 else []) + ([style] if options.all_styles else [])
+            print("\t".join([*labels, caption.text]))
     return exit_codes.FINISHED
 
 

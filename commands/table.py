@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "caption": "commands.caption",
     "check": "commands.check",
     "runs": "commands.runs",
+    "serve": "commands.serve",
 }
 """By name the module that holds the command; only the one that is asked for is imported."""
 DEFAULT = "train"
