@@ -188,12 +188,13 @@ def make_app(
     )
     app.state.service = service
     app.add_middleware(Gate, token=token, is_draining=lambda: service.draining)
-    app.add_middleware(Watched, numbers=numbers)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_fault)
     app.include_router(api)
     add_documentation(app, with_token=token is not None)
+    paths = {path for route in (*app.routes, *api.routes) if isinstance(path := getattr(route, "path", None), str)}
+    app.add_middleware(Watched, numbers=numbers, paths=paths)
     if PAGE.is_dir():
         app.mount("/static", StaticFiles(directory=PAGE), name="static")
     return app

@@ -74,6 +74,7 @@ class DrainingServer(uvicorn.Server):
         self.service = config.app.state.service  # type: ignore[union-attr]
         self.most_seconds = most_seconds
         self.end: float | None = None
+        self.told = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -102,6 +103,9 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """End once nobody waits any more, or all too long."""
+        if self.end is not None and not self.told:
+            logger.info("draining: %d requests are still to be answered", self.service.numbers.unanswered)
+            self.told = True
         if self.end is not None and (not self.service.numbers.unanswered or time.monotonic() > self.end):
             self.should_exit = True
         return await super().on_tick(counter)
@@ -163,12 +167,14 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ValueError: If it cannot be had.
     """
+    if not 0 <= port < 2**16:
+        raise ValueError(f"--port {port}: must be from 0 to {2**16 - 1}")
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         bound = socket.socket(family, kind)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ValueError(f"{host}, port {port}: cannot be had ({error}); give another --host or --port") from error
     if host not in LOOPBACK:
         logger.warning("%s: everybody who reaches this machine can ask; set a token, and put TLS before it", host)

@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("serving.access")
 """Its messages are lines of JSON; where they go is :func:`serving.server.serve`'s affair."""
 
-OTHER_PATHS = ("/openapi.json", "/static")
-"""What the framework answers without a route of ours."""
+FOLDER_ROUTE = "/static"
 OTHER_ROUTE = "other"
 """Paths that lead nowhere have one name together: clients must not be able to make up numbers to be kept."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -96,23 +95,29 @@ class Watched:
     Args:
         app: What is behind it; may raise :class:`serving.errors.Refusal`.
         numbers: Where requests are counted.
+        paths: That lead somewhere, by which requests are counted and logged.
     """
 
-    def __init__(self, app: ASGIApp, numbers: Numbers) -> None:
-        self.app, self.numbers = app, numbers
+    def __init__(self, app: ASGIApp, numbers: Numbers, paths: Collection[str]) -> None:
+        self.app, self.numbers, self.paths = app, numbers, paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Watch a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        seen = Seen(scope)
+        seen = Seen(scope, self._route(scope["path"]))
         self.numbers.unanswered += 1
         try:
             await self._answer(seen, scope, receive, send)
         finally:
             self.numbers.unanswered -= 1
             self._tell(seen, scope)
+
+    def _route(self, path: str) -> str:
+        if path in self.paths:
+            return path
+        return FOLDER_ROUTE if path.startswith(f"{FOLDER_ROUTE}/") else OTHER_ROUTE
 
     async def _answer(self, seen: Seen, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
@@ -152,6 +157,7 @@ class Seen:
 
     Args:
         scope: The request's.
+        route: One of the few words that its path is counted by.
 
     Attributes:
         id: The client's own, if it is fit to be logged.
@@ -160,8 +166,8 @@ class Seen:
         status: Of the answer; None before it begins.
     """
 
-    def __init__(self, scope: Scope) -> None:
-        self.scope, self.start = scope, time.monotonic()
+    def __init__(self, scope: Scope, route: str) -> None:
+        self.scope, self.route, self.start = scope, route, time.monotonic()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         self.id = given.decode("latin-1")
         if not USABLE_ID.fullmatch(self.id):
@@ -169,11 +175,6 @@ class Seen:
         self.bytes_in = self.bytes_out = 0
         self.status: int | None = None
         scope.setdefault("state", {})["log"] = {}
-
-    @property
-    def route(self) -> str:
-        """The path's template."""
-        return route_of(self.scope)
 
     def sent(self, message: MutableMapping[str, Any]) -> None:
         """Look at a part of the answer; put our headers on its beginning."""
@@ -197,14 +198,6 @@ class Seen:
             "bytes_out": self.bytes_out,
             **self.scope["state"]["log"],
         }
-
-
-def route_of(scope: Scope) -> str:
-    """The template of a request's path, known once it has been routed."""
-    path = getattr(scope.get("route"), "path", None)
-    if isinstance(path, str):
-        return path
-    return next((known for known in OTHER_PATHS if scope["path"].startswith(known)), OTHER_ROUTE)
 
 
 def error_response(refusal: Refusal) -> JSONResponse:
