@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from captioning.encoding import encode_prompts
-from captioning.endings import cut_at_limit
-from captioning.features import look_at
+from captioning.completion import Completion, Pieces, split_typed
 from captioning.pictures import Picture, read_picture
+from captioning.requests import Request, RequestWriter, fingerprint
 from captioning.styled import StyledCaptioner, open_styled
-from captioning.writer import ADVICE
 from captioning.writing import AS_TRAINED, Caption, Writing
 from models.captioner import Encoded
 from models.settings import Decoding
-from preprocessors.collator import IGNORE_INDEX
-from preprocessors.interface import EncodedExample
+from preprocessors.text.captions import clean_caption, encode_caption
 from preprocessors.text.styles import COMBINED
 from utils.hub import resolve_model_folder
-from utils.memory import Halving
 
 NAMED = 10
 """Styles that a message lists."""
-
-
-class _Request(NamedTuple):
-    """A caption to be written: the picture, what the vision network made of it, and the style."""
-
-    pixels: Tensor
-    features: Tensor
-    style: str
+LATEST = 8
+"""Pictures with their style that are kept encoded for completions."""
 
 
 class CaptionModel:
@@ -79,9 +70,8 @@ class CaptionModel:
         self.decoding: Decoding = styled.settings.decoding
         self.parameters = sum(parameter.numel() for parameter in styled.captioner.module.parameters())
         self._styled, self._captioner = styled, styled.captioner
-        self._preprocessor = styled.preprocessor()
-        self._looking, self._writing = Halving("looking at pictures", ADVICE), Halving("captioning", ADVICE)
-        self._turn = threading.RLock()
+        self._writer = RequestWriter(self._captioner, styled.preprocessor(), self.decoding)
+        self._turn, self._latest = threading.RLock(), OrderedDict[tuple[str, str], Encoded]()
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -122,8 +112,8 @@ class CaptionModel:
                 raise ValueError(
                     f"style {part!r} was never trained; give a style, one of: {', '.join(self.styles[:NAMED])}{more}"
                 )
-        wanted, most = COMBINED.join(parts), self._preprocessor.max_source_length
-        tokens = len(self._captioner.tokenizer.encode_text(self._preprocessor.prompt_text(wanted)))
+        wanted, most = COMBINED.join(parts), self._writer.preprocessor.max_source_length
+        tokens = len(self._captioner.tokenizer.encode_text(self._writer.preprocessor.prompt_text(wanted)))
         if tokens > most:
             raise ValueError(f"style {wanted!r}: its prompt has {tokens} tokens, and {most} fit; combine fewer styles")
         return wanted
@@ -135,6 +125,7 @@ class CaptionModel:
             ValueError: If anything is out of bounds.
         """
         writing.check(self.decoding, self._captioner.limits().text_length)
+        self._prefix_ids(writing)
 
     def doubt_of(self, writing: Writing) -> str | None:
         """Why captions should not be written so, if they should not; None mostly."""
@@ -142,7 +133,7 @@ class CaptionModel:
 
     def read(self, picture: Picture, *, max_pixels: int | None = None) -> Tensor:
         """The pixels of a picture, uint8 (3, H, W), as :func:`captioning.pictures.read_picture` reads them."""
-        return read_picture(picture, self._preprocessor.image_transform, max_pixels=max_pixels)
+        return read_picture(picture, self._writer.preprocessor.image_transform, max_pixels=max_pixels)
 
     def write(self, requests: Sequence[tuple[Tensor, str]], writing: Writing) -> list[list[Caption]]:
         """Captions of a batch, for each request in order ``writing.num``, the best first, or as drawn.
@@ -160,7 +151,9 @@ class CaptionModel:
             OutOfMemory: If one row alone does not fit.
         """
         self.check(writing)
-        return self._write(self._looked([(pixels, self.style(style)) for pixels, style in requests]), writing)
+        wanted = [(pixels, self.style(style)) for pixels, style in requests]
+        with self._turn:
+            return self._written(self._writer.look(wanted), writing)
 
     def caption(
         self,
@@ -192,9 +185,10 @@ class CaptionModel:
             for start in range(0, len(pictures), batch_size):
                 numbers = range(start, min(start + batch_size, len(pictures)))
                 pixels = [*pool.map(lambda number: self._read_one_of(pictures, number), numbers)]
-                requests = self._looked([(shown, name) for shown in pixels for name in names])
+                with self._turn:
+                    requests = self._writer.look([(shown, name) for shown in pixels for name in names])
                 batches = [requests[row : row + batch_size] for row in range(0, len(requests), batch_size)]
-                written = iter([captions for batch in batches for captions in self._write(batch, writing)])
+                written = iter([captions for batch in batches for captions in self._written(batch, writing)])
                 found += [{name: next(written) for name in names} for _ in numbers]
         return found
 
@@ -206,7 +200,9 @@ class CaptionModel:
 
     def _read_one_of(self, pictures: Sequence[Picture], number: int) -> Tensor:
         return read_picture(
-            pictures[number], self._preprocessor.image_transform, called=f"picture {number + 1} of {len(pictures)}"
+            pictures[number],
+            self._writer.preprocessor.image_transform,
+            called=f"picture {number + 1} of {len(pictures)}",
         )
 
     def score(self, picture: Picture | Tensor, style: str | None, captions: Sequence[str]) -> list[float]:
@@ -222,13 +218,12 @@ class CaptionModel:
         Raises:
             ValueError: If a caption is longer than the model has positions for.
         """
-        wanted = self.style(style)
-        token_ids = [self._target_ids(caption) for caption in captions]
-        shown = picture if isinstance(picture, Tensor) else self.read(picture)
-        (request,) = self._looked([(shown, wanted)])
-        with self._turn, torch.no_grad():
-            encoded, _ = encode_prompts(self._captioner, self._preprocessor, [self._item(request)], guided=False)
-            return self._writing.in_pieces(token_ids, lambda piece: self._score_batch(encoded, piece))
+        wanted, eos = self.style(style), self._captioner.tokenizer.eos_token_id
+        token_ids = [[*self._token_ids(caption), eos] for caption in captions]
+        shown = self._pixels_of(picture)
+        with self._turn:
+            (request,) = self._writer.look([(shown, wanted)])
+            return self._writer.score(request, token_ids)
 
     def complete(
         self, text: str, picture: Picture | Tensor, style: str | None = None, *, num: int = 5, words: int = 3
@@ -246,95 +241,61 @@ class CaptionModel:
             What is to be appended, likeliest first, no two the same; a new word comes with its space. Nothing where the
             caption has likely ended.
         """
-        raise NotImplementedError
-
-    def _looked(self, requests: Sequence[tuple[Tensor, str]]) -> list[_Request]:
-        distinct = {id(pixels): pixels for pixels, _ in requests}
-        transform = self._preprocessor.image_transform
+        wanted, head, typed = self.style(style), *split_typed(text, self._cleaned(text))
+        search = Completion(self._pieces, typed, at_start=not head, num=num, words=words)
+        prefix, shown = self._token_ids(head), self._pixels_of(picture)
+        room = self._captioner.limits().text_length - len(prefix)
         with self._turn:
-            looked = self._looking.in_pieces(
-                [*distinct.values()], lambda pixels: look_at(self._captioner, transform, pixels)
-            )
-        features = dict(zip(distinct, looked, strict=True))
-        return [_Request(pixels, features[id(pixels)], style) for pixels, style in requests]
+            steps = self._captioner.steps(self._encoded(shown, wanted), prefix, min(search.most_tokens, room))
+            return search.run(steps)
 
-    def _write(self, requests: Sequence[_Request], writing: Writing) -> list[list[Caption]]:
-        with self._turn:
-            return self._writing.in_pieces(requests, lambda piece: self._write_batch(piece, writing))
+    def _encoded(self, pixels: Tensor, style: str) -> Encoded:
+        """Of a picture and style; of the latest ones it is kept, since a person asks at every key."""
+        key = (fingerprint(pixels), style)
+        if key not in self._latest:
+            self._latest[key] = self._writer.encode(*self._writer.look([(pixels, style)]))
+            while len(self._latest) > LATEST:
+                self._latest.popitem(last=False)
+        self._latest.move_to_end(key)
+        return self._latest[key]
 
-    @torch.no_grad()
-    def _write_batch(self, requests: Sequence[_Request], writing: Writing) -> list[list[Caption]]:
-        rules = writing.rules(self.decoding)
-        guided = rules.guidance != 1.0 and any(request.style != self.neutral for request in requests)
-        items = [self._item(request) for request in requests]
-        encoded, neutral = encode_prompts(self._captioner, self._preprocessor, items, guided=guided)
-        if writing.sampling == "beam":
-            token_ids = self._captioner.beams(encoded, rules, num_captions=writing.num, neutral=neutral)
-        else:
-            token_ids = self._draw(encoded, neutral, requests, writing)
-        log_probs = self._captioner.token_log_probs(encoded, token_ids)
-        if writing.sampling == "beam":
-            cut = cut_at_limit(self._captioner, encoded, token_ids, rules, neutral=neutral, log_probs=log_probs)
-        else:
-            cut = token_ids.ne(self._captioner.tokenizer.eos_token_id).all(1).tolist()
-        texts = [self._preprocessor.decode([token for token in row if token >= 0]) for row in token_ids.tolist()]
-        captions = [*map(Caption, texts, log_probs.sum(1).tolist(), cut)]
-        return [captions[start : start + writing.num] for start in range(0, len(captions), writing.num)]
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self._captioner.tokenizer)
 
-    def _target_ids(self, caption: str) -> list[int]:
-        token_ids = self._preprocessor.target_ids(caption)
-        most = self._captioner.limits().text_length
-        if len(token_ids) - 1 > most:
+    def _pixels_of(self, picture: Picture | Tensor) -> Tensor:
+        return picture if isinstance(picture, Tensor) else self.read(picture)
+
+    def _token_ids(self, caption: str) -> list[int]:
+        """Without EOS."""
+        token_ids = encode_caption(self._captioner.tokenizer, self._cleaned(caption))
+        if len(token_ids) > (most := self._captioner.limits().text_length):
             raise ValueError(
-                f"{caption[:60]!r}...: has {len(token_ids) - 1} tokens, and the model has {most} positions"
+                f"{caption[:40]!r}...: has {len(token_ids):,} tokens, and the model has {most:,} positions"
             )
         return token_ids
 
-    def _score_batch(self, encoded: Encoded, captions: Sequence[list[int]]) -> list[float]:
-        rows = pad_sequence([torch.tensor(ids) for ids in captions], batch_first=True, padding_value=IGNORE_INDEX)
-        scores: list[float] = self._captioner.token_log_probs(encoded, rows.to(self._captioner.device)).sum(1).tolist()
-        return scores
+    def _prefix_ids(self, writing: Writing) -> list[int]:
+        if not writing.prefix:
+            return []
+        token_ids, most = self._token_ids(writing.prefix), writing.rules(self.decoding).max_length
+        cleaned, called = self._cleaned(writing.prefix), f"prefix={writing.prefix[:40]!r}"
+        if not token_ids:
+            raise ValueError(f"{called}: holds no words, as this model writes them; leave it out, or begin a caption")
+        if (written := self._writer.preprocessor.decode(token_ids)) != cleaned:
+            raise ValueError(f"{called}: this model cannot write that, only {written!r}; use words of its vocabulary")
+        if len(token_ids) > most:
+            raise ValueError(f"{called}: has {len(token_ids)} tokens, and max_length is {most}; raise it")
+        return token_ids
 
-    def _item(self, request: _Request) -> EncodedExample:
-        return EncodedExample(
-            example_id="",
-            row=0,
-            style=request.style,
-            input_ids=self._preprocessor.prompt_ids(request.style),
-            image_features=request.features,
-            patch_mask=True,
-            labels=[self._captioner.tokenizer.eos_token_id],
-        )
+    def _cleaned(self, text: str) -> str:
+        return clean_caption(text, punctuation=self._writer.preprocessor.punctuation)
 
-    def _draw(
-        self, encoded: Encoded, neutral: Encoded | None, requests: Sequence[_Request], writing: Writing
-    ) -> Tensor:
-        """Token ids of drawn captions; those that do not end within ``max_length`` have no EOS."""
-        rules = writing.rules(self.decoding)
-        drawn = self._captioner.sample(
-            encoded,
-            torch.stack([_uniforms(request, writing, rules.max_length + 1) for request in requests]),
-            temperature=writing.temperature,
-            top_p=writing.top_p,
-            guidance=rules.guidance,
-            neutral=neutral,
-        )
-        behind = drawn[:, rules.max_length :]  # where an EOS may stand, but no word
-        return torch.cat(
-            [
-                drawn[:, : rules.max_length],
-                behind.masked_fill(behind.ne(self._captioner.tokenizer.eos_token_id), IGNORE_INDEX),
-            ],
-            1,
-        )
-
-
-def _uniforms(request: _Request, writing: Writing, length: int) -> Tensor:
-    """Random numbers (num, length) of a picture and style."""
-    pixels = hashlib.blake2b(request.pixels.contiguous().numpy().tobytes()).hexdigest()
-    seeds = [
-        hashlib.blake2b(f"{writing.seed}/{number}/{request.style}/{pixels}".encode(), digest_size=7).digest()
-        for number in range(writing.num)
-    ]
-    generators = [torch.Generator().manual_seed(int.from_bytes(seed)) for seed in seeds]
-    return torch.stack([torch.rand(length, dtype=torch.float64, generator=generator) for generator in generators])
+    def _written(self, requests: Sequence[Request], writing: Writing) -> list[list[Caption]]:
+        prefix = self._prefix_ids(writing)
+        with self._turn:
+            found = self._writer.write(requests, writing, prefix)
+        if not prefix:
+            return found
+        given, known = " ".join(writing.prefix.split()), len(self._cleaned(writing.prefix))
+        return [[replace(one, text=given + one.text[known:]) for one in captions] for captions in found]
