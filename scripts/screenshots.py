@@ -29,6 +29,7 @@ from serving.limits import Limits
 from serving.server import open_service
 
 MOST_BYTES = 250_000
+TYPED = "my darling a green he"
 SHOWN = ("val_0016.png", "val_0003.png", "val_0007.png")
 
 
@@ -49,7 +50,9 @@ def save(page: Any, path: Path) -> None:
     data = page.screenshot()
     if len(data) > MOST_BYTES:
         file = io.BytesIO()
-        Image.open(io.BytesIO(data)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+        Image.open(io.BytesIO(data)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
+            file, "PNG", optimize=True
+        )
         data = file.getvalue()
     if len(data) > MOST_BYTES:
         raise ValueError(f"{path}: {len(data):,} bytes, more than {MOST_BYTES:,}; show fewer pictures")
@@ -83,7 +86,7 @@ def main() -> None:
         for place in (1, 2, 4):
             desk.locator(".keep").nth(place).click()
         desk.locator(".edit").nth(3).click()
-        desk.keyboard.type(" ")
+        desk.fill(".editor textarea", TYPED)
         desk.wait_for_selector(".completions li", timeout=30_000)
         desk.evaluate("scrollTo(0, 0)")
         save(desk, options.into / "page.png")
@@ -93,7 +96,10 @@ def main() -> None:
         desk.click("#to-kept")
         save(desk, options.into / "page_list.png")
         phone = browser.new_page(
-            viewport={"width": 360, "height": 780}, device_scale_factor=1.5, color_scheme="dark", reduced_motion="reduce"
+            viewport={"width": 360, "height": 780},
+            device_scale_factor=1.5,
+            color_scheme="dark",
+            reduced_motion="reduce",
         )
         caption(phone, url, pictures[:1])
         phone.evaluate("document.querySelector('article').scrollIntoView()")

@@ -39,11 +39,14 @@ export function completing(field, ask, onFault) {
   };
   const show = (found) => {
     state.found = found;
-    list.replaceChildren(...found.map((text, place) => optionOf(list, text, place, () => take(place))));
+    // Of a word that is half typed, the whole is shown.
+    const begun = /\S*$/.exec(field.value)[0];
+    const words = found.map((text) => (/^\s/.test(text) ? text.trim() : begun + text));
+    list.replaceChildren(...words.map((text, place) => optionOf(list, text, place, () => take(place))));
     list.hidden = found.length === 0;
     if (found.length === 0) return;
     activate(0);
-    announce(`${found.length} completions. Tab takes “${found[0].trim()}”, arrows choose, Escape closes.`);
+    announce(`${found.length} completions. Tab takes “${words[0]}”, arrows choose, Escape closes.`);
   };
   const look = async () => {
     const text = field.value;
@@ -74,7 +77,7 @@ export function completing(field, ask, onFault) {
 }
 
 function optionOf(list, text, place, onclick) {
-  const option = make("li", { role: "option", id: `${list.id}-${place}`, "aria-selected": "false", onclick }, text.trim());
+  const option = make("li", { role: "option", id: `${list.id}-${place}`, "aria-selected": "false", onclick }, text);
   // A press must not take the focus from the field.
   option.addEventListener("pointerdown", (event) => event.preventDefault());
   return option;

@@ -15,11 +15,10 @@ from models.settings import Decoding
 
 STYLES = ("neutral", "romantic", "pirate", "robot")
 COLOURS = {"red": (220, 40, 40), "green": (30, 160, 60), "blue": (40, 60, 220)}
-TYPED = "oh my "
 
 
 class ScriptedModel:
-    """Says the style and the colour that it sees, counts captions, and continues a text with love or a moon."""
+    """Says the style and the colour that it sees, counts captions, and continues a text with love, or the half of a word."""
 
     neutral = "neutral"
     parameters = 1234567
@@ -48,7 +47,9 @@ class ScriptedModel:
 
     def write(self, requests: Sequence[tuple[Tensor, str]], writing: Writing) -> list[list[Caption]]:
         self.asked.append(writing)
-        return [[self._caption(pixels, style, writing, place) for place in range(writing.num)] for pixels, style in requests]
+        return [
+            [self._caption(pixels, style, writing, place) for place in range(writing.num)] for pixels, style in requests
+        ]
 
     def _caption(self, pixels: Tensor, style: str, writing: Writing, place: int) -> Caption:
         mean = pixels.float().mean((1, 2)).tolist()
@@ -57,6 +58,8 @@ class ScriptedModel:
         return Caption(" ".join(word for word in words if word), -1.5 - place, cut=False)
 
     def complete(self, text: str, picture: Tensor, style: str | None = None, *, num: int, words: int) -> list[str]:
+        if text.endswith("half"):
+            return ["-typed"]
         return ["love", "moon"] if text.endswith(" ") else [" and so on", f" of {style}"]
 
 

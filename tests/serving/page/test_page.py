@@ -14,7 +14,13 @@ from preprocessors.formats.table import FORMATS
 from tests.serving.page.conftest import serving
 from tests.serving.page.scripted_model import COLOURS, ScriptedModel, picture_of
 
-HUNDREDS = ("neutral", *(f"Mood {number}" for number in range(210)), "Mellow (Soothing, Sweet)", "Crème", "Old-fashioned")
+HUNDREDS = (
+    "neutral",
+    *(f"Mood {number}" for number in range(210)),
+    "Mellow (Soothing, Sweet)",
+    "Crème",
+    "Old-fashioned",
+)
 
 
 def captions_of(page, card=0):
@@ -42,7 +48,9 @@ def test_page_without_pictures_says_what_to_do_and_asks_for_one(open_page):
 def test_pictures_are_captioned_in_every_chosen_style_with_the_time_taken(open_page, write):
     page = open_page()
     cards = write(page, red="a.png", blue="b.png")
-    assert captions_of(page, 0) == [f"{style} words of first on red" for style in ("neutral", "romantic", "pirate", "robot")]
+    assert captions_of(page, 0) == [
+        f"{style} words of first on red" for style in ("neutral", "romantic", "pirate", "robot")
+    ]
     assert captions_of(page, 1)[0] == "neutral words of first on blue"
     words, seconds = cards.nth(0).locator(".status").inner_text().removesuffix(" s").split(" · ")
     assert words == "4 captions"
@@ -77,7 +85,10 @@ def test_options_reach_the_model(open_page, write, model):
     write(page)
     asked = model.asked[-1]
     assert (asked.num, asked.guidance, asked.prefix, asked.sampling) == (2, 1.5, "oh my love", "beam")
-    assert captions_of(page)[:2] == ["oh my love neutral words of first on red", "oh my love neutral words of first on red number 2"]
+    assert captions_of(page)[:2] == [
+        "oh my love neutral words of first on red",
+        "oh my love neutral words of first on red number 2",
+    ]
     page.check("input[value=multinomial]")
     page.click("#write")
     page.locator("article[data-state=done] .caption").first.wait_for()
@@ -153,16 +164,21 @@ def test_a_caption_is_edited_with_completion_by_keyboard(open_page, write):
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Tab")
     assert field.input_value() == "oh my moon"
-    page.wait_for_selector(".completions li:has-text('of romantic')")
+    page.wait_for_selector(".completions li:text-is('of romantic')")
     page.keyboard.press("ArrowRight")
     assert field.input_value() == "oh my moon and so on"
     page.wait_for_selector(".completions li")
     page.keyboard.press("Escape")
     assert page.locator(".completions li").count() == 0
+    page.keyboard.type(" half")
+    page.wait_for_selector(".completions li:text-is('half-typed')")
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert captions_of(page)[1].startswith("oh my moon and so on")
+    assert captions_of(page)[1].startswith("oh my moon and so on half-typed")
     assert page.locator(".mark").all_inner_texts() == ["edited"]
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Edit “oh my moon and so on”"
+    assert (
+        page.evaluate("document.activeElement.getAttribute('aria-label')") == "Edit “oh my moon and so on half-typed”"
+    )
 
 
 def test_escape_leaves_a_caption_as_it_was_and_an_empty_one_is_refused(open_page, write):
@@ -230,7 +246,9 @@ def test_another_picture_of_the_same_name_is_not_kept_under_it(open_page, write,
 def test_a_full_browser_refuses_to_keep_and_says_what_to_do(open_page, write):
     page = open_page()
     write(page)
-    page.evaluate("for (let size = 5_300_000; size > 0; size -= 10_000) try { localStorage.setItem('other', 'x'.repeat(size)); break } catch {}")
+    page.evaluate(
+        "for (let size = 5_300_000; size > 0; size -= 10_000) try { localStorage.setItem('other', 'x'.repeat(size)); break } catch {}"
+    )
     page.evaluate("for (let n = 0; n < 5000; n += 1) try { localStorage.setItem(`o${n}`, 'x') } catch { break }")
     page.locator(".keep").first.click()
     assert "Save the list, clear it, and go on" in page.locator("article .fault").inner_text()
