@@ -7,9 +7,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh --dev --serve --vision
+bash scripts/browser.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
 # A process for each core, at most four, and one thread in each: models this small gain nothing from more.
 export OMP_NUM_THREADS=1
+# Where the tests of the page leave what they saw.
+export STYLECAP_SCREENSHOTS="${STYLECAP_SCREENSHOTS:-work_dir/screenshots}"
 .venv/bin/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal "$@"
