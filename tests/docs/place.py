@@ -157,7 +157,8 @@ def _write_photos(place: Path) -> None:
         with Image.open(scenes / "images" / old) as picture:
             _on_ground_of_its_own(picture, new).save(place / "my/photos" / new, quality=95)
     shutil.rmtree(scenes)
-    shutil.copy(place / "my/photos/beach/0412.jpg", place / "a.jpg")
+    for name in ("a.jpg", "photo.jpg"):
+        shutil.copy(place / "my/photos/beach/0412.jpg", place / name)
 
 
 def _on_ground_of_its_own(picture: Image.Image, name: str) -> Image.Image:
