@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning.pictures import caption_images
+from captioning.model import CaptionModel
 from metrics.style.judge import StyleClassifier
 from metrics.tokenizers.ptb import tokenize_many
 from utils.io import append_jsonl, read_json
@@ -66,7 +66,8 @@ def judge_styles(model: str) -> dict[str, dict[str, float]]:
     people = grouped([*flickrstyle("dev"), *senticap(("test",))])
     rows = [row for row in read_json(SHARED / "data/flickrstyle/captions.json") if row["flickr8k_split"] == "dev"]
     images = [SHARED / "data/flickrstyle/photos_160" / row["image"] for row in rows[::STRIDE]]
-    written = grouped([(style, text) for _, style, text in caption_images(model, images, None, all_styles=True)])
+    found = CaptionModel.open(model).caption(images, "all")
+    written = grouped([(style, caption.text) for row in found for style, (caption,) in row.items()])
     return {style: {"model": share(judge, style, written[style]), "people": share(judge, style, people[style])}
             for style in written if style in people}  # fmt: skip
 

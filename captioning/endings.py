@@ -14,7 +14,13 @@ from preprocessors.collator import IGNORE_INDEX
 
 @torch.no_grad()
 def cut_at_limit(
-    captioner: Captioner, encoded: Any, token_ids: Tensor, decoding: Decoding, *, neutral: Any = None
+    captioner: Captioner,
+    encoded: Any,
+    token_ids: Tensor,
+    decoding: Decoding,
+    *,
+    neutral: Any = None,
+    log_probs: Tensor | None = None,
 ) -> list[bool]:
     """Which captions were cut: they fill the limit, and their end had less than half of all chances there.
 
@@ -24,19 +30,20 @@ def cut_at_limit(
     Args:
         captioner: In evaluation mode.
         encoded: What it encoded of B pictures.
-        token_ids: Its captions, one of each picture, int64 (B, T).
+        token_ids: Its captions, K of each picture, int64 (B * K, T).
         decoding: How it wrote them.
         neutral: What it encoded of the pictures with the neutral prompt, if it was guided.
+        log_probs: What its ``token_log_probs`` says of the captions, if that is known.
 
     Returns:
-        B answers.
+        B * K answers.
     """
     ends = token_ids.eq(captioner.tokenizer.eos_token_id)
     filled = (token_ids.ne(IGNORE_INDEX) & ~ends).sum(1) >= decoding.max_length
     if not bool(filled.any()):
         return [False] * len(token_ids)
     if neutral is None or decoding.guidance == 1.0:
-        chances = captioner.token_log_probs(encoded, token_ids).exp()
+        chances = (captioner.token_log_probs(encoded, token_ids) if log_probs is None else log_probs).exp()
     else:
         chances = _guided_chances(captioner, (encoded, neutral), token_ids, decoding.guidance)
     cut: list[bool] = (filled & (chances.masked_fill(~ends, 0.0).amax(1) < 0.5)).tolist()

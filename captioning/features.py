@@ -25,6 +25,24 @@ FeatureSource = Callable[[Sequence[Path]], Iterator[Tensor]]
 BATCH = 32
 
 
+@torch.no_grad()
+def look_at(captioner: Captioner, transform: ImageTransform, pixels: Sequence[Tensor]) -> list[Tensor]:
+    """What the vision network makes of pictures in evaluation, where it is and in its number format.
+
+    Args:
+        captioner: Is in the mode that it was in afterwards.
+        transform: That made the pixels.
+        pixels: uint8 (3, H, W) each, not empty.
+
+    Returns:
+        One (F, h, w) each.
+    """
+    (network,) = captioner.parts()["vision"]
+    with in_evaluation(network):
+        batch = transform.normalise(torch.stack([*pixels]).to(captioner.device))
+        return [*network(batch.to(next(network.parameters()).dtype))]
+
+
 def vision_features(captioner: Captioner, transform: ImageTransform) -> FeatureSource:
     """Features as the vision network makes them in evaluation, where it is and in its number format.
 
@@ -32,22 +50,14 @@ def vision_features(captioner: Captioner, transform: ImageTransform) -> FeatureS
         captioner: Is in the mode that it was in whenever features are handed out.
         transform: Picture to pixels; nothing is cropped.
     """
-    (network,) = captioner.parts()["vision"]
     memory = Halving("features of pictures", "Lower image.size, or use a GPU with more memory.")
-
-    @torch.no_grad()
-    def compute(pixels: Sequence[Tensor]) -> list[Tensor]:
-        with in_evaluation(network):
-            batch = transform.normalise(torch.stack([*pixels]).to(captioner.device))
-            features: Tensor = network(batch.to(next(network.parameters()).dtype))
-        return [*features]
 
     def features(pictures: Sequence[Path]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for start in range(0, len(pictures), BATCH):
                 part = pictures[start : start + BATCH]
                 pixels = [*pool.map(transform.read, part)]
-                yield torch.stack(memory.in_pieces(pixels, compute))
+                yield torch.stack(memory.in_pieces(pixels, lambda piece: look_at(captioner, transform, piece)))
 
     return features
 

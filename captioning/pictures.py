@@ -1,94 +1,70 @@
-"""Picture files to captions with a trained model folder."""
+"""Pictures as people have them: a file, its bytes, or Pillow's own."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import replace
+import io
 from pathlib import Path
 
-from captioning.styled import StyledCaptioner, open_styled
-from captioning.writer import CaptionWriter, join_processes
-from preprocessors.examples import CaptionExample, make_example_id
-from preprocessors.pictures.images import UnreadablePicture, load_image
-from preprocessors.text.styles import COMBINED
+from PIL import Image
+from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from preprocessors.pictures.files import open_picture
+from preprocessors.pictures.images import (
+    DECODE_ERRORS,
+    ImageTransform,
+    UnreadablePicture,
+    check_pixels,
+    decode_picture,
+    needed_side,
+)
+from preprocessors.pictures.modes import as_seen
 
-BATCH_SIZE = 16
+Picture = Path | str | bytes | Image.Image
+"""A path, also as text; an encoded picture; or a decoded one, which stays as it is."""
 
 
-def caption_images(
-    model: str,
-    images: Sequence[Path],
-    style: str | Sequence[str] | None,
-    *,
-    all_styles: bool,
-    guidance: float | None = None,
-) -> list[tuple[Path, str, str]]:
-    """Caption pictures with a trained model, decoding as its folder says.
+def read_picture(
+    picture: Picture, transform: ImageTransform, *, max_pixels: int | None = None, called: str = "picture"
+) -> Tensor:
+    """The pixels that a captioner takes, upright and on white; the same of a file, its bytes and what Pillow decodes.
+
+    Only of a JPEG far larger than the captioner needs do Pillow's pixels differ: files and bytes are decoded at reduced
+    size.
 
     Args:
-        model: Model folder.
-        images: Picture files.
-        style: Style name or alias; several, as a list or with ``+`` between, are combined in one prompt; None is the
-            neutral style.
-        all_styles: One caption in every style instead.
-        guidance: Weight of the style against the neutral one; None as the folder says.
+        picture: Any; of a path inside a container as well.
+        transform: Of the captioner.
+        max_pixels: Most width times height, beside what this process allows.
+        called: What messages call a picture that has no path.
 
     Returns:
-        (picture, style, caption), picture by picture.
+        uint8 (3, H, W).
 
     Raises:
-        FileNotFoundError: If a picture or a file of the model is missing.
-        ValueError: If a picture cannot be read, a style is unknown or was never trained, or several do not fit into the
-            prompt.
+        FileNotFoundError: If there is no such file.
+        PictureTooLarge: If it has too many pixels.
+        UnreadablePicture: If it is no picture that Pillow knows, or damaged; says why.
+        TypeError: If it is nothing of the kind.
     """
-    for path in images:
-        check_picture(path)
-    styled = open_styled(model)
-    if styled.settings is None:
-        raise ValueError(f"{model}: configuration.json does not say how styles enter the prompt; use a trained folder")
-    wanted = styled.settings.trained_styles if all_styles else (_wanted_style(styled, style, model),)
-    decoding = styled.settings.decoding
-    decoding = decoding if guidance is None else replace(decoding, guidance=guidance)
-    if doubt := styled.doubt_of_guidance(decoding.guidance):
-        logger.warning("%s: %s; the captions may be anything", model, doubt)
-    styled.captioner.module.to(join_processes().device)
-    writer = CaptionWriter(styled.captioner, styled.preprocessor(), decoding)
-    examples = [
-        CaptionExample(make_example_id(f"{path}, number {number}", name), path, name, ("",))
-        for number, path in enumerate(images)
-        for name in wanted
-    ]
-    captions = writer.caption(examples, BATCH_SIZE)
-    return [(example.image_path, example.style, captions[example.example_id]) for example in examples]
-
-
-def _wanted_style(styled: StyledCaptioner, style: str | Sequence[str] | None, model: str) -> str:
-    """The style, or combination, that is asked for, as the registry writes it."""
-    assert styled.settings is not None
-    registry, trained = styled.registry, styled.settings.trained_styles
-    given = style if isinstance(style, str) else COMBINED.join(style or (registry.neutral,))
-    parts = registry.parts_of(given or registry.neutral)
-    for part in parts:
-        if part not in trained:
-            raise ValueError(f"{model}: style {part!r} was never trained; give --style, one of: {', '.join(trained)}")
-    wanted, preprocessor = COMBINED.join(parts), styled.preprocessor()
-    tokens, most = (
-        len(styled.captioner.tokenizer.encode_text(preprocessor.prompt_text(wanted))),
-        preprocessor.max_source_length,
-    )
-    if tokens > most:
-        raise ValueError(f"style {wanted!r}: its prompt has {tokens} tokens, and {most} fit; combine fewer styles")
-    return wanted
-
-
-def check_picture(path: Path) -> None:
-    """Refuse a file that is missing or no picture."""
+    called = str(picture) if isinstance(picture, Path | str) else called
+    at_least = needed_side((transform.height, transform.width), transform.resizer)
     try:
-        load_image(path, at_least=1)
+        return transform.pixels(_decode(picture, at_least, max_pixels))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: picture not found; check the path") from error
+        raise FileNotFoundError(f"{called}: picture not found; check the path") from error
     except UnreadablePicture as error:
-        raise ValueError(f"{path}: the picture cannot be read; {error.reason}") from error
+        raise type(error)(f"{called}: the picture cannot be read; {error.reason}", error.reason) from error
+    except DECODE_ERRORS as error:
+        raise UnreadablePicture(f"{called}: the picture cannot be read; {error}", str(error)) from error
+
+
+def _decode(picture: Picture, at_least: int, max_pixels: int | None) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        check_pixels(picture, max_pixels)
+        return as_seen(picture)
+    if isinstance(picture, bytes):
+        return decode_picture(io.BytesIO(picture), at_least, max_pixels)
+    if isinstance(picture, Path | str):
+        with open_picture(Path(picture)) as file:
+            return decode_picture(file, at_least, max_pixels)
+    raise TypeError(f"a {type(picture).__name__} is no picture; give a path, the bytes of a file, or Pillow's Image")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
-from torch import Tensor
 from tqdm import tqdm
 
+from captioning.encoding import encode_prompts
 from captioning.endings import cut_at_limit
 from models.captioner import Captioner
 from models.settings import Decoding
-from preprocessors.collator import IGNORE_INDEX, CaptionCollator, encode_together, with_normalised
+from preprocessors.collator import IGNORE_INDEX, encode_together
 from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
 from preprocessors.pictures.feature_cache import FeatureCache, in_evaluation
@@ -45,7 +44,6 @@ class CaptionWriter:
         self.features: FeatureCache | None = None
         self.memory = Halving("captioning", ADVICE)
         self.cut: set[str] = set()
-        self.collate = CaptionCollator(captioner.tokenizer.pad_token_id)
 
     @torch.no_grad()
     def caption_batch(self, examples: Sequence[CaptionExample]) -> list[str]:
@@ -63,11 +61,9 @@ class CaptionWriter:
 
     def _caption(self, examples: Sequence[CaptionExample]) -> list[str]:
         with in_evaluation(self.captioner.module):
-            inputs, neutral = self._inputs(examples), None
-            if self._is_guided(examples):
-                inputs = self._looked_at(inputs)
-                neutral = self.captioner.encode(inputs | {"input_ids": self._neutral_ids(len(examples))})
-            encoded = self.captioner.encode(inputs)
+            encoded, neutral = encode_prompts(
+                self.captioner, self.preprocessor, self._encode(examples), guided=self._is_guided(examples)
+            )
             token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
             cut = cut_at_limit(self.captioner, encoded, token_ids, self.decoding, neutral=neutral)
         self.cut |= {example.example_id for example, is_cut in zip(examples, cut, strict=True) if is_cut}
@@ -81,26 +77,6 @@ class CaptionWriter:
         return self.decoding.guidance != 1.0 and any(
             registry.resolve(example.style) != registry.neutral for example in examples
         )
-
-    def _looked_at(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs with features in place of pixels: two prompts share a picture's pass through the vision network."""
-        if "patch_images" not in inputs:
-            return inputs
-        (network,) = self.captioner.parts()["vision"]
-        others = {name: tensor for name, tensor in inputs.items() if name != "patch_images"}
-        return others | {"image_features": network(inputs["patch_images"])}
-
-    def _neutral_ids(self, rows: int) -> Tensor:
-        return torch.tensor([self.preprocessor.prompt_ids(None)] * rows, device=self.captioner.device)
-
-    def _inputs(self, examples: Sequence[CaptionExample]) -> dict[str, Tensor]:
-        number_format, device = next(self.captioner.module.parameters()).dtype, self.captioner.device
-        batch = cast(Mapping[str, Tensor], self.collate(self._encode(examples)))
-        there = {name: tensor.to(device) for name, tensor in batch.items()}
-        return {
-            name: tensor.to(number_format) if tensor.is_floating_point() else tensor
-            for name, tensor in with_normalised(there, self.preprocessor.image_transform).items()
-        }
 
     def _encode(self, examples: Sequence[CaptionExample]) -> list[EncodedExample]:
         features, views = self.features, [View(example.image_path, 0) for example in examples]

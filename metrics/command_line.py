@@ -52,6 +52,7 @@ def write_result(result: dict[str, Any]) -> None:
     Raises:
         OSError: If nobody reads it.
     """
+    from utils.console import give_up_output
     from utils.io import encode_json
 
     closed = "standard output is closed, so the result could not be written there"
@@ -63,8 +64,7 @@ def write_result(result: dict[str, Any]) -> None:
         sys.stdout.write(encode_json(result).decode() + "\n")
         sys.stdout.flush()
     except BrokenPipeError as error:
-        # What is left in the buffer must go somewhere, or Python complains once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_output()
         raise OSError(closed) from error
 
 

@@ -81,6 +81,25 @@ class CaptionTokenizer(MaskTokenizer, Protocol):
     def __len__(self) -> int:
         """Entries of the vocabulary, V."""
 
+    def pieces(self) -> Sequence[bytes]:
+        """What each entry that a caption can be made of adds to its text, by id; nothing for EOS and its like.
+
+        A word comes with the space before it.
+        """
+
+
+class Steps(Protocol):
+    """Beginnings of a caption, N of one length, that grow token by token.
+
+    Attributes:
+        log_probs: Of the next token, float32 (N, V), nats, in the distribution that ``sample`` draws from.
+    """
+
+    log_probs: Tensor
+
+    def take(self, rows: Tensor, token_ids: Tensor) -> None:
+        """Go on with others in their place: each is one of the N, int64 (M,), and a token behind it, int64 (M,)."""
+
 
 class Captioner(Protocol):
     """A model that captions, with its tokenizer.
@@ -191,6 +210,7 @@ class Captioner(Protocol):
         top_p: float = 1.0,
         guidance: float = 1.0,
         neutral: Encoded | None = None,
+        prefix: Sequence[int] = (),
     ) -> Tensor:
         """Draw captions; equal uniforms give equal captions, whatever else is in the batch.
 
@@ -203,6 +223,8 @@ class Captioner(Protocol):
             guidance: As of :class:`models.settings.Decoding`; the log-probabilities are divided by the temperature
                 after it.
             neutral: As for :meth:`beams`.
+            prefix: Token ids that every caption starts with, at most T; the random numbers of their positions are
+                passed over.
 
         Returns:
             int64 (B * K', T') with K' = K + with_greedy and T' <= T. A caption that had not ended after T tokens has
@@ -217,6 +239,7 @@ class Captioner(Protocol):
         num_captions: int = 1,
         force_end: bool = True,
         neutral: Encoded | None = None,
+        prefix: Sequence[int] = (),
     ) -> Tensor:
         """The likeliest captions that a beam search finds.
 
@@ -227,12 +250,26 @@ class Captioner(Protocol):
             force_end: End a caption at the limit of its length with EOS, as captions for people are; otherwise it has
                 none there.
             neutral: Of the same pictures with the neutral prompt, for ``decoding.guidance``; None guides nothing.
+            prefix: Token ids that every caption starts with, at most ``decoding.max_length``. The lengths of
+                ``decoding`` and its n-grams count them; beams are compared by what they say behind them.
 
         Returns:
-            int64 (B * K, T).
+            int64 (B * K, T), with the prefix.
 
         Raises:
             NoNumbers: If scores are NaN or infinite, for which any caption would be made up.
+        """
+
+    def steps(self, encoded: Encoded, prefix: Sequence[int], most: int) -> Steps:
+        """Begin a caption, for a search of one's own; without gradients.
+
+        Args:
+            encoded: Of one picture.
+            prefix: Token ids that it starts with.
+            most: Tokens that will come behind them at most.
+
+        Raises:
+            ValueError: If the model has no positions for so many tokens.
         """
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:

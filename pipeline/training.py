@@ -24,7 +24,7 @@ from pipeline.objective import frozen_parts, make_objective, make_self_critical
 from pipeline.pictures import keep_pictures
 from pipeline.prepare import Prepared
 from pipeline.streaming import check_lanes, make_stream
-from preprocessors.collator import with_normalised
+from preprocessors.collator import CaptionCollator, with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
 from runs.folder import Run
@@ -147,7 +147,7 @@ def build_trainer(
         "train_dataset": make_stream(config, preprocessor, args) if config.data.streaming else train_dataset,
         "in_order": config.data.streaming,
         "eval_dataset": CaptionDataset(eval_examples, preprocessor, training=False, features=features),
-        "collator": writer.collate,
+        "collator": CaptionCollator(writer.captioner.tokenizer.pad_token_id),
         "finish_batch": partial(with_normalised, transform=preprocessor.image_transform),
         "row_groups": rows_by_picture(train_examples) if train.group_pictures else None,
         "length_of": train_dataset.caption_length if train.group_lengths else None,

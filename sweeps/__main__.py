@@ -14,7 +14,6 @@ object.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 from sweeps import commands
 from sweeps.engines.table import ENGINES
 from utils import exit_codes
+from utils.console import give_up_output
 from utils.logging import setup_logging
 from utils.signals import stopping_as_on_ctrl_c
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stopping_as_on_ctrl_c():
             return int(options.command(options))
     except BrokenPipeError:  # as in `--dry-run | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_output()
         return exit_codes.FINISHED
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

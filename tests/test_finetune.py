@@ -239,7 +239,7 @@ def test_caption_in_a_style_that_was_never_trained_is_refused(trained, broken_sc
     capsys.readouterr()
     model, picture = f"{tiny_document['work_dir']}/output", str(broken_scenes / "images/val_0000.png")
     error = _fails(capsys, "caption", "--model", model, "--image", picture)
-    assert "style 'neutral' was never trained; give --style, one of: pirate, robot" in error
+    assert "style 'neutral' was never trained; give a style, one of: pirate, robot" in error
     assert finetune.main(["caption", "--model", model, "--image", picture, "--all-styles"]) == 0
     assert [row.split("\t")[0] for row in capsys.readouterr().out.splitlines()] == ["pirate", "robot"]
 

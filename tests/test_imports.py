@@ -11,6 +11,7 @@ from pkgutil import resolve_name
 
 import pytest
 
+from captioning.outputs.table import FORMATS
 from commands.table import COMMANDS
 from metrics.table import METRICS
 from models import CAPTIONERS
@@ -55,6 +56,7 @@ ROOMS: dict[str, set[str]] = {
         *("preprocessors.examples", "preprocessors.readers", "preprocessors.pictures", "preprocessors.text")
     },
     "models.vision": {"models.bounds"},
+    "captioning.outputs": {"captioning.wanted"},
     "models.ofa": {
         "models.bounds",
         "models.captioner",
@@ -196,7 +198,10 @@ def test_only_the_table_of_captioners_leads_into_one():
 
 @pytest.mark.parametrize(
     "place",
-    [*CAPTIONERS.values(), *REWARD_TERMS.values(), *(entry.source for entry in (*METRICS.values(), *ENGINES.values()))],
+    [
+        *(*CAPTIONERS.values(), *REWARD_TERMS.values()),
+        *(entry.source for entry in (*METRICS.values(), *ENGINES.values(), *FORMATS.values())),
+    ],
 )
 def test_what_a_table_names_is_there(place: str):
     assert resolve_name(place) is not None
@@ -215,6 +220,7 @@ def test_command_has_what_a_command_needs(module: str):
     "module",
     [
         *("configuration.loading", "metrics.table", "models", "preprocessors.formats.table"),
+        *("captioning.outputs.table", "captioning.sources", "commands.caption"),
         *("runs.checkpoints", "runs.metrics_log", "runs.record", "runs.state", "sweeps.trials.plan"),
         *("pipeline.runs", "commands.runs", "reports.runs.text"),
     ],

@@ -36,6 +36,23 @@ class ToyTokenizer:
         ids = ids[: ids.index(self.eos_token_id)] if self.eos_token_id in ids else ids
         return " ".join(self.words[number] for number in ids if number >= len(SPECIAL))
 
+    def pieces(self):
+        return [b"" if number < len(SPECIAL) else f" {word}".encode() for number, word in enumerate(self.words)]
+
+
+class ToySteps:
+    def __init__(self, captioner, encoded, tokens):
+        self.captioner, self.encoded = captioner, encoded
+        self._look(tokens)
+
+    def take(self, rows, token_ids):
+        self._look(token_ids)
+
+    @torch.no_grad()
+    def _look(self, last):
+        logits = self.captioner.module(last[:, None], context=self.encoded)[:, -1]
+        self.log_probs = self.captioner._ban(logits, drawable=True).log_softmax(-1)
+
 
 class ToyModule(nn.Module):
     def __init__(self, vocabulary):
@@ -117,7 +134,18 @@ class ToyCaptioner:
         return chosen.masked_fill(token_ids.lt(0), 0.0)
 
     @torch.no_grad()
-    def sample(self, encoded, uniforms, *, with_greedy=False, temperature=1.0, top_p=1.0, guidance=1.0, neutral=None):
+    def sample(
+        self,
+        encoded,
+        uniforms,
+        *,
+        with_greedy=False,
+        temperature=1.0,
+        top_p=1.0,
+        guidance=1.0,
+        neutral=None,
+        prefix=(),
+    ):
         pictures, samples, length = uniforms.shape
         uniforms = torch.cat([uniforms, torch.full((pictures, int(with_greedy), length), -1.0)], 1).flatten(0, 1)
 
@@ -126,10 +154,10 @@ class ToyCaptioner:
             drawn = torch.searchsorted(sums, uniforms[:, position, None].contiguous())[:, 0]
             return torch.where(uniforms[:, position] < 0, logits.argmax(-1), drawn.clamp(max=logits.shape[-1] - 1))
 
-        return self._write(encoded, samples + with_greedy, length, choose)
+        return self._write(encoded, samples + with_greedy, length, choose, prefix)
 
     @torch.no_grad()
-    def beams(self, encoded, decoding, *, num_captions=1, force_end=True, neutral=None):
+    def beams(self, encoded, decoding, *, num_captions=1, force_end=True, neutral=None, prefix=()):
         """The likeliest first words, each with the likeliest that follow."""
         length = decoding.max_length + 1
 
@@ -137,14 +165,18 @@ class ToyCaptioner:
             if position == length - 1 and force_end:
                 return torch.full((len(logits),), self.tokenizer.eos_token_id)
             best = logits.topk(num_captions, -1).indices.unflatten(0, (-1, num_captions))
-            return best.diagonal(dim1=1, dim2=2).flatten() if position == 0 else best[..., 0].flatten()
+            return best.diagonal(dim1=1, dim2=2).flatten() if position == len(prefix) else best[..., 0].flatten()
 
-        return self._write(encoded, num_captions, length, choose)
+        return self._write(encoded, num_captions, length, choose, prefix)
 
-    def _write(self, encoded, per_picture, length, choose):
-        tokens = torch.full((len(encoded) * per_picture, 1), self.tokenizer.bos_token_id)
-        ended, columns = torch.zeros(len(tokens), dtype=torch.bool), []
-        for position in range(length):
+    def steps(self, encoded, prefix, most):
+        return ToySteps(self, encoded, torch.tensor([[self.tokenizer.bos_token_id, *prefix][-1]]))
+
+    def _write(self, encoded, per_picture, length, choose, prefix):
+        tokens = torch.tensor([[self.tokenizer.bos_token_id, *prefix]] * (len(encoded) * per_picture))
+        ended, columns = torch.zeros(len(tokens), dtype=torch.bool), [*tokens.T[1:]]
+        tokens = tokens[:, -1:]
+        for position in range(len(prefix), length):
             chosen = choose(position, self._ban(self.module(tokens, context=encoded)[:, -1], drawable=True))
             columns.append(chosen.masked_fill(ended, -100))
             ended |= chosen == self.tokenizer.eos_token_id

@@ -7,6 +7,8 @@ FAULT = 1
 """Something went wrong that is not the input's fault; another start may do better."""
 FINDINGS = 1
 """A check went through and found something; what, stands on standard output."""
+PARTLY = 1
+"""Some of the input could not be used and is named on standard error; with the rest everything is done."""
 BAD_INPUT = 2
 """Input that cannot be used: it would be the same next time."""
 LOCKED = 69

@@ -25,7 +25,7 @@ def read_json(path: Path | str) -> Any:
         FileNotFoundError: If there is no such file, or it is a folder.
         ValueError: If the file cannot be read, is not UTF-8 or is not JSON; names file and position.
     """
-    return parse_json(_read_bytes(Path(path)), path)
+    return parse_json(read_bytes(Path(path)), path)
 
 
 def parse_json(data: bytes, path: Path | str) -> Any:
@@ -91,7 +91,7 @@ def read_text(path: Path | str) -> str:
         FileNotFoundError: If there is no such file, or it is a folder.
         ValueError: If the file cannot be read or is not UTF-8; names file and line.
     """
-    data = _read_bytes(Path(path)).removeprefix(UTF8_BOM)
+    data = read_bytes(Path(path)).removeprefix(UTF8_BOM)
     _check_utf8(path, data)
     return data.decode()
 
@@ -163,7 +163,8 @@ def append_jsonl(path: Path | str, obj: Any) -> None:
             raise
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; raises as :func:`read_text`, but for what is not UTF-8."""
     with _reading(path):
         return path.read_bytes()
 

@@ -20,6 +20,7 @@ from models.ofa.guidance import GuidedCache, decoded_prompts
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.new import new_ofa
 from models.ofa.sampling import sample_captions
+from models.ofa.steps import OFASteps
 from models.ofa.tokenization_ofa import OFATokenizer
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.collator import IGNORE_INDEX
@@ -134,12 +135,20 @@ class OFACaptioner:
         top_p: float = 1.0,
         guidance: float = 1.0,
         neutral: OFAEncoderOutput | None = None,
+        prefix: Sequence[int] = (),
     ) -> Tensor:
         """Without a second encoder pass."""
         encoded, neutral = decoded_prompts(encoded, neutral, guidance)
         cache = None if neutral is None else GuidedCache(uniforms.shape[-1], neutral, guidance)
         return sample_captions(
-            self.module, encoded, uniforms, cache, with_greedy=with_greedy, temperature=temperature, top_p=top_p
+            self.module,
+            encoded,
+            uniforms,
+            cache,
+            with_greedy=with_greedy,
+            temperature=temperature,
+            top_p=top_p,
+            prefix=prefix,
         )
 
     @torch.no_grad()
@@ -151,18 +160,19 @@ class OFACaptioner:
         num_captions: int = 1,
         force_end: bool = True,
         neutral: OFAEncoderOutput | None = None,
+        prefix: Sequence[int] = (),
     ) -> Tensor:
         """The library's beam search under OFA's rules."""
         encoded, neutral = decoded_prompts(encoded, neutral, decoding.guidance)
         images = len(encoded.last_hidden_state)
-        prompts = torch.zeros(images, 1, dtype=torch.int64, device=encoded.last_hidden_state.device)
+        start = [self.module.config.decoder_start_token_id, *prefix]
         # As an argument: None in a configuration object means the model's own setting.
         others: dict[str, Any] = {} if force_end else {"forced_eos_token_id": None}
         if neutral is not None:
             others["past_key_values"] = GuidedCache(decoding.max_length + 2, neutral, decoding.guidance)
         watch = ScoreWatch()
         found = self.module.generate(
-            input_ids=prompts,
+            decoder_input_ids=torch.tensor([start] * images, device=encoded.last_hidden_state.device),
             encoder_outputs=encoded,
             num_return_sequences=num_captions,
             logits_processor=LogitsProcessorList([watch]),
@@ -172,6 +182,10 @@ class OFACaptioner:
         watch.check()
         found = found[:, 1:]  # without BOS
         return found.masked_fill(found.eq(self.module.config.pad_token_id), IGNORE_INDEX)
+
+    def steps(self, encoded: OFAEncoderOutput, prefix: Sequence[int], most: int) -> OFASteps:
+        """With a cache."""
+        return OFASteps(self.module, encoded, prefix, most)
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:
         """The ResNet, or what stands in its place, is the vision network."""

@@ -144,9 +144,10 @@ class OFAGenerationMixin(GenerationMixin):
         past_key_values: OFACache | None = None,
         encoder_outputs: Any = None,
         use_cache: bool = True,
+        logits_to_keep: int = 0,
         **_: Any,
     ) -> dict[str, Any]:
-        """Inputs of one decoding step; ``input_ids`` are the decoder's (N, T)."""
+        """Inputs of one decoding step; ``input_ids`` are the decoder's (N, T), a prefix in the first one."""
         if next_sequence_length is not None:
             input_ids = input_ids[:, -next_sequence_length:]
         return {
@@ -155,6 +156,7 @@ class OFAGenerationMixin(GenerationMixin):
             "past_key_values": past_key_values,
             "use_cache": use_cache,
             "caption_logits": True,
+            "logits_to_keep": logits_to_keep,
         }
 
     def _get_logits_processor(self, generation_config: GenerationConfig, **kwargs: Any) -> LogitsProcessorList:

@@ -158,6 +158,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
         temperature: float = 1.0,
         caption_rows: Tensor | None = None,
         wanted: Tensor | None = None,
+        logits_to_keep: int = 0,
         return_dict: bool = True,
     ) -> OFAOutput:
         """Score captions.
@@ -182,6 +183,7 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             caption_rows: (N,) ascending, the image of each row of ``decoder_input_ids`` where images have different
                 numbers of them.
             wanted: bool (N, T), True where logits are asked for; None for all. No labels are scored with it.
+            logits_to_keep: Logits of so many positions, the last ones; 0 for all. ``generate`` asks for one.
             return_dict: Only True; a parameter because ``generate`` passes it.
 
         Returns:
@@ -204,12 +206,14 @@ class OFAForConditionalGeneration(OFAPreTrainedModel, OFAGenerationMixin):
             decoder_input_ids = self.shift_right(labels)
         if use_cache and past_key_values is None:
             past_key_values = OFACache(capacity=decoder_input_ids.shape[1])
-        hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values, caption_rows)
+        kept = slice(-logits_to_keep, None)  # from -0, all of them
+        hidden = self.decoder(decoder_input_ids, encoder_outputs, past_key_values, caption_rows)[:, kept]
         weight = encoder_outputs.embedding if self.projection_is_tied else self.decoder.output_projection.weight
         weight = weight[: self.config.text_vocab_size] if caption_logits else weight
         logits = F.linear(hidden if wanted is None else hidden[wanted], weight)
         if isinstance(past_key_values, GuidedCache):
             neutral = self.decoder(decoder_input_ids, past_key_values.encoder_outputs, past_key_values.neutral)
+            neutral = neutral[:, kept]
             logits = past_key_values.combine(logits, F.linear(neutral, weight))
         loss = None
         if labels is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,6 +28,7 @@ def sample_captions(
     with_greedy: bool = False,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    prefix: Sequence[int] = (),
 ) -> Tensor:
     """Draw captions token by token from ``softmax(logits / temperature)``, padding excluded.
 
@@ -40,6 +43,7 @@ def sample_captions(
         with_greedy: One more caption per image, behind its K others: the likeliest token at every position.
         temperature: Above 0.
         top_p: Draw from the likeliest tokens that together have this probability; 1 draws from all.
+        prefix: Token ids that every caption starts with, at most T.
 
     Returns:
         Token ids, int64 (B * K', T') with K' = K + with_greedy and T' <= T: EOS included, ``-100`` after it. A caption
@@ -48,11 +52,11 @@ def sample_captions(
     images, samples, length = uniforms.shape
     rows = images * (samples + with_greedy)
     weight = model.caption_projection()
-    tokens = torch.full((rows, 1), model.config.decoder_start_token_id, device=weight.device)
+    tokens = torch.tensor([[model.config.decoder_start_token_id, *prefix]] * rows, device=weight.device)
     ended = torch.zeros(rows, dtype=torch.bool, device=weight.device)
     uniforms = F.pad(uniforms.to(weight.device), (0, 0, 0, with_greedy)).flatten(0, 1)  # (N, T)
-    cache, columns = OFACache(capacity=length) if cache is None else cache, []
-    for position in range(length):
+    cache, columns = OFACache(capacity=length) if cache is None else cache, [*tokens.T[1:]]
+    for position in range(len(prefix), length):
         logits = F.linear(model.decoder(tokens, encoder_outputs, cache)[:, -1], weight)
         if isinstance(cache, GuidedCache):
             neutral = model.decoder(tokens, cache.encoder_outputs, cache.neutral)[:, -1]

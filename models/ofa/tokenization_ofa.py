@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import RobertaTokenizer
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from models.ofa.configuration_ofa import BIN_TOKENS, CODE_TOKENS
 from utils.io import write_json
@@ -86,6 +87,15 @@ class OFATokenizer(RobertaTokenizer):
         end = ids.index(self.eos_token_id) if self.eos_token_id in ids else len(ids)
         text: str = self.decode(ids[start:end], skip_special_tokens=True)
         return text.rstrip(REPLACEMENT).strip()
+
+    def pieces(self) -> list[bytes]:
+        """Bytes of the BPE's entries; special ones have none."""
+        byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
+        special, entries = {*self.all_special_ids}, self.convert_ids_to_tokens(range(self.text_vocab_size))
+        return [
+            b"" if number in special else bytes(byte_of[character] for character in entry)
+            for number, entry in enumerate(entries)
+        ]
 
     def save_folder(self, folder: Path) -> None:
         """Write ``vocab.json``, ``merges.txt`` and what is appended to them into a model folder."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +22,8 @@ from preprocessors.formats.rows import (
 )
 from preprocessors.formats.shards import SPLIT_NAMES, place_inside
 from preprocessors.formats.text_tables import named_rows
-from preprocessors.pictures.files import PICTURE_SUFFIXES
+from preprocessors.pictures.files import PICTURE_SUFFIXES, walk_folders
 from utils.io import read_json
-
-logger = logging.getLogger(__name__)
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 NAME_KEY = "file_name"
@@ -47,7 +44,7 @@ def image_folder_rows(folder: Path, root: Path, neutral: str) -> Iterator[Annota
         ValueError: If captions cannot be read, or a row of metadata has no file name.
     """
     described: set[Path] = set()
-    for place, names in _walk(folder):
+    for place, names in walk_folders(folder):
         for name in METADATA:
             if name in names:
                 for row in _metadata_rows(place / name, root, neutral):
@@ -61,28 +58,6 @@ def image_folder_rows(folder: Path, root: Path, neutral: str) -> Iterator[Annota
                     beside = _beside(picture, root, neutral)
                 if beside is not None:
                     yield beside
-
-
-def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
-    """Folders, each with the sorted names of what is no folder in it; a link back to one above is told and left."""
-    status = folder.stat()
-    own = (status.st_dev, status.st_ino)
-    if own in above:
-        logger.warning("%s: a link to a folder above it; left out", folder)
-        return
-    with os.scandir(folder) as entries:
-        found = sorted((entry.name, _is_folder(entry)) for entry in entries)
-    yield folder, [name for name, is_folder in found if not is_folder]
-    for name, is_folder in found:
-        if is_folder and not name.startswith("."):
-            yield from _walk(folder / name, above | {own})
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def _beside(picture: Path, root: Path, neutral: str) -> AnnotationRow:

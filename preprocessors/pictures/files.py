@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from typing import BinaryIO, NamedTuple
 
 from preprocessors.pictures.containers import Place, names_below, open_container, place_of
 from preprocessors.pictures.refusals import fault_of_mode, fault_of_place
+
+logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .heic .heif .avif .ppm .pgm .jp2".split())
 """What a file must end with to be taken for a picture where nothing names it."""
@@ -116,6 +119,35 @@ def list_pictures(folder: Path) -> frozenset[str]:
         return frozenset(names_below(folder))
     with os.scandir(folder) as entries:
         return frozenset(entry.name for entry in entries if is_regular(entry))
+
+
+def walk_folders(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it, each with the sorted names of what is no folder in it.
+
+    Hidden folders are left out; a link back to a folder above it is told and left.
+
+    Args:
+        folder: Where to begin.
+        above: Folders on the way there, by device and number.
+    """
+    status = folder.stat()
+    own = (status.st_dev, status.st_ino)
+    if own in above:
+        logger.warning("%s: a link to a folder above it; left out", folder)
+        return
+    with os.scandir(folder) as entries:
+        found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    yield folder, [name for name, is_folder in found if not is_folder]
+    for name, is_folder in found:
+        if is_folder and not name.startswith("."):
+            yield from walk_folders(folder / name, above | {own})
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def is_regular(entry: os.DirEntry[str]) -> bool:

@@ -82,6 +82,10 @@ class UnreadablePicture(ValueError):
         self.reason = reason or message
 
 
+class PictureTooLarge(UnreadablePicture):
+    """A picture of more pixels than are allowed."""
+
+
 def limit_pixels(most: int) -> None:
     """Refuse, in this process, pictures of more pixels: width times height as their files say, before decoding."""
     Image.MAX_IMAGE_PIXELS = most  # Pillow's own limit, from which it warns; it refuses from twice as much
@@ -108,11 +112,8 @@ def load_image(path: Path, at_least: int | None = None) -> Image.Image:
             which.
     """
     try:
-        with open_picture(path) as file, _open(file) as image:
-            _check(image)
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            return as_seen(image)
+        with open_picture(path) as file:
+            return decode_picture(file, at_least)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: picture not found. Check the path and data.images.") from error
     except DECODE_ERRORS as error:
@@ -123,11 +124,52 @@ def load_image(path: Path, at_least: int | None = None) -> Image.Image:
         ) from error
 
 
+def decode_picture(file: BinaryIO, at_least: int | None = None, max_pixels: int | None = None) -> Image.Image:
+    """Decode what stands in a file, or in memory, as :func:`load_image` does.
+
+    Args:
+        file: At its beginning; can be sought in.
+        at_least: As of :func:`load_image`.
+        max_pixels: Most width times height, beside what this process allows (:func:`limit_pixels`).
+
+    Raises:
+        PictureTooLarge: If it has more pixels; nothing is decoded then.
+        UnreadablePicture: If it is no picture that Pillow knows, or damaged or cut short; says which and names no file.
+    """
+    try:
+        with _open(file) as image:
+            check_pixels(image, max_pixels)
+            if image.format in RUN_BY_OTHERS:
+                raise ValueError(
+                    f"it is {image.format}, which another program would have to run; convert it to JPEG or PNG"
+                )
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            return as_seen(image)
+    except UnreadablePicture:
+        raise
+    except DECODE_ERRORS as error:
+        raise UnreadablePicture(str(error)) from error
+
+
+def check_pixels(image: Image.Image, max_pixels: int | None = None) -> None:
+    """Refuse a picture with more pixels than this process, or ``max_pixels``, allows.
+
+    Raises:
+        PictureTooLarge: With both numbers.
+    """
+    number, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if most is not None and number > most:
+        raise PictureTooLarge(f"{image.width} x {image.height} pixels; image.max_pixels is {most}")
+    if max_pixels is not None and number > max_pixels:
+        raise PictureTooLarge(f"{image.width} x {image.height} pixels, and at most {max_pixels:,} are taken")
+
+
 def _open(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file)
     except Image.DecompressionBombError as error:
-        raise ValueError(
+        raise PictureTooLarge(
             f"more than twice the pixels that are allowed; image.max_pixels is {Image.MAX_IMAGE_PIXELS}"
         ) from error
     except UnidentifiedImageError as error:
@@ -137,14 +179,6 @@ def _open(file: BinaryIO) -> Image.Image:
         if add_heic_plugin(head):
             return Image.open(file)
         raise ValueError(fault_of_content(head) or "it is in no picture format that Pillow knows") from error
-
-
-def _check(image: Image.Image) -> None:
-    if image.format in RUN_BY_OTHERS:
-        raise ValueError(f"it is {image.format}, which another program would have to run; convert it to JPEG or PNG")
-    most = Image.MAX_IMAGE_PIXELS
-    if most is not None and image.width * image.height > most:
-        raise ValueError(f"{image.width} x {image.height} pixels; image.max_pixels is {most}")
 
 
 class ImageTransform:

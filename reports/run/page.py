@@ -26,7 +26,7 @@ from reports.run.tables import (
     style_table,
     whole_percent,
 )
-from reports.templating import open_templates
+from reports.templating import hues_of, open_templates
 from reports.thumbnails import thumbnail
 from utils.io import write_text
 
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 THUMBNAIL_PIXELS = 240
 MAX_REASON_NAMES = 5
-HUES = (32, 345, 212, 150, 268, 186, 90, 310, 8, 238)
-"""Hues (degrees) of the style tags, in the order in which styles appear; they start again after the last."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def write_report(
         diversity=diversity_cards(results),
         unavailable=_by_reason(results["unavailable"]),
         pictures=_pictures(rows),
-        hues={style: HUES[i % len(HUES)] for i, style in enumerate(dict.fromkeys(styles))},
+        hues=hues_of(styles),
         chart=line_chart(losses),
         self_critical="scst" in training,
         training=training_charts(training, training_labels),

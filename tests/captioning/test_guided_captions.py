@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import finetune
-from captioning.pictures import caption_images
+from captioning.model import CaptionModel
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter
 from models.settings import Decoding
@@ -97,13 +97,11 @@ def test_guidance_that_is_no_weight_is_refused(given, capsys):
     assert "must be a number of at least 0" in capsys.readouterr().err
 
 
-def test_several_styles_are_taken_as_one_text_or_a_list_in_any_order(start_model, pictures):
-    rows = [
-        caption_images(str(start_model), pictures[:1], style, all_styles=False)
-        for style in ("robot+pirate", ["pirate", "robot"], [" PIRATE ", "Robot"])
-    ]
+def test_several_styles_are_combined_in_any_order(start_model, pictures):
+    model = CaptionModel.open(start_model)
+    rows = [model.caption(pictures[:1], style) for style in ("robot+pirate", "pirate+robot", [" PIRATE + Robot"])]
     assert rows[0] == rows[1] == rows[2]
-    assert rows[0][0][1] == "pirate+robot"
+    assert [*rows[0][0]] == ["pirate+robot"]
 
 
 @pytest.mark.parametrize(
@@ -111,19 +109,19 @@ def test_several_styles_are_taken_as_one_text_or_a_list_in_any_order(start_model
     [
         ("robot+pirat", r"unknown style 'pirat' in 'robot\+pirat'; nearest: pirate"),
         ("robot+neutral", "'neutral' stands for no style"),
-        ("robot+knight", "style 'knight' was never trained; give --style, one of"),
+        ("robot+knight", "style 'knight' was never trained; give a style, one of"),
     ],
 )
-def test_part_of_a_combination_that_cannot_be_had_is_named(start_model, pictures, style, message, tmp_path):
+def test_part_of_a_combination_that_cannot_be_had_is_named(start_model, style, message, tmp_path):
     open_styled(start_model).with_styles(["knight"]).save(tmp_path / "more")
     with pytest.raises(ValueError, match=message):
-        caption_images(str(tmp_path / "more"), pictures[:1], style, all_styles=False)
+        CaptionModel.open(tmp_path / "more").style(style)
 
 
-def test_combination_longer_than_a_prompt_can_be_is_refused(start_model, pictures, tmp_path):
+def test_combination_longer_than_a_prompt_can_be_is_refused(start_model, tmp_path):
     names = [f"style number {number} with a long name" for number in range(60)]
     styled = open_styled(start_model).with_styles(names)
     trained = replace(styled.settings, trained_styles=styled.registry.names)
     styled.with_settings(trained).save(tmp_path / "more")
     with pytest.raises(ValueError, match="its prompt has .* tokens, and .* fit; combine fewer styles"):
-        caption_images(str(tmp_path / "more"), pictures[:1], names, all_styles=False)
+        CaptionModel.open(tmp_path / "more").style("+".join(names))

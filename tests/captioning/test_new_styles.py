@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from captioning.encoding import encode_prompts
 from captioning.styled import StyledCaptioner, open_styled
 from captioning.writer import CaptionWriter
 from configuration.loading import load_config
@@ -39,7 +40,7 @@ def _says(styled: StyledCaptioner, examples: list[CaptionExample]) -> list[torch
     captioner = styled.captioner
     writer = CaptionWriter(captioner, styled.preprocessor(), Decoding(num_beams=3, max_length=6))
     with torch.no_grad():
-        encoded = captioner.encode(writer._inputs(examples))
+        encoded, _ = encode_prompts(captioner, writer.preprocessor, writer._encode(examples), guided=False)
         drawn = captioner.sample(encoded, UNIFORMS)
         logits = captioner.logits(encoded, drawn, drawable=True)
         return [encoded.last_hidden_state, logits, drawn, captioner.beams(encoded, writer.decoding)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.pictures import check_picture
+from captioning.pictures import read_picture
 from pipeline.continuation import hash_pictures
 from preprocessors.examples import CaptionExample
 from preprocessors.pictures import containers
@@ -28,7 +28,7 @@ from preprocessors.pictures.files import (
     picture_at_hand,
     stat_picture,
 )
-from preprocessors.pictures.images import load_image, verify_images
+from preprocessors.pictures.images import ImageTransform, load_image, verify_images
 from preprocessors.pictures.row_cache import View, _key_of
 from preprocessors.readers import read_examples
 from reports.thumbnails import thumbnail
@@ -267,9 +267,9 @@ def test_picture_at_hand_stands_for_its_path_alone_and_no_longer_than_asked(tmp_
 
 def test_report_and_caption_command_take_a_picture_in_a_tar(shard):
     assert thumbnail(shard / "1.png", 8).startswith("data:image/jpeg")
-    check_picture(shard / "in/side/3.png")
+    assert read_picture(shard / "in/side/3.png", ImageTransform(8)).shape == (3, 8, 8)
     with pytest.raises(FileNotFoundError, match=r"4.png: picture not found; check the path"):
-        check_picture(shard / "4.png")
+        read_picture(shard / "4.png", ImageTransform(8))
 
 
 def test_tar_with_a_name_that_is_not_utf_8_is_refused(tmp_path):
