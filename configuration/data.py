@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configuration.types import ConfigPath, Group, Name, Names, Relation, one_of
+from configuration.types import ConfigPath, Group, Name, Names, OneOf, Relation
 from preprocessors.formats.own_rows import ROLES
 from preprocessors.formats.rows import Format
 from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
@@ -53,7 +53,7 @@ def _taken_whole(name: str) -> Relation:
 class DataConfig(Group):
     """The pictures and captions."""
 
-    format: Annotated[str, one_of(FORMATS, "data format")]
+    format: Annotated[str, OneOf(FORMATS, "data format")]
     """Layout of the annotations; ``drawn_scenes`` makes its own."""
     annotations: ConfigPath | None = None
     """Annotation file, or the folder with the annotation files; of data in shards, also ``.../{000..012}.tar`` or
@@ -62,7 +62,7 @@ class DataConfig(Group):
     """Folder of the pictures, or one tar or TSV that holds them."""
     image_suffix: str = ".jpg"
     """Added to picture names that come without one (personality_captions, and names found through ``columns``)."""
-    columns: dict[str, Annotated[str, one_of(ROLES, "content of a column")]] = {}
+    columns: dict[str, Annotated[str, OneOf(ROLES, "content of a column")]] = {}
     """What the columns of one's own file hold (csv, json, jsonl): by the name of a column ``image``, ``style``, or
     ``text``, which is a caption or a list of them; {} = they are called so."""
     train: Name | None = None
@@ -71,7 +71,7 @@ class DataConfig(Group):
     """Name of the validation file inside ``annotations``."""
     test: Name | None = None
     """Name of the test file inside ``annotations``."""
-    split: Annotated[str, one_of([*own_splits(), HASH_SPLIT, HELD_OUT_SPLIT], "split")] | None = None
+    split: Annotated[str, OneOf([*own_splits(), HASH_SPLIT, HELD_OUT_SPLIT], "split")] | None = None
     """How one annotation file is split; None = flickr8k for FlickrStyle, and a file per split elsewhere. ``held_out``
     holds a tenth of its training pictures out as val, to choose on, and makes test what it keeps from training."""
     split_salt: Name | None = None

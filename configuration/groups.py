@@ -17,10 +17,10 @@ from configuration.types import (
     Name,
     NameOrFolder,
     Names,
+    OneOf,
     Prompt,
     Relation,
     RowsOrAuto,
-    one_of,
 )
 from metrics.table import METRICS
 from preprocessors.text.prompts import DEFAULT_PROMPT
@@ -278,7 +278,7 @@ class CheckpointConfig(Group):
     """Newest checkpoints kept; one could be damaged while it is written over an older one."""
     keep_best: int = Field(default=1, ge=1)
     """Best checkpoints kept beside them."""
-    select: Annotated[str, one_of(["loss", "nll", *METRICS], "validation number")] = "loss"
+    select: Annotated[str, OneOf(["loss", "nll", *METRICS], "validation number")] = "loss"
     """Validation number by which the best is chosen, which becomes output/; in self-critical training CIDEr, unless
     set. A caption metric captions the whole validation split every time."""
     on_lost_best: Literal["error", "next"] = "error"

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from configuration.types import ConfigPath, Group, Relation, one_of
+from configuration.types import ConfigPath, Group, OneOf, Relation
 from trainers.rewards.table import REWARD_TERMS
 
-RewardTerm = Annotated[str, one_of(REWARD_TERMS, "reward term")]
+RewardTerm = Annotated[str, OneOf(REWARD_TERMS, "reward term")]
 RewardWeight = Annotated[float, Field(ge=0)]
 
 

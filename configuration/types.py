@@ -9,8 +9,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from metrics.table import METRICS
 from preprocessors.text.prompts import DEFAULT_PROMPT
@@ -55,23 +66,30 @@ def _check_not_blank(text: str) -> str:
     return text
 
 
-def one_of(names: Collection[str], what: str) -> AfterValidator:
-    """A check that lets the names of a table pass and tells of any other the nearest one.
+class OneOf:
+    """A check that lets the names of a table pass and tells of any other the nearest one; the schema lists them.
 
     Args:
         names: Those that there are.
         what: What they name, for the message about any other.
     """
 
-    def check(name: str) -> str:
-        if name not in names:
-            spellings = {known.lower(): known for known in names}
+    def __init__(self, names: Collection[str], what: str) -> None:
+        self.names, self.what = names, what
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(schema) | {"enum": list(self.names)}
+
+    def _check(self, name: str) -> str:
+        if name not in self.names:
+            spellings = {known.lower(): known for known in self.names}
             nearest = get_close_matches(name.lower(), spellings, n=1)
             hint = f"did you mean {spellings[nearest[0]]}? " if nearest else ""
-            raise ValueError(f"unknown {what}; {hint}known: {', '.join(names)}")
+            raise ValueError(f"unknown {self.what}; {hint}known: {', '.join(self.names)}")
         return name
-
-    return AfterValidator(check)
 
 
 def _check_rows(value: Any) -> int | str:
@@ -81,8 +99,8 @@ def _check_rows(value: Any) -> int | str:
     raise ValueError('must be a whole number of at least 1, or "auto"')
 
 
-MetricName = Annotated[str, one_of(METRICS, "metric")]
-ConfigPath = Annotated[Path, PlainValidator(_to_path)]
+MetricName = Annotated[str, OneOf(METRICS, "metric")]
+ConfigPath = Annotated[Path, PlainValidator(_to_path, json_schema_input_type=Path)]
 Name = Annotated[str, AfterValidator(_check_not_blank)]
 NameOrFolder = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(expand_variables)]
 Prompt = Annotated[
@@ -91,7 +109,10 @@ Prompt = Annotated[
     AfterValidator(_check_prompt),
 ]
 Names = Annotated[list[Name], Field(min_length=1)]
-RowsOrAuto = Annotated[int | Literal["auto"], PlainValidator(_check_rows)]
+RowsOrAuto = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_check_rows, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal["auto"]),
+]
 
 
 class Relation(NamedTuple):

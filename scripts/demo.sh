@@ -17,4 +17,12 @@ for argument in "$@"; do
     esac
 done
 .venv/bin/python finetune.py --conf conf/demo_scst.json --checkpoint "$run/output" --set work_dir="${run}_scst"
-echo "demo: open ${run}_scst/report.html in a browser to see pictures, captions and scores ($run/report.html: before SCST)" >&2
+model="${run}_scst/output"
+cat >&2 <<NEXT
+demo: open ${run}_scst/report.html in a browser to see pictures, captions and scores ($run/report.html: before SCST)
+demo: then caption a folder:
+    .venv/bin/python finetune.py caption --model $model --image work_dir/drawn_scenes_2000/images --all-styles --out gallery.html
+demo: or try the model in a browser:
+    bash scripts/serve.sh --model $model
+demo: and go on with photos of your own: README.md, "From your photos to a captioner"
+NEXT

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.commands import faults_of_shell
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted([*(REPOSITORY / "scripts").glob("*.sh"), REPOSITORY / ".ci/run"])
 
@@ -67,6 +69,16 @@ def test_scripts_hand_every_argument_on_as_it_is(checkout, script, arguments, sa
     done = _say(checkout, script, *arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout == said
+
+
+def test_demo_ends_with_commands_that_can_be_run_next(checkout):
+    done = _say(checkout, "demo.sh", "--set", "work_dir=work_dir/short")
+    assert done.returncode == 0, done.stderr
+    assert "open work_dir/short_scst/report.html" in done.stderr
+    commands = [line.strip() for line in done.stderr.splitlines() if line.startswith("    ")]
+    assert len(commands) == 2
+    assert all("--model work_dir/short_scst/output" in command for command in commands)
+    assert [fault for command in commands for fault in faults_of_shell(command)] == []
 
 
 @pytest.mark.parametrize("script", ["sweep_xe.sh", "sweep_scst.sh"])
