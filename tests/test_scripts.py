@@ -60,6 +60,7 @@ def _say(checkout: Path, script: str, *arguments: str) -> subprocess.CompletedPr
             "<-m><sweeps><run><cpu><--conf><conf/sweep_scst.json><--checkpoint><a run/output>",
         ),
         ("eval.sh", ("0", "a run", "--split", "test"), "<-m><sweeps><eval><0><a run><--split><test>"),
+        ("serve.sh", ("--model", "a run"), "<finetune.py><serve><--model><a run>"),
     ],
 )
 def test_scripts_hand_every_argument_on_as_it_is(checkout, script, arguments, said):
