@@ -83,9 +83,14 @@ class Completion:
         """Steps after which the search ends."""
         return len(self.typed) + TOKENS_OF_A_WORD * self.words
 
-    def run(self, steps: Steps) -> list[str]:
-        """Continuations, likeliest first; none where the caption has ended with more than half of all chances."""
-        for left in range(self.most_tokens, -1, -1):
+    def run(self, steps: Steps, most_steps: int) -> list[str]:
+        """Continuations, likeliest first; none where the caption has ended with more than half of all chances.
+
+        Args:
+            steps: Of a captioner, behind what stands before the typed text.
+            most_steps: That they may take; a search of more tokens ends there.
+        """
+        for left in range(min(self.most_tokens, most_steps), -1, -1):
             scores = self._scores(steps.log_probs.cpu())
             if not left or not self._goes_on():
                 break

@@ -247,10 +247,9 @@ class CaptionModel:
         wanted, head, typed = self.style(style), *split_typed(text, self._cleaned(text))
         search = Completion(self._pieces, typed, at_start=not head, num=num, words=words)
         prefix, shown = self._token_ids(head), self._pixels_of(picture)
-        room = self._captioner.limits().text_length - len(prefix)
+        most = min(search.most_tokens, self._captioner.limits().text_length - len(prefix))
         with self._turn:
-            steps = self._captioner.steps(self._encoded(shown, wanted), prefix, min(search.most_tokens, room))
-            return search.run(steps)
+            return search.run(self._captioner.steps(self._encoded(shown, wanted), prefix, most), most)
 
     def _encoded(self, pixels: Tensor, style: str) -> Encoded:
         """Of a picture and style; of the latest ones it is kept, since a person asks at every key."""

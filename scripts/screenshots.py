@@ -2,7 +2,7 @@
 
     python scripts/screenshots.py --model work_dir/demo_scst/output --images work_dir/drawn_scenes_2000/images
 
-Writes page.png (desktop), page_phone.png (360 pixels) and page_list.png (the kept captions) into --into, docs by default.
+Writes page.png (desktop), page_phone.png (360 pixels) and page_list.png (the kept captions) into docs, or --into.
 Needs requirements-serve.txt, requirements-dev.txt and Chromium (scripts/browser.sh).
 """
 

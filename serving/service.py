@@ -193,7 +193,10 @@ class Service:
         with hosted.places.take(1):
             seen = await clock.wait(self._decoders.submit(self._read, hosted, asked.image))
             item = (seen.pixels, style, asked.text)
-            (found,) = await clock.wait(hosted.batcher.submit(Completing(asked.num), [item]))
+            try:
+                (found,) = await clock.wait(hosted.batcher.submit(Completing(asked.num), [item]))
+            except ValueError as error:  # more tokens than the model has positions for
+                raise Refusal("invalid", f"text: {error}") from None
         result: list[str] = found
         return result
 

@@ -18,7 +18,8 @@ const ADVICE = {
   network: "See that finetune.py serve still runs and that this device reaches it, then try again.",
   unauthorized: "Enter the token above.",
   too_large: "Even a smaller copy is more than the service takes. Save the picture smaller, and drop it again.",
-  picture_too_large: "Even a smaller copy is more than the service takes. Save the picture smaller, and drop it again.",
+  picture_too_large:
+    "Even a smaller copy is more than the service takes. Save the picture smaller, and drop it again.",
   not_a_picture: "Save it as JPEG or PNG, and drop it again.",
   unknown_style: "Choose another style, or another model.",
   busy: "Others are being served. Wait a moment, then try again.",
@@ -37,7 +38,7 @@ export const hasToken = () => Boolean(sessionStorage.getItem(TOKEN_KEY));
 /**
  * The JSON that a path of the service answers.
  *
- * `content` is an object, sent as JSON, a FormData, or nothing for GET. Throws Fault, and AbortError once `signal` aborts.
+ * `content` is an object, sent as JSON, a FormData, or null for GET. Throws Fault, and AbortError once `signal` aborts.
  */
 export async function call(path, content = null, signal = undefined) {
   const headers = { accept: "application/json" };
@@ -45,7 +46,12 @@ export async function call(path, content = null, signal = undefined) {
   if (token) headers.authorization = `Bearer ${token}`;
   const isForm = content instanceof FormData;
   if (content && !isForm) headers["content-type"] = "application/json";
-  const request = { method: content ? "POST" : "GET", headers, signal, body: content && !isForm ? JSON.stringify(content) : content };
+  const request = {
+    method: content ? "POST" : "GET",
+    headers,
+    signal,
+    body: content && !isForm ? JSON.stringify(content) : content,
+  };
   const response = await reaching(() => fetch(path, request));
   const answer = await reaching(() => response.text());
   if (!response.ok) throw faultOf(response, answer);
@@ -80,7 +86,15 @@ const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${
 
 /** Something between page and service, such as a proxy, answers without the service's form of errors. */
 function nameOf(status) {
-  const names = { 401: "unauthorized", 413: "too_large", 415: "not_a_picture", 429: "busy", 502: "network", 503: "draining", 504: "timeout" };
+  const names = {
+    401: "unauthorized",
+    413: "too_large",
+    415: "not_a_picture",
+    429: "busy",
+    502: "network",
+    503: "draining",
+    504: "timeout",
+  };
   return names[status] ?? (status >= 500 ? "internal" : "bad_request");
 }
 
@@ -97,7 +111,9 @@ export async function patiently(ask, signal, onWait) {
     } catch (fault) {
       const passing = fault.code === "busy" || (fault.code === "draining" && fault.retryAfter !== null);
       if (!passing || attempt === MOST_TRIES) throw fault;
-      await countDown(Math.min(Math.ceil(fault.retryAfter ?? 2 ** attempt), LONGEST_WAIT), signal, (left) => onWait(left, attempt + 1));
+      await countDown(Math.min(Math.ceil(fault.retryAfter ?? 2 ** attempt), LONGEST_WAIT), signal, (left) =>
+        onWait(left, attempt + 1),
+      );
     }
   }
 }

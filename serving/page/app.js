@@ -7,7 +7,7 @@ import { KeptView } from "./kept_view.js";
 import { Options } from "./options.js";
 import { forCompletion, isPicture, readPicture } from "./pictures.js";
 import { PictureCard } from "./results.js";
-import { shareJson, sharePng } from "./share.js";
+import { share } from "./share.js";
 import { StylePicker } from "./style_picker.js";
 import { followTheme, followViews, takeFiles } from "./surroundings.js";
 import { Work, Writer, knows } from "./writing.js";
@@ -100,7 +100,10 @@ async function offerStyles() {
   const order = [...new Set(chosen.flatMap((model) => model.styles))];
   colourStyles(order);
   options.offer(chosen[0].decoding);
-  picker.offer(order.map((name) => styles.get(name) ?? { name, aliases: [] }), chosen[0].neutral);
+  picker.offer(
+    order.map((name) => styles.get(name) ?? { name, aliases: [] }),
+    chosen[0].neutral,
+  );
 }
 
 /** What pressing the button would do now. */
@@ -110,10 +113,15 @@ function work(read = options.read()) {
   return new Work(chosen, styles, read);
 }
 
-const waitingFor = (asked) => cards.filter((card) => !["waiting", "working"].includes(card.state) && asked.missing(card).length);
+const waitingFor = (asked) =>
+  cards.filter((card) => !["waiting", "working"].includes(card.state) && asked.missing(card).length);
 
 function arrange(card, asked) {
-  card.arrange(asked.models.map((model) => model.name), asked.styles, (model, style) => knows(modelCalled(model), style));
+  card.arrange(
+    asked.models.map((model) => model.name),
+    asked.styles,
+    (model, style) => knows(modelCalled(model), style),
+  );
 }
 
 /** Says what the button would do, and shows on every card what is chosen now. */
@@ -122,8 +130,12 @@ function plan() {
   const asked = work();
   for (const card of cards) if (!["waiting", "working"].includes(card.state)) arrange(card, asked);
   const count = waitingFor(asked).length;
-  const words = `${plural(count, "picture")} in ${picker.chosen.length ? plural(asked.styles.length, "style") : `${asked.styles[0]}, as no style is chosen`}`;
-  byId("plan").textContent = cards.length === 0 ? "Add a picture first." : count ? words : writer.busy ? "" : "All of this is written.";
+  const styles = picker.chosen.length
+    ? plural(asked.styles.length, "style")
+    : `${asked.styles[0]}, as no style is chosen`;
+  const words = `${plural(count, "picture")} in ${styles}`;
+  byId("plan").textContent =
+    cards.length === 0 ? "Add a picture first." : count ? words : writer.busy ? "" : "All of this is written.";
   byId("write").setAttribute("aria-disabled", String(count === 0));
   byId("steps").hidden = cards.length > 0;
   byId("drop").classList.toggle("slim", cards.length > 0);
@@ -170,13 +182,23 @@ async function addFiles(files, pasted = false) {
     else await addPicture(file, pasted).catch(() => left.push(`${file.name} cannot be read`));
   }
   byId("left-out").hidden = left.length === 0;
-  byId("left-out").replaceChildren(icon("alert"), make("p", {}, make("strong", {}, "Left out: "), `${left.slice(0, 5).join("; ")}${left.length > 5 ? `; and ${left.length - 5} more` : ""}.`));
+  byId("left-out").replaceChildren(
+    icon("alert"),
+    make(
+      "p",
+      {},
+      make("strong", {}, "Left out: "),
+      `${left.slice(0, 5).join("; ")}${left.length > 5 ? `; and ${left.length - 5} more` : ""}.`,
+    ),
+  );
   plan();
 }
 
 async function addPicture(file, pasted) {
   const picture = await readPicture(file, pasted);
-  const there = cards.find((card) => card.picture.fingerprint === picture.fingerprint && card.picture.name === picture.name);
+  const there = cards.find(
+    (card) => card.picture.fingerprint === picture.fingerprint && card.picture.name === picture.name,
+  );
   if (there) {
     URL.revokeObjectURL(picture.url);
     there.say("is here already");
@@ -197,19 +219,6 @@ function remove(card) {
   plan();
   announce(`${card.picture.name} removed`);
   (cards[Math.min(place, cards.length - 1)]?.actions.querySelector("button") ?? byId("files")).focus();
-}
-
-/** The captions that are kept of a picture, or all where none is. */
-function share(card, form) {
-  const all = card.lines();
-  const good = all.filter((line) => line.kept);
-  const lines = good.length ? good : all;
-  if (form === "png") {
-    sharePng(card.picture, lines.map((line) => ({ style: line.caption.style, model: line.caption.model, caption: line.text })));
-    return;
-  }
-  const captions = lines.map((line) => ({ ...line.caption, text: line.text, ...(line.text === line.caption.text ? {} : { written: line.caption.text }) }));
-  shareJson({ image: card.picture.name, options: card.asked, seconds: Object.fromEntries(card.seconds()), captions });
 }
 
 byId("settings").addEventListener("submit", (event) => {

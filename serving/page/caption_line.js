@@ -15,18 +15,35 @@ export class CaptionLine {
   }
 
   get kept() {
-    return this.card.page.kept.find({ fingerprint: this.card.picture.fingerprint, style: this.caption.style, caption: this.text });
+    return this.card.page.kept.find({
+      fingerprint: this.card.picture.fingerprint,
+      style: this.caption.style,
+      caption: this.text,
+    });
   }
 
   draw() {
     const kept = Boolean(this.kept);
     const words = this.text || "(no words)";
-    const keep = button("", kept ? "kept" : "keep", () => this.toggle(), { label: `Keep “${words}”`, "aria-pressed": String(kept), class: "quiet keep", disabled: !this.text });
+    const keep = button("", kept ? "kept" : "keep", () => this.toggle(), {
+      label: `Keep “${words}”`,
+      "aria-pressed": String(kept),
+      class: "quiet keep",
+      disabled: !this.text,
+    });
     const edit = button("", "edit", () => this.edit(), { label: `Edit “${words}”`, class: "quiet edit" });
-    const marks = [this.text !== this.caption.text && "edited", this.caption.cut && this.text === this.caption.text && "cut at its longest"].filter(Boolean);
+    const marks = [
+      this.text !== this.caption.text && "edited",
+      this.caption.cut && this.text === this.caption.text && "cut at its longest",
+    ].filter(Boolean);
     this.element.classList.toggle("is-kept", kept);
     this.element.replaceChildren(
-      make("p", { class: this.text ? "caption" : "caption foot" }, words, marks.map((mark) => make("small", { class: "mark" }, mark))),
+      make(
+        "p",
+        { class: this.text ? "caption" : "caption foot" },
+        words,
+        marks.map((mark) => make("small", { class: "mark" }, mark)),
+      ),
       make("div", { class: "actions" }, keep, edit),
     );
   }
@@ -38,9 +55,14 @@ export class CaptionLine {
     else {
       const { style, model } = this.caption;
       try {
-        kept.add({ image: picture.name, fingerprint: picture.fingerprint, style, caption: this.text, model }, await thumbnail(picture));
+        kept.add(
+          { image: picture.name, fingerprint: picture.fingerprint, style, caption: this.text, model },
+          await thumbnail(picture),
+        );
       } catch (error) {
+        this.draw();
         this.element.append(make("p", { class: "fault", role: "alert" }, error.message));
+        this.element.querySelector(".keep").focus();
         return;
       }
     }

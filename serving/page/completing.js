@@ -6,7 +6,7 @@ const PAUSE = 180;
 let made = 0;
 
 /**
- * Offers completions below a text field: arrows choose one, Tab takes it, and so does the right arrow at the end; Esc closes.
+ * Offers completions below a text field: arrows choose one, Tab takes it, or the right arrow at the end; Esc closes.
  *
  * `ask(text, signal)` gives strings to append. Its errors go to `onFault`, and end the offers until the text changes.
  * The field keeps the role of a text field, which may have several lines; a combobox may not. Returns a function that
@@ -14,7 +14,13 @@ let made = 0;
  */
 export function completing(field, ask, onFault) {
   made += 1;
-  const list = make("ul", { role: "listbox", id: `completions-${made}`, "aria-label": "Completions", class: "completions", hidden: true });
+  const list = make("ul", {
+    role: "listbox",
+    id: `completions-${made}`,
+    "aria-label": "Completions",
+    class: "completions",
+    hidden: true,
+  });
   const state = { found: [], active: 0, timer: 0, request: null };
   field.setAttribute("aria-autocomplete", "list");
   field.setAttribute("aria-controls", list.id);

@@ -3,7 +3,7 @@
 const HUES = [32, 345, 212, 150, 268, 186, 90, 310, 8, 238];
 let styleOrder = new Map();
 
-/** An element with attributes, listeners (`onclick`, ...) and children; absent ones (null, undefined, false) are left out. */
+/** An element with attributes, listeners (`onclick`, ...) and children; null, undefined and false are left out. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -30,7 +30,12 @@ export function icon(name) {
 export function button(words, drawing, onclick, properties = {}) {
   const { label, ...others } = properties;
   const named = label ? { "aria-label": label, title: label } : {};
-  return make("button", { type: "button", class: "quiet", onclick, ...named, ...others }, drawing && icon(drawing), words);
+  return make(
+    "button",
+    { type: "button", class: "quiet", onclick, ...named, ...others },
+    drawing && icon(drawing),
+    words,
+  );
 }
 
 export const byId = (id) => document.getElementById(id);
@@ -49,7 +54,8 @@ export function colourStyles(styles) {
 
 /** The hue of a style in degrees; of one that the model does not know, by its letters. */
 export function hueOf(style) {
-  const place = styleOrder.get(style) ?? [...style].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 997, 7);
+  const place =
+    styleOrder.get(style) ?? [...style].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 997, 7);
   return HUES[place % HUES.length];
 }
 

@@ -12,8 +12,17 @@ let made = 0;
  */
 export function editor(text, { ask, explain, done }) {
   made += 1;
-  const hint = make("p", { class: "foot", id: `editor-hint-${made}` }, ask ? "Tab takes a completion, Enter saves, Esc leaves." : "Enter saves, Esc leaves.");
-  const field = make("textarea", { rows: 2, "aria-label": "Caption", "aria-describedby": hint.id, spellcheck: "true" });
+  const hint = make(
+    "p",
+    { class: "foot", id: `editor-hint-${made}` },
+    ask ? "Tab takes a completion, Enter saves, Esc leaves." : "Enter saves, Esc leaves.",
+  );
+  const field = make("textarea", {
+    rows: 2,
+    "aria-label": "Caption",
+    "aria-describedby": hint.id,
+    spellcheck: "true",
+  });
   field.value = text;
   let close = () => {};
   const end = (result) => {
@@ -30,7 +39,12 @@ export function editor(text, { ask, explain, done }) {
     { class: "editor", onsubmit: (event) => (event.preventDefault(), save()) },
     make("div", { class: "completed" }, field),
     hint,
-    make("div", { class: "actions" }, make("button", { type: "submit", class: "small primary" }, "Save"), button("Cancel", null, () => end(null))),
+    make(
+      "div",
+      { class: "actions" },
+      make("button", { type: "submit", class: "small primary" }, "Save"),
+      button("Cancel", null, () => end(null)),
+    ),
   );
   // Its listener comes first: keys that it takes are not meant for the form.
   if (ask) close = completing(field, ask, (fault) => (hint.textContent = `No completions: ${explain(fault)}`));

@@ -29,7 +29,9 @@ export class KeptList {
   }
 
   find({ fingerprint, style, caption }) {
-    return this.entries.find((entry) => entry.fingerprint === fingerprint && entry.style === style && entry.caption === caption);
+    return this.entries.find(
+      (entry) => entry.fingerprint === fingerprint && entry.style === style && entry.caption === caption,
+    );
   }
 
   /**
@@ -39,9 +41,14 @@ export class KeptList {
    * and both pictures' captions would come together in training. So it does where the browser has no more room.
    */
   add(entry, thumbnail) {
-    const namesake = this.entries.find((other) => other.image === entry.image && other.fingerprint !== entry.fingerprint);
+    const namesake = this.entries.find(
+      (other) => other.image === entry.image && other.fingerprint !== entry.fingerprint,
+    );
     if (namesake) {
-      throw new Error(`The list already has another picture called ${entry.image}. It names pictures by their files: rename this one, and drop it again.`);
+      throw new Error(
+        `The list already has another picture called ${entry.image}. ` +
+          "It names pictures by their files: rename this one, and drop it again.",
+      );
     }
     if (this.find(entry)) return;
     const before = this.snapshot();
@@ -61,7 +68,9 @@ export class KeptList {
   change(entry, caption) {
     const changed = { ...entry, caption };
     const doubled = this.find(changed);
-    this.entries = doubled ? this.entries.filter((other) => other !== entry) : this.entries.map((other) => (other === entry ? changed : other));
+    this.entries = doubled
+      ? this.entries.filter((other) => other !== entry)
+      : this.entries.map((other) => (other === entry ? changed : other));
     this.save();
   }
 
@@ -79,7 +88,7 @@ export class KeptList {
     this.save();
   }
 
-  /** Writes the list; thumbnails go, the oldest first, before a caption is refused. False if even that is not enough. */
+  /** Writes the list; thumbnails go, the oldest first, before a caption is refused. False if that is not enough. */
   save() {
     const used = new Set(this.entries.map((entry) => entry.fingerprint));
     const pairs = Object.entries(this.thumbnails).filter(([fingerprint]) => used.has(fingerprint));
@@ -98,7 +107,11 @@ export class KeptList {
   grouped() {
     const pictures = new Map();
     for (const entry of this.entries) {
-      const picture = pictures.get(entry.fingerprint) ?? { image: entry.image, fingerprint: entry.fingerprint, styles: new Map() };
+      const picture = pictures.get(entry.fingerprint) ?? {
+        image: entry.image,
+        fingerprint: entry.fingerprint,
+        styles: new Map(),
+      };
       pictures.set(entry.fingerprint, picture);
       picture.styles.set(entry.style, [...(picture.styles.get(entry.style) ?? []), entry]);
     }

@@ -24,11 +24,27 @@ export class KeptView {
 
   picture({ image, fingerprint, styles }) {
     const thumbnail = this.kept.thumbnails[fingerprint];
-    const shown = thumbnail ? make("img", { src: thumbnail, alt: "", width: 112 }) : make("div", { class: "unseen" }, "no preview");
+    const shown = thumbnail
+      ? make("img", { src: thumbnail, alt: "", width: 112 })
+      : make("div", { class: "unseen" }, "no preview");
     const groups = styles.map(([style, entries]) =>
-      make("div", { class: "kept-style" }, styleTag(style, "h3"), make("ul", { class: "kept-captions" }, entries.map((entry) => this.line(entry)))),
+      make(
+        "div",
+        { class: "kept-style" },
+        styleTag(style, "h3"),
+        make(
+          "ul",
+          { class: "kept-captions" },
+          entries.map((entry) => this.line(entry)),
+        ),
+      ),
     );
-    return make("li", { class: "panel kept-picture" }, make("div", { class: "kept-shown" }, shown), make("div", {}, make("h2", { class: "file" }, image), groups));
+    return make(
+      "li",
+      { class: "panel kept-picture" },
+      make("div", { class: "kept-shown" }, shown),
+      make("div", {}, make("h2", { class: "file" }, image), groups),
+    );
   }
 
   line(entry) {

@@ -17,7 +17,11 @@ export class Options {
 
   /** Shows what a model writes with where a field is empty. */
   offer(decoding) {
-    const fields = { num_beams: decoding.num_beams, guidance: decoding.guidance ?? 1, max_length: decoding.max_length };
+    const fields = {
+      num_beams: decoding.num_beams,
+      guidance: decoding.guidance ?? 1,
+      max_length: decoding.max_length,
+    };
     for (const [name, value] of Object.entries(fields)) this.form.elements[name].placeholder = value ?? "";
     this.defaultBeams = decoding.num_beams ?? 1;
     this.adapt();
@@ -34,7 +38,9 @@ export class Options {
     for (const field of this.form.querySelectorAll(".by-chance")) field.hidden = !this.sampled;
     const width = Number(beams.value || this.defaultBeams || 1);
     const tooMany = !this.sampled && Number(num.value || 1) > width;
-    num.setCustomValidity(tooMany ? `${width} beams give at most ${width} captions: ask for fewer, or for more beams.` : "");
+    num.setCustomValidity(
+      tooMany ? `${width} beams give at most ${width} captions: ask for fewer, or for more beams.` : "",
+    );
   }
 
   /**

@@ -15,7 +15,9 @@ export async function readPicture(file, pasted) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const fingerprint = `${bytes.length.toString(36)}-${fnv(bytes).toString(36)}`;
   // A browser calls everything that is pasted image.png.
-  const name = pasted ? `pasted-${fingerprint}.${file.type.split("/")[1]?.replace("jpeg", "jpg") ?? "png"}` : file.name;
+  const name = pasted
+    ? `pasted-${fingerprint}.${file.type.split("/")[1]?.replace("jpeg", "jpg") ?? "png"}`
+    : file.name;
   return { name, file, url: URL.createObjectURL(file), fingerprint, pasted };
 }
 
@@ -47,7 +49,9 @@ export async function thumbnail(picture) {
 export function forCompletion(picture) {
   picture.completion ??= (async () => {
     const small = picture.file.size <= SMALL_BYTES;
-    const copy = small ? picture.file : await scaled(picture.file, COMPLETION_PIXELS, "image/jpeg", 0.9).catch(() => picture.file);
+    const copy = small
+      ? picture.file
+      : await scaled(picture.file, COMPLETION_PIXELS, "image/jpeg", 0.9).catch(() => picture.file);
     return (await dataUrl(copy)).split(",")[1];
   })();
   return picture.completion;

@@ -25,12 +25,20 @@ export class PictureCard {
     this.notice = make("div", { class: "notice", role: "alert", hidden: true });
     this.body = make("div", { class: "styles" });
     this.image = make("img", { src: picture.url, alt: `Picture ${picture.name}` });
-    this.image.addEventListener("error", () => this.image.replaceWith(make("div", { class: "unseen" }, "This browser cannot show the picture.")));
+    this.image.addEventListener("error", () =>
+      this.image.replaceWith(make("div", { class: "unseen" }, "This browser cannot show the picture.")),
+    );
     this.element = make(
       "article",
       { class: "panel picture", "aria-labelledby": title.id },
       make("div", { class: "shown" }, this.image),
-      make("div", { class: "told" }, make("header", {}, make("div", {}, title, this.status), this.actions), this.notice, this.body),
+      make(
+        "div",
+        { class: "told" },
+        make("header", {}, make("div", {}, title, this.status), this.actions),
+        this.notice,
+        this.body,
+      ),
     );
     this.show("new", "Ready");
   }
@@ -50,7 +58,8 @@ export class PictureCard {
 
   buttons() {
     const { page, picture } = this;
-    if (this.state === "waiting" || this.state === "working") return [button("Cancel", null, () => page.cancel(this), { label: `Cancel ${picture.name}` })];
+    if (this.state === "waiting" || this.state === "working")
+      return [button("Cancel", null, () => page.cancel(this), { label: `Cancel ${picture.name}` })];
     const remove = button("", "close", () => page.remove(this), { label: `Remove ${picture.name}` });
     if (this.lines().length === 0) return [remove];
     const png = button("PNG", "share", () => page.share(this, "png"), { label: `Share ${picture.name} as PNG` });
@@ -63,20 +72,27 @@ export class PictureCard {
     this.show("failed", "Not written");
     const advice = adviceFor(fault);
     const words = make("p", {}, make("strong", {}, fault.message), advice && ` ${advice}`);
-    this.notice.replaceChildren(icon("alert"), words, button("Try again", null, () => this.page.again(this), { label: `Try ${this.picture.name} again` }));
+    this.notice.replaceChildren(
+      icon("alert"),
+      words,
+      button("Try again", null, () => this.page.again(this), { label: `Try ${this.picture.name} again` }),
+    );
     this.notice.hidden = false;
   }
 
   /** Which models and styles are to be seen; `knows(model, style)` says whether a model has learned a style. */
   arrange(models, styles, knows) {
+    const same = JSON.stringify([models, styles]) === JSON.stringify([this.layout.models, this.layout.styles]);
     this.layout = { models, styles, knows };
-    this.draw();
+    if (!same) this.draw();
   }
 
   /** Takes what the service answered to these styles, which were asked for under `key` (see `lacks`). */
   take(answer, model, styles, key) {
     styles.forEach((style, place) => {
-      const lines = answer.captions[place].captions.map((caption) => new CaptionLine(this, { ...caption, style, model }));
+      const lines = answer.captions[place].captions.map(
+        (caption) => new CaptionLine(this, { ...caption, style, model }),
+      );
       this.written.set(`${model}\n${style}`, { key, lines, answer });
     });
     this.draw();
@@ -96,23 +112,56 @@ export class PictureCard {
   /** Seconds that the service took for what is to be seen, by model. */
   seconds() {
     const { models, styles } = this.layout;
-    const answers = models.map((model) => [model, new Set(styles.map((style) => this.written.get(`${model}\n${style}`)?.answer).filter(Boolean))]);
-    return answers.filter(([, those]) => those.size).map(([model, those]) => [model, [...those].reduce((sum, answer) => sum + answer.seconds, 0)]);
+    const answers = models.map((model) => [
+      model,
+      new Set(styles.map((style) => this.written.get(`${model}\n${style}`)?.answer).filter(Boolean)),
+    ]);
+    return answers
+      .filter(([, those]) => those.size)
+      .map(([model, those]) => [model, [...those].reduce((sum, answer) => sum + answer.seconds, 0)]);
   }
 
   draw() {
     const { models, styles } = this.layout;
+    const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
     this.body.classList.toggle("compared", models.length > 1);
-    this.body.replaceChildren(...styles.map((style) => make("section", { class: "style" }, styleTag(style, "h3"), models.map((model) => this.cell(model, style)))));
+    this.body.replaceChildren(
+      ...styles.map((style) =>
+        make(
+          "section",
+          { class: "style" },
+          styleTag(style, "h3"),
+          models.map((model) => this.cell(model, style)),
+        ),
+      ),
+    );
+    // Who edits one caption while others come goes on where they were.
+    focused?.focus();
   }
 
   cell(model, style) {
     const written = this.written.get(`${model}\n${style}`);
     const named = this.layout.models.length > 1 && make("h4", { class: "model" }, model);
-    if (written) return make("div", { class: "cell" }, named, make("ul", { class: "captions" }, written.lines.map((line) => line.element)));
-    if (!this.layout.knows(model, style)) return make("div", { class: "cell" }, named, make("p", { class: "foot" }, "not trained in this style"));
+    if (written)
+      return make(
+        "div",
+        { class: "cell" },
+        named,
+        make(
+          "ul",
+          { class: "captions" },
+          written.lines.map((line) => line.element),
+        ),
+      );
+    if (!this.layout.knows(model, style))
+      return make("div", { class: "cell" }, named, make("p", { class: "foot" }, "not trained in this style"));
     const hoped = this.state === "waiting" || this.state === "working";
-    return make("div", { class: "cell" }, named, hoped ? make("div", { class: "hoped" }, make("span", {}), make("span", {})) : make("p", { class: "foot" }, "–"));
+    return make(
+      "div",
+      { class: "cell" },
+      named,
+      hoped ? make("div", { class: "hoped" }, make("span", {}), make("span", {})) : make("p", { class: "foot" }, "–"),
+    );
   }
 
   say(words) {

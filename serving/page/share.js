@@ -6,30 +6,43 @@ const WIDTH = 720;
 const MARGIN = 36;
 const MOST_PICTURE_HEIGHT = 620;
 const DENSITY = 2;
+// Browsers refuse to make pictures of more than some 16,000 pixels.
+const MOST_LINES = 40;
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 
 /** Name of a picture's card: `beach/0412.jpg` gives `0412.png`. */
-export const cardName = (image, ending) => `${image.split(/[\\/]/).pop().replace(/\.[^.]*$/, "") || "captions"}.${ending}`;
+export const cardName = (image, ending) => `${/([^\\/]*?)(\.[^.\\/]*)?$/.exec(image)[1] || "captions"}.${ending}`;
 
-/** Saves a picture's captions with how they came about. */
-export function shareJson(about) {
-  const content = JSON.stringify(about, null, 2);
-  download(new Blob([`${content}\n`], { type: "application/json" }), cardName(about.image, "json"));
+/** Saves, as `form` (png, json), the captions of a card that are kept, or all where none is. */
+export function share(card, form) {
+  const all = card.lines();
+  const good = all.filter((line) => line.kept);
+  const lines = good.length ? good : all;
+  if (form === "png") sharePng(card.picture, lines.slice(0, MOST_LINES), lines.length - MOST_LINES);
+  else shareJson(card, lines);
 }
 
-/**
- * Saves the card. `lines` are `{style, caption, model}`; models are named if there is more than one.
- *
- * Always light, whatever the page is: it goes into documents and chats.
- */
-export async function sharePng(picture, lines) {
+/** Captions with how they came about; of a changed one also what the model wrote. */
+function shareJson(card, lines) {
+  const captions = lines.map(({ caption, text }) => ({
+    ...caption,
+    text,
+    ...(text === caption.text ? {} : { written: caption.text }),
+  }));
+  const seconds = Object.fromEntries(card.seconds());
+  const content = JSON.stringify({ image: card.picture.name, options: card.asked, seconds, captions }, null, 2);
+  download(new Blob([`${content}\n`], { type: "application/json" }), cardName(card.picture.name, "json"));
+}
+
+/** Always light, whatever the page is: it goes into documents and chats. Models are named if there are several. */
+async function sharePng(picture, lines, more) {
   const bitmap = await createImageBitmap(picture.file).catch(() => null);
   const canvas = document.createElement("canvas");
   const drawing = canvas.getContext("2d");
   const inner = WIDTH - 2 * MARGIN;
   const scale = bitmap ? Math.min(inner / bitmap.width, MOST_PICTURE_HEIGHT / bitmap.height) : 0;
   const shown = bitmap ? { width: bitmap.width * scale, height: bitmap.height * scale } : { width: 0, height: 0 };
-  const several = new Set(lines.map((line) => line.model)).size > 1;
+  const several = new Set(lines.map((line) => line.caption.model)).size > 1;
   const blocks = lines.map((line) => blockOf(drawing, line, inner, several));
   const height = MARGIN + shown.height + blocks.reduce((sum, block) => sum + block.height, 0) + 24 + MARGIN + 16;
   canvas.width = WIDTH * DENSITY;
@@ -45,7 +58,7 @@ export async function sharePng(picture, lines) {
   }
   drawing.font = `600 13px ${FONT}`;
   drawing.fillStyle = "#b8325a";
-  drawing.fillText("StyleCap", MARGIN, height - MARGIN + 6);
+  drawing.fillText(more > 0 ? `StyleCap, and ${more} more` : "StyleCap", MARGIN, height - MARGIN + 6);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   download(blob, cardName(picture.name, "png"));
 }
@@ -61,10 +74,16 @@ function drawPicture(drawing, bitmap, { width, height }) {
   bitmap.close();
 }
 
-function blockOf(drawing, { style, caption, model }, width, several) {
+function blockOf(drawing, { text, caption }, width, several) {
+  const { style, model } = caption;
   drawing.font = `22px ${FONT}`;
-  const wrapped = wrap(caption, width, (text) => drawing.measureText(text).width);
-  return { hue: hueOf(style), title: several ? `${style} · ${model}` : style, wrapped, height: 34 + wrapped.length * 30 + 20 };
+  const wrapped = wrap(text, width, (text) => drawing.measureText(text).width);
+  return {
+    hue: hueOf(style),
+    title: several ? `${style} · ${model}` : style,
+    wrapped,
+    height: 34 + wrapped.length * 30 + 20,
+  };
 }
 
 function drawBlock(drawing, { hue, title, wrapped }, top) {

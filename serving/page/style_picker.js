@@ -64,7 +64,11 @@ export class StylePicker {
 
   chip(name) {
     const chip = styleTag(name, "li");
-    const remove = make("button", { type: "button", "aria-label": `Remove ${name}`, onclick: () => this.removeChip(name) }, icon("close"));
+    const remove = make(
+      "button",
+      { type: "button", "aria-label": `Remove ${name}`, onclick: () => this.removeChip(name) },
+      icon("close"),
+    );
     chip.append(remove);
     return chip;
   }
@@ -80,7 +84,11 @@ export class StylePicker {
   toggle(name) {
     const had = this.chosen.includes(name);
     this.choose(had ? this.chosen.filter((other) => other !== name) : [...this.chosen, name]);
-    if (!had) remember(RECENT_KEY, [name, ...remembered(RECENT_KEY, []).filter((other) => other !== name)].slice(0, MOST_RECENT));
+    if (!had)
+      remember(
+        RECENT_KEY,
+        [name, ...remembered(RECENT_KEY, []).filter((other) => other !== name)].slice(0, MOST_RECENT),
+      );
     announce(`${name} ${had ? "removed" : "added"}, ${plural(this.chosen.length, "style")} chosen`);
     // Who browses may take several; who searched has found, and the list would lie over what comes next.
     if (this.field.value === "") this.draw();
@@ -95,17 +103,25 @@ export class StylePicker {
       const known = new Set(this.styles.map((style) => style.name));
       const recent = remembered(RECENT_KEY, []).filter((name) => known.has(name));
       const names = this.styles.map((style) => style.name).filter((name) => !recent.includes(name));
-      return [["Recent", recent], [recent.length ? "Others" : "Styles", names]].filter(([, group]) => group.length);
+      return [
+        ["Recent", recent],
+        [recent.length ? "Others" : "Styles", names],
+      ].filter(([, group]) => group.length);
     }
     const ranked = this.styles.map((style) => [rank(style, query), style.name]).filter(([place]) => place !== null);
     const names = ranked.sort(([a], [b]) => a - b).map(([, name]) => name);
     const mixed = this.combination(query);
-    return [["Several at once", mixed ? [mixed] : []], ["Found", names]].filter(([, group]) => group.length);
+    return [
+      ["Several at once", mixed ? [mixed] : []],
+      ["Found", names],
+    ].filter(([, group]) => group.length);
   }
 
   /** The styles of "romantic+pirate" under their own names, one caption in both; null if that is not what was typed. */
   combination(query) {
-    const parts = query.split("+").map((part) => this.styles.findIndex((style) => folded(style.name) === part.trim()));
+    const parts = query
+      .split("+")
+      .map((part) => this.styles.findIndex((style) => folded(style.name) === part.trim()));
     const names = [...new Set(parts)].sort((a, b) => a - b).map((place) => this.styles[place]?.name);
     const fit = parts.length > 1 && names.length === parts.length;
     return fit && names.every((name) => name && name !== this.neutral) ? names.join("+") : null;
@@ -132,10 +148,16 @@ export class StylePicker {
       const shown = names.slice(0, left);
       left -= shown.length;
       const heading = make("li", { role: "presentation", id: `style-group-${place}`, class: "group" }, title);
-      return make("ul", { role: "group", "aria-labelledby": heading.id }, heading, shown.map((name) => this.option(name)));
+      return make(
+        "ul",
+        { role: "group", "aria-labelledby": heading.id },
+        heading,
+        shown.map((name) => this.option(name)),
+      );
     });
     this.list.replaceChildren(...groups);
-    const note = this.options.length === 0 ? "No style is called that here." : left <= 0 ? "Type to see the others." : "";
+    const note =
+      this.options.length === 0 ? "No style is called that here." : left <= 0 ? "Type to see the others." : "";
     byId("style-note").textContent = note;
     this.list.hidden = this.options.length === 0;
     if (this.options.length === 0) announce(note);
@@ -145,7 +167,12 @@ export class StylePicker {
   option(name) {
     const picked = this.chosen.includes(name);
     const id = `style-option-${this.options.length}`;
-    const option = make("li", { role: "option", id, "aria-selected": String(picked), onclick: () => this.toggle(name) }, icon("check"), make("span", {}, name));
+    const option = make(
+      "li",
+      { role: "option", id, "aria-selected": String(picked), onclick: () => this.toggle(name) },
+      icon("check"),
+      make("span", {}, name),
+    );
     this.options.push({ name, element: option });
     return option;
   }

@@ -5,7 +5,7 @@ import { plural } from "./dom.js";
 import { shrunk } from "./pictures.js";
 
 const AT_A_TIME = 2;
-// Fewer than a service takes in one request unless told otherwise; with hundreds of styles the first ones are soon there.
+// Fewer than a service takes in one request unless told otherwise; of hundreds, the first ones are soon there.
 const STYLES_AT_A_TIME = 16;
 const CAPTIONS_AT_A_TIME = 64;
 const TOO_LARGE = ["too_large", "picture_too_large"];
@@ -22,13 +22,21 @@ export class Work {
 
   /** Styles that a card lacks, by model: `[[name, styles]]`; a model is asked for nothing that it has not learned. */
   missing(card) {
-    const asked = this.models.map((model) => [model.name, card.lacks(model.name, this.styles.filter((style) => knows(model, style)), this.key)]);
+    const asked = this.models.map((model) => [
+      model.name,
+      card.lacks(
+        model.name,
+        this.styles.filter((style) => knows(model, style)),
+        this.key,
+      ),
+    ]);
     return asked.filter(([, styles]) => styles.length);
   }
 }
 
 /** Whether a model has learned a style, or all of several that are joined by "+". */
-export const knows = (model, style) => model.styles.includes(style) || style.split("+").every((part) => model.styles.includes(part));
+export const knows = (model, style) =>
+  model.styles.includes(style) || style.split("+").every((part) => model.styles.includes(part));
 
 export class Writer {
   /** `onChange(running, done, total)` follows the work that goes on, `onFault(card, fault)` what fails. */
@@ -81,9 +89,15 @@ export class Writer {
         }
       }
       const written = plural(card.lines().length, "caption");
-      const times = card.seconds().map(([model, time]) => `${work.models.length > 1 ? `${model} ` : ""}${time.toFixed(2)} s`);
+      const times = card
+        .seconds()
+        .map(([model, time]) => `${work.models.length > 1 ? `${model} ` : ""}${time.toFixed(2)} s`);
       card.say(`${written} written`);
-      this.finish(card, "done", times.length ? `${written} · ${times.join(" · ")}` : "No chosen model has learned these styles");
+      this.finish(
+        card,
+        "done",
+        times.length ? `${written} · ${times.join(" · ")}` : "No chosen model has learned these styles",
+      );
     } catch (error) {
       if (error.name === "AbortError") this.finish(card, "cancelled", "Cancelled");
       else {
@@ -107,7 +121,10 @@ export class Writer {
     card.show("working", asking);
     let copy = null;
     const ask = () => call("v1/captions", formOf(card.picture, copy, model, styles, work.options), signal);
-    const patient = () => patiently(ask, signal, (seconds, attempt) => card.show("working", `The service is busy: try ${attempt} in ${seconds} s`));
+    const patient = () =>
+      patiently(ask, signal, (seconds, attempt) =>
+        card.show("working", `The service is busy: try ${attempt} in ${seconds} s`),
+      );
     try {
       card.take(await patient(), model, styles, work.key);
     } catch (fault) {

@@ -38,7 +38,7 @@ class Scripted:
 
 def _complete(script, typed, *, at_start=False, num=3, words=1):
     search = Completion(Pieces(Tokenizer()), typed, at_start=at_start, num=num, words=words)
-    return search.run(Scripted(script)), search.found
+    return search.run(Scripted(script), search.most_tokens), search.found
 
 
 def test_what_is_no_text_is_no_continuation(monkeypatch):
@@ -145,3 +145,7 @@ def test_completion_looks_at_a_picture_once_however_many_keys_are_pressed(memori
     for text in ("t", "th", "the"):
         model.complete(text, torch.full((3, 32, 32), 90, dtype=torch.uint8), "pirate")
     assert len(passed) == 1
+
+
+def test_completion_of_a_word_longer_than_the_model_has_positions_finds_nothing(model):
+    assert model.complete("x" * 1500, torch.full((3, 32, 32), 90, dtype=torch.uint8), "pirate") == []

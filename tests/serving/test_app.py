@@ -238,6 +238,16 @@ def test_autocomplete_continues_with_a_picture(ask, picture64):
     assert answer.json() == {"result": [" pirate 0", " pirate 1"]}
 
 
+def test_autocomplete_text_that_the_model_refuses_is_told(ask, model, picture64, monkeypatch):
+    def refuse(text, *_, **options):
+        raise ValueError("has 400 tokens, and the model has 126 positions")
+
+    monkeypatch.setattr(model, "complete", refuse)
+    answer = ask().post("/autocomplete", json={"text": "a " * 200, "image": picture64})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid")
+    assert "126 positions" in answer.json()["error"]["message"]
+
+
 def test_autocomplete_without_a_picture_needs_a_model_of_text(ask):
     asked = {"text": "the cat", "style": "pirate", "num": 3}
     answer = ask().post("/autocomplete", json=asked)

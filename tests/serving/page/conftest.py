@@ -78,7 +78,7 @@ def tab(browser: Any) -> Any:
 
 @pytest.fixture
 def open_page(tab: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens the page as a visitor who never was there; errors of its script, or breaches of its policy, fail the test."""
+    """Opens the page as on a first visit; errors of its script, or breaches of its policy, fail the test."""
     faults: list[str] = []
     asked: list[str] = []
     listeners = {

@@ -18,7 +18,7 @@ COLOURS = {"red": (220, 40, 40), "green": (30, 160, 60), "blue": (40, 60, 220)}
 
 
 class ScriptedModel:
-    """Says the style and the colour that it sees, counts captions, and continues a text with love, or the half of a word."""
+    """Says the style and the colour that it sees, and counts captions; its completions are always the same."""
 
     neutral = "neutral"
     parameters = 1234567
