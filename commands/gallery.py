@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from captioning.model import CaptionModel
-from captioning.writing import Writing
-
 from captioning.wanted import Answer
+from captioning.writing import Writing
 from reports.gallery import CaptionedPicture, StyledCaptions, write_gallery
 
 
