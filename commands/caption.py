@@ -187,11 +187,12 @@ def _target(
 
 
 def _tell(outcome: Outcome, *, is_file: bool) -> None:
-    if is_file:
-        there = f"; of {outcome.there:,} there was everything already" if outcome.there else ""
-        logger.info("%s captions of %s pictures%s", f"{outcome.captions:,}", f"{outcome.pictures:,}", there)
-    if outcome.failed and outcome.failed + outcome.pictures > 1:
-        logger.warning("%s pictures could not be captioned, named above", f"{outcome.failed:,}")
+    """What it came to, unless that is on standard output for all to see."""
+    failed = f"; could not be captioned, as told above: {outcome.failed:,}" if outcome.failed else ""
+    there = f"; had everything already: {outcome.there:,}" if outcome.there else ""
+    if is_file or (failed and outcome.pictures):
+        done = f"{outcome.pictures:,} captioned ({outcome.captions:,} captions)"
+        logger.info("pictures: %s%s%s", done, there, failed)
 
 
 def _weight(text: str) -> float:
