@@ -75,7 +75,7 @@ class Completion:
         self.pieces, self.num, self.words = pieces, num, words
         self.typed, self.at_start = typed.encode(), at_start
         self.targets = [self.typed, b" " + self.typed] if at_start and self.typed else [self.typed]
-        self.live, self.found = [_Beginning(b"", 0.0)], dict[bytes, float]()
+        self.live, self.found = [_Beginning(b"", 0.0)], dict[str, float]()
         self.all_chances = 0.0 if self.typed else 1.0
 
     @property
@@ -99,10 +99,10 @@ class Completion:
                 for row, token, score in zip(rows.tolist(), tokens.tolist(), best.tolist(), strict=False)
             ]
             steps.take(rows, tokens)
-        if math.exp(self.found.pop(b"", -math.inf)) > self.all_chances / 2:
+        if math.exp(self.found.pop("", -math.inf)) > self.all_chances / 2:
             return []
         ordered = sorted(self.found, key=self.found.__getitem__, reverse=True)
-        return [text.decode(errors="ignore") for text in ordered[: self.num]]
+        return ordered[: self.num]
 
     def _goes_on(self) -> bool:
         """Whether a beginning may still come to more than what is found."""
@@ -138,9 +138,20 @@ class Completion:
         ends = scores[self.pieces.eos]
         if is_full:
             ends = torch.logaddexp(ends, scores[self.pieces.starts_word].logsumexp(0))
-        said = said.rstrip()
-        self.found[said] = float(torch.logaddexp(torch.tensor(self.found.get(said, -math.inf)), ends))
+        readable = _readable(said.rstrip())
+        if readable is not None and ends.isfinite():
+            before = torch.tensor(self.found.get(readable, -math.inf))
+            self.found[readable] = float(torch.logaddexp(before, ends))
         return is_full
+
+
+def _readable(said: bytes) -> str | None:
+    """As text; None if a character is cut, or is none that people write."""
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() else None
 
 
 def split_typed(text: str, cleaned: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from captioning.styled import StyledCaptioner, open_styled
 from captioning.writing import AS_TRAINED, Caption, Writing
 from models.captioner import Encoded
 from models.settings import Decoding
-from preprocessors.text.captions import clean_caption
+from preprocessors.text.captions import clean_caption, encode_caption
 from preprocessors.text.styles import COMBINED
 from utils.hub import resolve_model_folder
 
@@ -221,7 +221,8 @@ class CaptionModel:
         Raises:
             ValueError: If a caption is longer than the model has positions for.
         """
-        wanted, token_ids = self.style(style), [self._target_ids(caption) for caption in captions]
+        wanted, eos = self.style(style), self._captioner.tokenizer.eos_token_id
+        token_ids = [[*self._token_ids(caption), eos] for caption in captions]
         shown = self._pixels_of(picture)
         with self._turn:
             (request,) = self._writer.look([(shown, wanted)])
@@ -245,7 +246,7 @@ class CaptionModel:
         """
         wanted, head, typed = self.style(style), *split_typed(text, self._cleaned(text))
         search = Completion(self._pieces, typed, at_start=not head, num=num, words=words)
-        prefix, shown = self._target_ids(head)[:-1], self._pixels_of(picture)
+        prefix, shown = self._token_ids(head), self._pixels_of(picture)
         room = self._captioner.limits().text_length - len(prefix)
         with self._turn:
             steps = self._captioner.steps(self._encoded(shown, wanted), prefix, min(search.most_tokens, room))
@@ -268,18 +269,19 @@ class CaptionModel:
     def _pixels_of(self, picture: Picture | Tensor) -> Tensor:
         return picture if isinstance(picture, Tensor) else self.read(picture)
 
-    def _target_ids(self, caption: str) -> list[int]:
-        """Token ids with EOS."""
-        token_ids = self._writer.preprocessor.target_ids(caption)
-        tokens, most = len(token_ids) - 1, self._captioner.limits().text_length
-        if tokens > most:
-            raise ValueError(f"{caption[:40]!r}...: has {tokens:,} tokens, and the model has {most:,} positions")
+    def _token_ids(self, caption: str) -> list[int]:
+        """Without EOS."""
+        token_ids = encode_caption(self._captioner.tokenizer, self._cleaned(caption))
+        if len(token_ids) > (most := self._captioner.limits().text_length):
+            raise ValueError(
+                f"{caption[:40]!r}...: has {len(token_ids):,} tokens, and the model has {most:,} positions"
+            )
         return token_ids
 
     def _prefix_ids(self, writing: Writing) -> list[int]:
         if not writing.prefix:
             return []
-        token_ids, most = self._target_ids(writing.prefix)[:-1], writing.rules(self.decoding).max_length
+        token_ids, most = self._token_ids(writing.prefix), writing.rules(self.decoding).max_length
         cleaned, called = self._cleaned(writing.prefix), f"prefix={writing.prefix[:40]!r}"
         if not token_ids:
             raise ValueError(f"{called}: holds no words, as this model writes them; leave it out, or begin a caption")

@@ -15,7 +15,6 @@ from models.captioner import NewModel
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.interface import EncodedExample
 from preprocessors.pictures.images import MEAN_STD
-from preprocessors.text.prompts import DEFAULT_PROMPT
 from preprocessors.text.styles import StyleRegistry
 from tests.conftest import TINY_SHAPE, TINY_SIDE
 
@@ -27,17 +26,18 @@ LEARNT = {
 }
 """By style what the model says of every picture."""
 DECODING = Decoding(num_beams=3, max_length=14)
+PROMPT = " {}"
 SIZE, STEPS = 32, 120
 
 
 def new_tiny_model() -> StyledCaptioner:
     """Untrained, with a vocabulary in which every word of what it is to learn is a token."""
     registry = StyleRegistry([*LEARNT], aliases={"buccaneer": "pirate"})
-    prompts = [DEFAULT_PROMPT.replace("{}", registry.token_of(name)) for name in registry.names]
+    prompts = [PROMPT.replace("{}", registry.token_of(name)) for name in registry.names]
     shape = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in TINY_SIDE.items()}
     wanted = NewModel("nano", TINY_SHAPE | shape, [*LEARNT.values()], prompts, bpe_size=500, num_codes=0, seed=1)
     settings = CaptionerSettings(
-        SIZE, SIZE, MEAN_STD["half"], DEFAULT_PROMPT, prompts[0], tuple(LEARNT), DECODING, punctuation="strip"
+        SIZE, SIZE, MEAN_STD["half"], PROMPT, prompts[0], tuple(LEARNT), DECODING, punctuation="strip"
     )
     return StyledCaptioner(new_captioner(wanted), registry, settings)
 
@@ -60,13 +60,15 @@ def learn_by_heart(styled: StyledCaptioner) -> float:
         for style, caption in LEARNT.items()
     ]
     labels = pad_sequence([torch.tensor(item["labels"]) for item in items], batch_first=True, padding_value=-100)
-    optimizer = torch.optim.Adam(captioner.module.parameters(), lr=5e-3)
+    optimizer = torch.optim.Adam(captioner.module.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=STEPS)
     for _ in range(STEPS):
         encoded, _ = encode_prompts(captioner, preprocessor, items, guided=False)
         loss = -captioner.token_log_probs(encoded, labels).sum() / labels.ne(-100).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return loss.item()
 
 

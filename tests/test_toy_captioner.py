@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import finetune
+from captioning.model import CaptionModel
+from captioning.writing import Writing
 from models import open_captioner
 from tests.toy_captioner import ToyCaptioner
 from utils.io import read_jsonl
@@ -55,6 +57,16 @@ def test_toy_learns_captions_and_masked_captions_and_is_evaluated_and_captions(d
     captions = dict(line.split("\t") for line in capsys.readouterr().out.splitlines())
     assert list(captions) == ["neutral", "pirate", "robot", "romantic"]
     assert len({*captions.values()}) > 1  # the style reaches it
+
+    model, first = CaptionModel.open(run / "output"), captions["pirate"].split()[0]
+    (found,) = model.caption([picture], "pirate", Writing(prefix=first))
+    assert found["pirate"][0].text == captions["pirate"]
+    (drawn,) = model.caption([picture], "pirate", Writing(3, "multinomial", prefix=first))
+    assert all(caption.text.startswith(first) for caption in drawn["pirate"])
+    (rest,) = model.complete(first, picture, "pirate", num=1, words=1)
+    assert captions["pirate"].startswith(first + rest)
+    with pytest.raises(ValueError, match="prefix='ossifrage': this model cannot write that, only ''"):
+        model.check(Writing(prefix="ossifrage"))
 
 
 @pytest.mark.parametrize(
