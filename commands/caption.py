@@ -169,10 +169,10 @@ def _target(
     from commands.gallery import page_writer
 
     asked = {request.style for picture in pictures for request in picture.requests}
-    usual: list[str] = []
-    if None in asked:
-        styles = [*model.styles] if options.all_styles else [model.style(style) for style in options.style or [None]]
-        usual = list(dict.fromkeys(styles))
+    styles = [*model.styles] if options.all_styles else [*map(model.style, options.style)]
+    if not styles and None in asked:
+        styles = [model.style(None)]
+    usual = list(dict.fromkeys(styles))
     is_one = len(pictures) == 1 and options.image == [pictures[0].path]
     return Target(
         out=options.out,
