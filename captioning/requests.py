@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from models.captioner import Captioner, Encoded
 from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
+from utils.errors import NoNumbers
 from utils.memory import Halving
 
 ADVICE = "Use a GPU with more memory, or lower num_beams or image.size."
@@ -95,7 +97,7 @@ class RequestWriter:
         else:
             cut = token_ids.ne(self.captioner.tokenizer.eos_token_id).all(1).tolist()
         texts = [self.preprocessor.decode([token for token in row if token >= 0]) for row in token_ids.tolist()]
-        captions = [*map(Caption, texts, log_probs.sum(1).tolist(), cut)]
+        captions = [*map(Caption, texts, _sums(log_probs), cut)]
         return [captions[start : start + writing.num] for start in range(0, len(captions), writing.num)]
 
     def _draw(
@@ -125,8 +127,7 @@ class RequestWriter:
     def _score_batch(self, encoded: Encoded, captions: Sequence[Sequence[int]]) -> list[float]:
         rows = [torch.tensor(ids, device=self.captioner.device) for ids in captions]
         token_ids = pad_sequence(rows, batch_first=True, padding_value=IGNORE_INDEX)
-        scores: list[float] = self.captioner.token_log_probs(encoded, token_ids).sum(1).tolist()
-        return scores
+        return _sums(self.captioner.token_log_probs(encoded, token_ids))
 
     def _item(self, request: Request) -> EncodedExample:
         return EncodedExample(
@@ -138,6 +139,14 @@ class RequestWriter:
             patch_mask=True,
             labels=[self.captioner.tokenizer.eos_token_id],
         )
+
+
+def _sums(log_probs: Tensor) -> list[float]:
+    """Of each row (N, T); no numbers are no answer."""
+    sums: list[float] = log_probs.sum(1).tolist()
+    if not all(map(math.isfinite, sums)):
+        raise NoNumbers("the chances of captions are NaN or infinite: the model is broken, or overflows on a picture")
+    return sums
 
 
 def fingerprint(pixels: Tensor) -> str:

@@ -17,6 +17,7 @@ from captioning.model import CaptionModel
 from captioning.writing import Writing
 from preprocessors.pictures.images import PictureTooLarge, UnreadablePicture
 from tests.memorised_model import LEARNT
+from utils.errors import NoNumbers
 
 DRAWN = Writing(num=3, sampling="multinomial", temperature=2.0, max_length=9)
 
@@ -212,6 +213,17 @@ def test_pictures_are_read_in_threads_and_callers_take_turns(model, pictures):
         assert all(map(torch.equal, pool.map(model.read, pictures * 4), pixels * 4))
         found = pool.map(lambda style: model.write([(pixels[0], style)], Writing()), [*LEARNT] * 3)
         assert [caption.text for ((caption,),) in found] == [*LEARNT.values()] * 3
+
+
+@pytest.mark.parametrize("writing", [Writing(), DRAWN])
+def test_model_that_gives_no_numbers_gives_no_captions(memorised, pictures, writing):
+    model = CaptionModel.open(memorised, device="cpu")
+    with torch.no_grad():
+        model._captioner.module.decoder.layer_norm.bias.fill_(float("nan"))
+    with pytest.raises(NoNumbers, match="are NaN or infinite"):
+        model.caption(pictures[:1], "pirate", writing)
+    with pytest.raises(NoNumbers, match="are NaN or infinite"):
+        model.score(pictures[0], "pirate", ["a"])
 
 
 def test_batch_that_does_not_fit_is_written_in_halves(memorised, pictures, monkeypatch):

@@ -161,15 +161,10 @@ def writer(model, tiny_document):
 def test_captions_of_scores_that_are_no_numbers_end_and_name_the_examples(writer, monkeypatch, beams, where, guidance):
     captions, examples = writer
     captions.decoding = Decoding(num_beams=beams, max_length=5, guidance=guidance)
-    inputs = captions._inputs
-
-    def spoil(given):
-        batch = inputs(given)
-        if where == "pixels":
-            batch["patch_images"][..., 0, 0] = float("nan")
-        return batch
-
-    monkeypatch.setattr(captions, "_inputs", spoil)
+    transform = captions.preprocessor.image_transform
+    normalise = transform.normalise
+    if where == "pixels":
+        monkeypatch.setattr(transform, "normalise", lambda pixels: _spoil_first(normalise(pixels)))
     if where == "overflow":
         with torch.no_grad():
             captions.captioner.module.decoder.layer_norm.weight.fill_(3e38)
@@ -177,6 +172,11 @@ def test_captions_of_scores_that_are_no_numbers_end_and_name_the_examples(writer
         captions.captioner.module.decoder.layer_norm.register_forward_hook(lambda module, given, out: _spoil_last(out))
     with pytest.raises(NoNumbers, match=r"pirate-1, robot-1: the scores of captions are NaN or infinite"):
         captions.caption_batch(examples)
+
+
+def _spoil_first(pixels: torch.Tensor) -> torch.Tensor:
+    pixels[..., 0, 0] = float("nan")
+    return pixels
 
 
 def _spoil_last(hidden: torch.Tensor) -> torch.Tensor:
