@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from captioning.job import BATCH_SIZE
 from captioning.model import CaptionModel
 from captioning.writing import Writing
 from utils import exit_codes
@@ -92,7 +93,8 @@ def _styles(model: CaptionModel, given: str) -> list[str]:
 def _print_captions(model: CaptionModel, writing: Writing, chosen: _Chosen) -> None:
     assert chosen.pixels is not None
     start = time.perf_counter()
-    written = model.write([(chosen.pixels, style) for style in chosen.styles], writing)
+    requests = [(chosen.pixels, style) for style in chosen.styles]
+    written = model.write(requests, writing, batch_size=BATCH_SIZE)
     for style, captions in zip(chosen.styles, written, strict=True):
         for caption in captions:
             print(f"  {style}\t{caption.text}" if len(chosen.styles) > 1 else f"  {caption.text}")

@@ -169,10 +169,10 @@ def _target(
     from commands.gallery import page_writer
 
     asked = {request.style for picture in pictures for request in picture.requests}
-    usual: list[str] = []
-    if None in asked:
-        styles = [*model.styles] if options.all_styles else [model.style(style) for style in options.style or [None]]
-        usual = list(dict.fromkeys(styles))
+    styles = [*model.styles] if options.all_styles else [*map(model.style, options.style)]
+    if not styles and None in asked:
+        styles = [model.style(None)]
+    usual = list(dict.fromkeys(styles))
     is_one = len(pictures) == 1 and options.image == [pictures[0].path]
     return Target(
         out=options.out,
@@ -187,11 +187,12 @@ def _target(
 
 
 def _tell(outcome: Outcome, *, is_file: bool) -> None:
-    if is_file:
-        there = f"; of {outcome.there:,} there was everything already" if outcome.there else ""
-        logger.info("%s captions of %s pictures%s", f"{outcome.captions:,}", f"{outcome.pictures:,}", there)
-    if outcome.failed and outcome.failed + outcome.pictures > 1:
-        logger.warning("%s pictures could not be captioned, named above", f"{outcome.failed:,}")
+    """What it came to, unless that is on standard output for all to see."""
+    failed = f"; could not be captioned, as told above: {outcome.failed:,}" if outcome.failed else ""
+    there = f"; had everything already: {outcome.there:,}" if outcome.there else ""
+    if is_file or (failed and outcome.pictures):
+        done = f"{outcome.pictures:,} captioned ({outcome.captions:,} captions)"
+        logger.info("pictures: %s%s%s", done, there, failed)
 
 
 def _weight(text: str) -> float:

@@ -14,7 +14,10 @@ from PIL import Image
 
 import finetune
 from captioning.batches import caption_pictures
+from captioning.job import Outcome, caption_into
 from captioning.model import CaptionModel
+from captioning.outputs.table import open_output
+from captioning.outputs.target import Target
 from captioning.sources import find_pictures
 from captioning.wanted import in_styles
 from captioning.writing import Writing
@@ -140,6 +143,16 @@ def test_run_that_was_stopped_goes_on_to_what_it_would_have_been(photos, caption
     assert content("part.jsonl") == content("whole.jsonl")
 
 
+def test_bar_counts_captions_and_stands_at_the_end_of_them(photos, model):
+    pictures = in_styles(find_pictures([photos]), ["robot", "pirate"], model.style)
+    terminal = io.StringIO()
+    output = open_output("jsonl", Target(Path("x.jsonl"), io.StringIO(), pictures))
+    outcome = caption_into(output, model, pictures, Writing(), progress=terminal)
+    assert outcome == Outcome(pictures=4, captions=8, failed=1)
+    assert "captions:   0%|" in terminal.getvalue()
+    assert "/10 [" in terminal.getvalue()
+
+
 def test_sidecars_are_written_and_what_is_there_is_not_captioned_again(photos, caption, monkeypatch):
     assert caption("--image", photos, "--format", "sidecar")[0] == 1
     assert {path.name for path in photos.rglob("*.txt")} == {"a.txt", "b.txt", "d.txt", "e.txt"}
@@ -151,7 +164,8 @@ def test_sidecars_are_written_and_what_is_there_is_not_captioned_again(photos, c
     monkeypatch.setattr(CaptionModel, "caption", None)
     code, _, error = caption("--image", photos, "--format", "sidecar", "--skip-existing")
     assert code == 1
-    assert "1 captions of 1 pictures; of 3 there was everything already" in error
+    told = "pictures: 1 captioned (1 captions); had everything already: 3; could not be captioned, as told above: 1"
+    assert told in error
     assert (photos / "a.txt").read_text() == "mine"
     assert (photos / "b.txt").read_text()
 

@@ -244,14 +244,16 @@ def test_caption_in_a_style_that_was_never_trained_is_refused(trained, broken_sc
     assert [row.split("\t")[0] for row in capsys.readouterr().out.splitlines()] == ["pirate", "robot"]
 
 
-def test_caption_of_a_missing_or_broken_picture_is_refused(trained, tmp_path, capsys):
+def test_caption_of_a_missing_picture_is_refused_and_of_a_broken_one_told(trained, tmp_path, capsys):
     model = str(trained["run"] / "output")
     assert "error: absent.png: picture not found; check the path" in _fails(
         capsys, "caption", "--model", model, "--image", "absent.png"
     )
     (tmp_path / "note.jpg").write_text("no picture")
-    error = _fails(capsys, "caption", "--model", model, "--image", str(tmp_path / "note.jpg"))
-    assert "note.jpg: the picture cannot be read" in error
+    assert finetune.main(["caption", "--model", model, "--image", str(tmp_path / "note.jpg")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "note.jpg: the picture cannot be read; it is a text file" in captured.err
 
 
 def test_model_folder_without_vocabulary_is_refused(trained, scenes, tmp_path, capsys):
