@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import itertools
 import json
 import os
 import re
@@ -44,7 +43,7 @@ class ServiceProcess:
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
         )
-        self._said: deque[str] = deque(maxlen=200)
+        self._said: deque[str] = deque(maxlen=2000)
         self._ready = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
         if not self._ready.wait(READY_SECONDS) or self.process.poll() is not None:
@@ -62,10 +61,15 @@ class ServiceProcess:
 
     @property
     def traces(self) -> list[str]:
-        """What ended the stack traces in its last lines of log."""
-        lines = [line.rstrip() for line in self._said]
-        ends = [later for line, later in itertools.pairwise(lines) if line[:2] == "  " and later[:1] not in (" ", "")]
-        return sorted({*ends})
+        """Last lines of the stack traces that it logged."""
+        ends, inside = set(), False
+        for line in self._said:
+            if line.startswith("Traceback"):
+                inside = True
+            elif inside and line[:1] not in (" ", "\n"):
+                ends.add(line.strip())
+                inside = False
+        return sorted(ends)
 
     def resident_mb(self) -> float:
         """Its memory, 10^6 bytes."""

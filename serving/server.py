@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,7 @@ def open_service(models: Sequence[Path | str], limits: Limits, token: str | None
         ValueError: If they are damaged, or two folders have the same name.
     """
     limit_pixels(limits.max_pixels)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of what clients send
     opened = []
     for folder in models:
         logger.info("opening %s", folder)
