@@ -168,7 +168,7 @@ def test_blocks_of_a_page_run_one_after_another(page, place, tmp_path):
     """Those marked ``run``; what the slow ones would have left is there, small."""
     folder = place(tmp_path / "place")
     stand_in(folder)
-    _run(folder, [block for block in BLOCKS if block.page == page and block.kind != "run slow"], 240)
+    _run(folder, [block for block in BLOCKS if block.page == page and block.kind != "run slow"], 600)
 
 
 @pytest.mark.slow

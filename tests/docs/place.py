@@ -82,7 +82,7 @@ def lay_out(place: Path, socket: Path) -> None:
     _write_files_to_score(place)
 
 
-def run_in(place: Path, script: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+def run_in(place: Path, script: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run a bash script there, without a package index; whatever it started is ended then.
 
     Raises:
