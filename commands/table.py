@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "caption": "commands.caption",
     "check": "commands.check",
     "runs": "commands.runs",
+    "watch": "commands.watch",
 }
 """By name the module that holds the command; only the one that is asked for is imported."""
 DEFAULT = "train"

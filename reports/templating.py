@@ -7,10 +7,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def open_templates(folder: Path) -> Environment:
-    """The templates of a folder: values are escaped, one that is missing is an error, tags leave no blank lines."""
+def open_templates(*folders: Path) -> Environment:
+    """The templates of some folders: values are escaped, one that is missing is an error, tags leave no blank lines."""
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

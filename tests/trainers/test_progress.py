@@ -59,7 +59,7 @@ class Terminal:
 
 @pytest.fixture
 def config(tiny_document, tmp_path) -> RunConfig:
-    """Twelve rows in four styles are 48 examples: 6 steps of 2 x 4 an epoch; a validation in its middle and at its end."""
+    """Twelve pictures in four styles are 48 rows: 6 steps of 2 x 4 an epoch, with a validation after 3."""
     tiny_document["train"] |= {"epochs": 1, "batch_size": 4, "accumulation_steps": 2}
     tiny_document["checkpoint"] = {"every_epochs": 0.5}
     path = tmp_path / "conf.json"
