@@ -80,7 +80,7 @@ class RunView:
         charts = [
             _chart("Loss", "nats per token", line_chart(losses)),
             *(
-                _chart(_title(name), "at validations", line_chart({"val": points}))
+                _chart(_title(name), "at validations", line_chart({"train": [], "val": points}))
                 for name, points in validated.items()
             ),
             *training_charts(trained),

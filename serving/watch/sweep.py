@@ -45,6 +45,11 @@ class Overview:
     """Highest in the metric; before any trial has it, in the validation number. None for runs that are no sweep."""
     best_value: str
 
+    @property
+    def has_settings(self) -> bool:
+        """Whether there is something to tell trials apart by."""
+        return any(entry.settings for entry in self.entries)
+
 
 class Watched:
     """The runs of some folders.

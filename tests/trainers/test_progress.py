@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from configuration.loading import RunConfig, load_config
 from pipeline.train import train
 from trainers.progress import progress_shown
 from utils.errors import NoNumbers
+from utils.logging import setup_logging
 
 LOG_LINE = re.compile(r"\d\d:\d\d:\d\d .+")
 
@@ -67,7 +69,17 @@ def config(tiny_document, tmp_path) -> RunConfig:
     return load_config(path)
 
 
+@pytest.fixture(autouse=True)
+def _restore_root_logger():
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+
+
 def run(config: RunConfig, **options: Any) -> None:
+    setup_logging(None)
     train(config, ["finetune.py"], config.work_dir.with_name("conf.json"), **options)
 
 
