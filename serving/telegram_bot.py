@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 TOKEN, SERVICE_TOKEN, API = "STYLECAP_TELEGRAM_TOKEN", "STYLECAP_TOKEN", "STYLECAP_TELEGRAM_API"
 LAST_SECONDS = 30.0
 """For what is under way when the bot is told to end."""
+GREETING_SECONDS = 5.0
 UPDATES = ["message", "callback_query"]
 
 
@@ -44,12 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     setup_logging(None)
     hide_secrets([os.environ.get(name, "") for name in (TOKEN, SERVICE_TOKEN)])
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # until aiogram listens to it
     try:
         return asyncio.run(run(options.service, os.environ.get(TOKEN, "").strip()))
+    except KeyboardInterrupt:
+        return exit_codes.FINISHED
     except ModuleNotFoundError as error:
         message = f"{error.name} is not installed: pip install -r requirements-serve.txt"
     except ValueError as error:
         message = first_line(error)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.stderr.write(f"error: {message}\n")
     return exit_codes.BAD_INPUT
 
@@ -82,7 +89,7 @@ async def run(service_url: str, token: str) -> int:
     service = Service(service_url, os.environ.get(SERVICE_TOKEN) or None)
     try:
         dispatcher, work = make_dispatcher(service)
-        await bot.me()
+        await greet(bot)
         logger.info("listening; captions come from %s", service_url)
         await dispatcher.start_polling(bot, allowed_updates=UPDATES, close_bot_session=False)
         await work.end()
@@ -93,6 +100,19 @@ async def run(service_url: str, token: str) -> int:
         await bot.session.close()
     logger.info("ended")
     return exit_codes.FINISHED
+
+
+async def greet(bot: Bot) -> None:
+    """Wait until Telegram has said who the bot is: after a machine has started, its network may come later."""
+    from aiogram.exceptions import TelegramNetworkError
+
+    while True:
+        try:
+            await bot.me()
+            return
+        except TelegramNetworkError:
+            logger.warning("Telegram cannot be reached; trying again in %.0f s", GREETING_SECONDS)
+            await asyncio.sleep(GREETING_SECONDS)
 
 
 def make_bot(token: str) -> Bot:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import io
 import logging
 from collections.abc import Sequence
 
+import aiohttp
 from aiogram import Bot, F, Router
-from aiogram.exceptions import TelegramAPIError, TelegramBadRequest
+from aiogram.exceptions import TelegramAPIError, TelegramBadRequest, TelegramRetryAfter
 from aiogram.filters import Command, CommandObject
 from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message
 
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 CHAT = 0
 """In place of a message's number: what belongs to the chat."""
 NO_STYLES = "off"
+LONGEST_WAIT = 30
+"""Seconds that an answer waits where the bot has written too much for Telegram."""
 GONE = "I have forgotten that picture. Please send it again."
 OLD = "The styles have changed. Please send the picture again."
 
@@ -133,7 +137,7 @@ class Conversation:
         """A button of a keyboard."""
         message = pressed.message
         if not isinstance(message, Message):  # too old for Telegram to show it
-            await pressed.answer(GONE)
+            await acknowledge(pressed, GONE)
             return
         if pressed.data == "again":
             await self._again(pressed, message, bot)
@@ -142,15 +146,15 @@ class Conversation:
         try:
             styles = await self.service.styles()
         except ServiceFault as fault:
-            await pressed.answer(str(fault)[:190])
+            await acknowledge(pressed, str(fault)[:190])
             return
         if mark != styles.mark or not number.isdigit() or int(number) >= len(styles.names):
-            await pressed.answer(OLD)
+            await acknowledge(pressed, OLD)
         elif purpose.endswith("p"):
-            await pressed.answer()
+            await acknowledge(pressed)
             await change(message, style_keyboard(styles, int(number), purpose[0]))
         elif purpose == "d":
-            await pressed.answer()
+            await acknowledge(pressed)
             await answer(message, self._take_default(message.chat.id, styles.names[int(number)]))
         elif purpose == "s":
             await self._chosen(pressed, message, bot, styles.names[int(number)])
@@ -164,16 +168,16 @@ class Conversation:
         except Unfit:
             file = None
         if wish is None and file is None:
-            await pressed.answer(GONE)
+            await acknowledge(pressed, GONE)
             return
-        await pressed.answer()
+        await acknowledge(pressed)
         files = wish.files if wish is not None else (file or "",)
         await self._caption(message, bot, Wish(files, (style,)))
 
     async def _again(self, pressed: CallbackQuery, message: Message, bot: Bot) -> None:
         wish = self.wishes.get(message.chat.id, message.message_id)
         self.wishes.forget(message.chat.id, message.message_id)
-        await pressed.answer(GONE if wish is None else None)
+        await acknowledge(pressed, GONE if wish is None else None)
         if wish is not None:
             await change(message, None)
             await self._caption(message, bot, wish)
@@ -215,7 +219,7 @@ class Conversation:
             await self._fail(message, wish, fault)
         except Unfit as unfit:
             await answer(message, html.escape(str(unfit)))
-        except TelegramAPIError as error:
+        except (TelegramAPIError, aiohttp.ClientError, OSError) as error:
             logger.warning("a picture cannot be had from Telegram (%s)", type(error).__name__)
             gone = ServiceFault("Telegram does not give me that picture just now.", may_pass=True)
             await self._fail(message, wish, gone)
@@ -242,12 +246,25 @@ async def answer(message: Message, text: str, keyboard: InlineKeyboardMarkup | N
     sent, pieces = None, in_messages(text)
     for number, piece in enumerate(pieces, start=1):
         markup = keyboard if number == len(pieces) else None
+        reply = message.reply(piece, reply_markup=markup, allow_sending_without_reply=True)
         try:
-            sent = await message.reply(piece, reply_markup=markup, allow_sending_without_reply=True)
+            try:
+                sent = await reply
+            except TelegramRetryAfter as full:
+                await asyncio.sleep(min(full.retry_after, LONGEST_WAIT))
+                sent = await reply
         except TelegramAPIError as error:  # somebody has blocked the bot, or it may not write there
             logger.warning("an answer was not taken (%s)", type(error).__name__)
             return None
     return sent
+
+
+async def acknowledge(pressed: CallbackQuery, text: str | None = None) -> None:
+    """Take the waiting off a button; one that was pressed long ago has lost it already."""
+    try:
+        await pressed.answer(text)
+    except TelegramAPIError as error:
+        logger.debug("a button is not waited for (%s)", type(error).__name__)
 
 
 async def change(message: Message, keyboard: InlineKeyboardMarkup | None) -> None:

@@ -219,4 +219,5 @@ def _too_large() -> str:
 
 
 def _mention(me: User) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)@{re.escape(me.username or '')}(?!\w)", re.IGNORECASE)
+    # Behind a command it stands without a space: /styles@name.
+    return re.compile(rf"(?:^/\w+|(?<!\w))@{re.escape(me.username or '')}(?!\w)", re.IGNORECASE)
