@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exit_codes.FINISHED
     except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed: pip install -r requirements-serve.txt"
+        missing = (error.name or str(error)).partition(".")[0]
+        message = f"{missing} is not installed: pip install -r requirements-serve.txt"
     except ValueError as error:
         message = first_line(error)
     finally:

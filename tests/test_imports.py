@@ -69,6 +69,7 @@ ROOMS: dict[str, set[str]] = {
     "reports.run": {"reports.templating", "reports.thumbnails", "reports.ticks"},
     "reports.runs": {"reports.run", "reports.templating", "reports.ticks"},
     "reports.sweep": {"reports.templating", "reports.ticks"},
+    "serving.telegram": set(),
     "serving.watch": set(),
     "sweeps.trials": set(),
     "sweeps.standings": {"sweeps.trials"},

@@ -287,8 +287,8 @@ def test_secrets_are_in_no_log_line_nor_traceback(capsys):
 
 
 def test_buttons_of_hundreds_of_long_names_are_no_longer_than_telegram_takes():
-    styles = Styles(tuple("ü" * 90 + str(number) for number in range(9999)), "neutral")
-    for page in (0, 400, 10**6):
+    styles = Styles(tuple("ü" * 90 + str(number) for number in range(999)), "neutral")
+    for page in (0, 40, 10**6):
         for row in style_keyboard(styles, page, "s").inline_keyboard:
             assert all(len((one.callback_data or "").encode()) <= 64 for one in row)
     assert style_keyboard(Styles(("a",), "a"), 3, "d").inline_keyboard[0][0].callback_data.startswith("d:")
