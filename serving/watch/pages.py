@@ -124,13 +124,13 @@ def _counts(overview: Overview) -> Counter[str]:
 
 
 def span(seconds: float) -> str:
-    """A length of time in words: 42 s, 3 min 20 s, 2 h 05 min."""
+    """A length of time in words: 42 s, 3 min 20 s, 23 min, 2 h 05 min; watch.js says it alike."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes} min {rest:02d} s" if minutes < 10 else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 

@@ -94,8 +94,8 @@ def test_page_follows_the_run_and_keeps_what_its_reader_has_unfolded(browser, wa
 
 def test_page_asks_nothing_while_it_is_hidden_and_says_when_the_server_is_gone(browser, watched):
     page = browser.new_page(viewport=DESK)
-    page.goto(watched[1])
-    page.wait_for_function("performance.getEntriesByType('resource').some((one) => one.name.includes('/live/'))")
+    with page.expect_response("**/live/**"):
+        page.goto(watched[1])
     page.evaluate(
         "Object.defineProperty(document, 'hidden', { get: () => window.away, configurable: true }); window.away = true"
     )

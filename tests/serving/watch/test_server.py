@@ -214,7 +214,8 @@ def test_server_port_in_use_says_so(make_run, serve):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(-3, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")]
+    ("seconds", "said"),
+    [(-3, "0 s"), (59.6, "1 min 00 s"), (200, "3 min 20 s"), (1439, "23 min"), (7500, "2 h 05 min")],
 )
 def test_span_says_a_time_as_people_do(seconds, said):
     assert span(seconds) == said
