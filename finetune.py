@@ -5,6 +5,7 @@
     python finetune.py caption --model work_dir/demo/output --image a.jpg --all-styles
     python finetune.py check --conf conf/flickrstyle.json                  what is wrong with the data
     python finetune.py runs                                                list runs; show, compare, rank them
+    python finetune.py watch work_dir/flickrstyle                          how training goes, live in the browser
     python finetune.py --conf conf/demo.json                               the tiny CPU form
 
 The last line on standard output is the result: one JSON object, or one caption per line; of runs a table.

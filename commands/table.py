@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "commands.check",
     "runs": "commands.runs",
     "serve": "commands.serve",
+    "watch": "commands.watch",
 }
 """By name the module that holds the command; only the one that is asked for is imported."""
 DEFAULT = "train"

@@ -32,6 +32,7 @@ from runs.lock import locked
 from runs.metrics_log import has_reached
 from runs.source import warn_of_other_source
 from trainers.processes import ending_with_the_others, on_first
+from trainers.progress import progress_shown
 from utils.durable import clear_leftovers, recover_folder
 from utils.errors import Stopped
 from utils.logging import setup_logging
@@ -134,7 +135,8 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         return report_pause(run, held.epoch, held.step, held.max_steps)
     on_first(partial(forget_after, run, held))
     trainer = build_trainer(args, prepared, pause_after, store)
-    trainer.train(resume_from_checkpoint=None if held is None else str(held.folder))
+    with progress_shown(trainer):
+        trainer.train(resume_from_checkpoint=None if held is None else str(held.folder))
     state = trainer.state
     if trainer.is_stopped:
         raise Stopped(

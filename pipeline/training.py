@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
@@ -28,7 +27,7 @@ from preprocessors.collator import CaptionCollator, with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
 from runs.folder import Run
-from trainers.callbacks import PauseAfter, ProgressBar, RunRecorder, StopOnNan, StopOrSave
+from trainers.callbacks import PauseAfter, RunRecorder, StopOnNan, StopOrSave
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
@@ -238,8 +237,6 @@ def make_callbacks(run: Run, pause_after: float | None) -> list[TrainerCallback]
     callbacks: list[TrainerCallback] = [RunRecorder(run.metrics), StopOnNan()]
     if pause_after is not None:
         callbacks.append(PauseAfter(pause_after))
-    if sys.stderr.isatty():
-        callbacks.append(ProgressBar())
     return callbacks
 
 

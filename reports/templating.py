@@ -16,10 +16,10 @@ def hues_of(styles: Iterable[str]) -> dict[str, int]:
     return {style: HUES[number % len(HUES)] for number, style in enumerate(dict.fromkeys(styles))}
 
 
-def open_templates(folder: Path) -> Environment:
-    """The templates of a folder: values are escaped, one that is missing is an error, tags leave no blank lines."""
+def open_templates(*folders: Path) -> Environment:
+    """The templates of some folders: values are escaped, one that is missing is an error, tags leave no blank lines."""
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,12 @@ from preprocessors.pictures.images import load_image
 
 
 def thumbnail(path: Path, side: int) -> str:
-    """A picture as a JPEG data URI.
+    """A picture as a JPEG data URI; see :func:`small_jpeg`."""
+    return "data:image/jpeg;base64," + base64.b64encode(small_jpeg(path, side)).decode("ascii")
+
+
+def small_jpeg(path: Path, side: int) -> bytes:
+    """A picture as a small JPEG.
 
     Args:
         path: The picture.
@@ -24,4 +29,4 @@ def thumbnail(path: Path, side: int) -> str:
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=90, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()

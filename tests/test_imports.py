@@ -71,6 +71,8 @@ ROOMS: dict[str, set[str]] = {
     "reports.run": {"reports.templating", "reports.thumbnails", "reports.ticks"},
     "reports.runs": {"reports.run", "reports.templating", "reports.ticks"},
     "reports.sweep": {"reports.templating", "reports.ticks"},
+    "serving.telegram": set(),
+    "serving.watch": set(),
     "sweeps.trials": set(),
     "sweeps.standings": {"sweeps.trials"},
     "sweeps.engines": {"sweeps.trials", "sweeps.standings"},
@@ -222,7 +224,7 @@ def test_command_has_what_a_command_needs(module: str):
         *("configuration.loading", "metrics.table", "models", "preprocessors.formats.table"),
         *("captioning.outputs.table", "captioning.sources", "commands.caption"),
         *("runs.checkpoints", "runs.metrics_log", "runs.record", "runs.state", "sweeps.trials.plan"),
-        *("pipeline.runs", "commands.runs", "reports.runs.text"),
+        *("pipeline.runs", "commands.runs", "reports.runs.text", "serving.watch.server"),
     ],
 )
 def test_light_module_loads_no_heavy_library(module: str):

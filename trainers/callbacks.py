@@ -1,4 +1,4 @@
-"""What watches training: numbers into the run folder, a line for people, alarms, pauses, a progress bar."""
+"""What watches training: numbers into the run folder, a line for people, alarms, pauses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runs.metrics_log import append_metrics, has_reached
@@ -43,7 +42,7 @@ class RunRecorder(TrainerCallback):
     """Appends every log entry to ``metrics.jsonl`` and says it in the log.
 
     Args:
-        metrics_file: JSON Lines; each row has ``global_step`` and ``epoch``.
+        metrics_file: JSON Lines; each row has ``global_step``, ``epoch`` and ``time``, seconds since 1970.
     """
 
     def __init__(self, metrics_file: Path) -> None:
@@ -62,7 +61,7 @@ class RunRecorder(TrainerCallback):
         if not metrics or not state.is_world_process_zero:
             return
         epoch = state.epoch or 0.0
-        append_metrics(self.metrics_file, state.global_step, epoch, metrics)
+        append_metrics(self.metrics_file, state.global_step, epoch, metrics | {"time": round(time.time(), 2)})
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
         logger.info("step %d/%d, epoch %.2f: %s", state.global_step, state.max_steps, epoch, numbers)
 
@@ -137,37 +136,3 @@ class StopOrSave(TrainerCallback):
             self.save_now.unlink(missing_ok=True)
         is_due = self.every_minutes is not None and time.monotonic() - self.saved_at >= 60 * self.every_minutes
         return asked or is_due
-
-
-class ProgressBar(TrainerCallback):
-    """One bar over the optimizer steps, on the terminal of rank 0."""
-
-    def __init__(self) -> None:
-        self.bar: tqdm | None = None
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Open the bar where a resumed run stands."""
-        if state.is_world_process_zero:
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step")
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """One step on."""
-        if self.bar is not None:
-            self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
-    ) -> None:
-        """Show the newest loss."""
-        if self.bar is not None and logs and "loss" in logs:
-            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
@@ -22,6 +23,7 @@ from trainers.memory import ADVICE
 from trainers.objective import Objective, StepTokens, split_tasks, targets_of, two_views
 from trainers.pieces import take_rows
 from trainers.processes import agree
+from trainers.progress import on_terminal
 from trainers.schedule import give_own_rate
 from trainers.sharding import trainable_copy
 from trainers.validation import Validation
@@ -178,12 +180,15 @@ class StyleCaptionTrainer(BaseTrainer):
     def _validation_loss(self) -> dict[str, float]:
         # A place for every row: what the processes have adds up to the same numbers in the same order as in one alone.
         losses = torch.zeros(len(self.eval_dataset), 3, dtype=torch.float64, device=self.args.device)
-        for batch in self._validation_batches():
-            if stop_requested():  # told to the others below, where they wait
-                break
-            inputs = self._prepare_inputs(batch)
-            rows = self.validating.in_pieces(range(len(inputs["rows"])), lambda part: self._row_losses(inputs, part))  # noqa: B023
-            losses[inputs["rows"]] = torch.stack(rows).double()
+        batches = self._validation_batches()
+        with tqdm(batches, "validation", unit="batch", disable=not on_terminal(), leave=False) as shown:
+            for batch in shown:
+                if stop_requested():  # told to the others below, where they wait
+                    break
+                inputs = self._prepare_inputs(batch)
+                every = range(len(inputs["rows"]))
+                rows = self.validating.in_pieces(every, lambda part: self._row_losses(inputs, part))  # noqa: B023
+                losses[inputs["rows"]] = torch.stack(rows).double()
         if agree(stop_requested()):
             raise StopRequested
         loss, nll, tokens = self.sum_over_processes(losses).sum(0).tolist()

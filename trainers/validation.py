@@ -8,6 +8,7 @@ from pathlib import Path
 
 from captioning.writer import CaptionWriter
 from preprocessors.examples import CaptionExample, rows_by_picture
+from trainers.progress import on_terminal
 from utils.io import append_jsonl
 
 
@@ -43,12 +44,14 @@ class Validation:
             The score, if one was asked for.
         """
         shown = choose_samples(examples, self.samples)
-        captions = self.writer.caption(shown if self.score is None else examples, self.batch_size)
+        chosen = shown if self.score is None else examples
+        captions = self.writer.caption(chosen, self.batch_size, progress=on_terminal())
         if record:
             decoding = asdict(self.writer.decoding)
             for example in shown:
-                row = {"example_id": example.example_id, "style": example.style, "decoding": decoding}
-                row |= {"caption": captions[example.example_id], "references": list(example.captions)}
+                row = {"example_id": example.example_id, "style": example.style, "image": str(example.image_path)}
+                row |= {"decoding": decoding, "caption": captions[example.example_id]}
+                row |= {"references": list(example.captions)}
                 append_jsonl(self.samples_file, {"global_step": global_step} | row)
         return None if self.score is None else self.score(captions)
 

@@ -53,6 +53,8 @@ def digest(run: Run) -> dict[str, str]:
     weights = torch.load(run.output / "pytorch_model.bin", weights_only=True)
     states = torch.load(newest / "optimizer.pt", weights_only=True)["state"]
     rows = {file.name: [row for _, row in read_jsonl(file)] for file in (run.metrics, run.samples)}
+    for row in rows[run.metrics.name]:
+        row.pop("time")
     parts: dict[str, Any] = {
         "weights": [[name, _bytes(tensor)] for name, tensor in sorted(weights.items())],
         "optimizer": [[str(key), name, _bytes(item)] for key, one in states.items() for name, item in one.items()],

@@ -55,10 +55,14 @@ def start(config: RunConfig) -> dict[str, Any]:
         return train(config, ["finetune.py"], config.work_dir.with_suffix(".json"))
 
 
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "time"}
+
+
 def content(run: Run) -> dict[str, Any]:
     """What must be equal: weights, optimizer, schedule, captions, numbers, samples; times are no part of it."""
     newest = run.checkpoint(complete_steps(run)[0])
-    rows = {file.name: [row for _, row in read_jsonl(file)] for file in (run.metrics, run.samples)}
+    rows = {file.name: [without_time(row) for _, row in read_jsonl(file)] for file in (run.metrics, run.samples)}
     state = torch.load(newest / "optimizer.pt", weights_only=True)["state"]
     return {
         "optimizer": {f"{key}/{name}": tensor for key, group in state.items() for name, tensor in group.items()},

@@ -1,0 +1,1 @@
+"""The parts of the Telegram bot; ``serving.telegram_bot`` starts it. Needs aiogram, of requirements-serve.txt."""
