@@ -103,13 +103,14 @@ def test_service_answers_beside_silent_clients_and_drains(folder, picture, pictu
                 stack.enter_context(service.connect())
             slow = stack.enter_context(service.connect())
             slow.sendall(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
-            stack.enter_context(service.connect()).sendall(first)
             asked = {"image": picture64, "styles": ["pirate", "robot"]}
             answer = httpx.post(f"{service.url}/v1/captions", json=asked, timeout=60).json()
             assert texts(answer) == expected
 
             half = stack.enter_context(service.connect())
             half.sendall(first)
+            while "stylecap_requests_unanswered 2.0" not in httpx.get(f"{service.url}/metrics", timeout=60).text:
+                time.sleep(0.01)
             service.process.send_signal(signal.SIGTERM)
             while (ready := httpx.get(f"{service.url}/readyz", timeout=60)).status_code == 200:
                 time.sleep(0.01)
