@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from captioning.writer import CaptionWriter
 from preprocessors.examples import CaptionExample, rows_by_picture
@@ -49,10 +50,10 @@ class Validation:
         if record:
             decoding = asdict(self.writer.decoding)
             for example in shown:
-                row = {"example_id": example.example_id, "style": example.style, "image": str(example.image_path)}
-                row |= {"decoding": decoding, "caption": captions[example.example_id]}
-                row |= {"references": list(example.captions)}
-                append_jsonl(self.samples_file, {"global_step": global_step} | row)
+                row: dict[str, Any] = {"global_step": global_step, "example_id": example.example_id}
+                row |= {"style": example.style, "image": str(example.image_path), "decoding": decoding}
+                row |= {"caption": captions[example.example_id], "references": list(example.captions)}
+                append_jsonl(self.samples_file, row)
         return None if self.score is None else self.score(captions)
 
 
