@@ -13,6 +13,8 @@ from configuration.loading import load_config
 from pipeline.prepare import prepare
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+SHARED = {"hostile_pictures", "service_process", "training_steps"}
+"""What benchmarks share; no programs."""
 
 
 def load_benchmark(name):
@@ -23,9 +25,7 @@ def load_benchmark(name):
     return benchmark
 
 
-@pytest.mark.parametrize(
-    "name", sorted({file.stem for file in FOLDER.glob("*.py")} - {"training_steps", "service_process"})
-)
+@pytest.mark.parametrize("name", sorted({file.stem for file in FOLDER.glob("*.py")} - SHARED))
 def test_benchmark_finds_what_it_imports(name, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert callable(load_benchmark(name).main)

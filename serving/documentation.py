@@ -16,7 +16,7 @@ from reports.templating import open_templates
 from serving.errors import STATUS
 from serving.schemas import ErrorAnswer
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent / "templates"
 METHODS = ("get", "post")
 BEARER = "bearer"
 
@@ -79,7 +79,7 @@ def add_documentation(app: FastAPI, *, with_token: bool) -> None:
 
     @app.get("/docs/style.css", include_in_schema=False)
     async def style() -> Response:
-        return FileResponse(FOLDER / "style.css")
+        return FileResponse(FOLDER / "docs.css")
 
 
 def _ask_for_token(described: dict[str, Any]) -> None:
