@@ -43,7 +43,9 @@ class Lexicon:
                     )
                 )
         except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-            raise ValueError(f"{jar}: not METEOR 1.5's jar, or damaged ({error}); install pycocoevalcap again.") from error
+            raise ValueError(
+                f"{jar}: not METEOR 1.5's jar, or damaged ({error}); install pycocoevalcap again."
+            ) from error
         self.function_words = frozenset(function.split("\n")) - {""}
         self.prefixes = read_prefixes(prefixes)
         lines = synsets.split("\n")

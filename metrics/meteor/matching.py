@@ -50,7 +50,9 @@ def find_matches(hypothesis: Hypothesis, reference: Line, reader: Reader) -> lis
     for place, length, phrase in reference.sources:
         if not line.phrases.keys().isdisjoint(targets := reader.targets(phrase)):
             for target in reader.in_order(phrase, targets & line.phrases.keys()):
-                found = (Match(place, length, other, line.lengths[target], PARAPHRASE) for other in line.phrases[target])
+                found = (
+                    Match(place, length, other, line.lengths[target], PARAPHRASE) for other in line.phrases[target]
+                )
                 by_start[place] += found
     for other, other_length, phrase in line.sources:
         if not reference.phrases.keys().isdisjoint(targets := reader.targets(phrase)):

@@ -1,7 +1,7 @@
 """Captions to METEOR's words: what its option ``-norm`` does to English, and then lower case.
 
-The rules work on text with a space on either side, one behind the other, and each may undo or meet what another did; where
-two of them look at the same character the order decides. They are METEOR's, quirks included.
+The rules work on text with a space on either side, one behind the other, and each meets what those before it made;
+where two look at the same character the order decides. They are METEOR's, quirks included.
 """
 
 from __future__ import annotations

@@ -7,11 +7,12 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[np.generic]]
+Arrays = Mapping[str, NDArray[Any]]
 IntArray = NDArray[np.int64]
 
 LONGEST = 8
@@ -83,7 +84,7 @@ class Paraphrases:
         return np.where((self._codes[places] == codes).all(axis=1), places, -1)
 
 
-def compile_paraphrases(path: Path, progress: Callable[[int], object]) -> dict[str, NDArray[np.generic]]:
+def compile_paraphrases(path: Path, progress: Callable[[int], object]) -> dict[str, NDArray[Any]]:
     """Read METEOR's ``paraphrase-en.gz``.
 
     Args:
@@ -149,4 +150,4 @@ def _mix(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A number for each code, shape (..., 2) to (...), in which all bits of it have a say."""
     mixed = codes[..., 0] * np.uint64(0x9E3779B97F4A7C15) ^ codes[..., 1] * np.uint64(0xC2B2AE3D27D4EB4F)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return mixed ^ (mixed >> np.uint64(32))
+    return np.asarray(mixed ^ (mixed >> np.uint64(32)))

@@ -1,4 +1,4 @@
-"""From captions to METEOR: the counts of each hypothesis with its best reference, and the score that follows from them."""
+"""From captions to METEOR: the counts of each hypothesis with its best reference, and the score that they make."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def count_all(references: Sequence[Sequence[Line]], hypotheses: Sequence[Line], 
             pairs.append((line, reference))
     alignments = align_all(problems)
     counts = np.array([_count(*pair, found) for pair, found in zip(pairs, alignments, strict=True)], dtype=np.int64)
-    scores = score(_without_whole(counts.reshape(-1, NUM_COUNTS)))
+    scores = score(without_whole(counts.reshape(-1, NUM_COUNTS)))
     ends = np.cumsum([len(own) for own in references]).tolist()
     best = [start + int(scores[start:end].argmax()) for start, end in zip([0, *ends], ends, strict=False)]
     return counts[best].reshape(-1, NUM_COUNTS)
@@ -59,7 +59,7 @@ def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str], r
         here, as METEOR leaves it out of its sum of them.
     """
     parts = [_part(texts, some, reader) for texts, some in _portions(references, hypotheses)]
-    return _without_whole(np.concatenate([np.empty((0, NUM_COUNTS), dtype=np.int64), *parts]))
+    return without_whole(np.concatenate([np.empty((0, NUM_COUNTS), dtype=np.int64), *parts]))
 
 
 def score(counts: IntArray | FloatArray) -> FloatArray:
@@ -117,7 +117,7 @@ def _count(hypothesis: Line, reference: Line, alignment: Alignment) -> list[int]
     return [*lengths, *function_words, *matches, alignment.chunks, sum(matches[::2]), sum(matches[1::2])]
 
 
-def _without_whole(counts: IntArray) -> IntArray:
+def without_whole(counts: IntArray) -> IntArray:
     """The counts, without the chunk of those whose words all match in one."""
     whole = (counts[:, CHUNKS + 1 :] == counts[:, :2]).all(axis=1) & (counts[:, CHUNKS] == 1)
     found = counts.copy()
