@@ -112,7 +112,8 @@ def flickr8k(data: Path) -> Iterator[Segment]:
     own = list(flickr8k_captions(data).values())
     for captions in own:
         for place, caption in enumerate(captions):
-            yield Segment(captions[:place] + captions[place + 1 :], caption)
+            if len(captions) > 1:  # one name in the file has a single caption
+                yield Segment(captions[:place] + captions[place + 1 :], caption)
 
 
 def flickr8k_captions(data: Path) -> dict[str, list[str]]:

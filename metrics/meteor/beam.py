@@ -118,16 +118,24 @@ def _promised(problem: Problem) -> tuple[Match, ...]:
     covered, other_covered = [0] * len(problem.by_start), [0] * problem.other_length
     for matches in problem.by_start:
         for start, length, other_start, other_length, _ in matches:
-            for place in range(start, start + length):
+            covered[start] += 1
+            other_covered[other_start] += 1
+            for place in range(start + 1, start + length):
                 covered[place] += 1
-            for place in range(other_start, other_start + other_length):
+            for place in range(other_start + 1, other_start + other_length):
                 other_covered[place] += 1
-    return tuple(
-        match
-        for (match,) in (matches for matches in problem.by_start if len(matches) == 1)
-        if max(covered[match.start : match.start + match.length]) == 1
-        and max(other_covered[match.other_start : match.other_start + match.other_length]) == 1
-    )
+    sure = []
+    for matches in problem.by_start:
+        if len(matches) == 1:
+            start, length, other_start, other_length, _ = match = matches[0]
+            if length == other_length == 1:
+                alone = covered[start] == other_covered[other_start] == 1
+            else:
+                both = covered[start : start + length] + other_covered[other_start : other_start + other_length]
+                alone = max(both) == 1
+            if alone:
+                sure.append(match)
+    return tuple(sure)
 
 
 def _batches(numbers: list[int], problems: Sequence[Problem]) -> Iterator[list[int]]:

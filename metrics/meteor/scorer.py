@@ -99,10 +99,10 @@ def _portions(
 
 
 def _part(references: Sequence[Sequence[str]], hypotheses: Sequence[str], reader: Reader) -> IntArray:
-    lines = reader.read([*hypotheses, *(text for texts in references for text in texts)])
-    rest = iter(lines[len(hypotheses) :])
-    own = [[next(rest) for _ in texts] for texts in references]
-    return count_all(own, lines[: len(hypotheses)], reader)
+    # The hypotheses of a training step share references.
+    texts = list(dict.fromkeys([*hypotheses, *(text for own in references for text in own)]))
+    lines = dict(zip(texts, reader.read(texts), strict=True))
+    return count_all([[lines[text] for text in own] for own in references], [lines[t] for t in hypotheses], reader)
 
 
 def _count(hypothesis: Line, reference: Line, alignment: Alignment) -> list[int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 from metrics.meteor.lexicon import Lexicon
@@ -29,11 +28,12 @@ class Word(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A phrase of a caption that others may stand for."""
+    """A phrase of a caption, and what may stand for it."""
 
     place: int
     length: int
     phrase: int
+    targets: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,18 @@ class Line:
         sources: Phrases that others may stand for, by place and then by length.
         phrases: By number of a phrase its places.
         lengths: Words of each of these phrases.
+        keys: What the words are compared by.
+        known: The numbers of the phrases.
+        num_function_words: How many of the words count for less.
     """
 
     words: tuple[Word, ...]
     sources: tuple[Source, ...]
     phrases: dict[int, tuple[int, ...]]
     lengths: dict[int, int]
-
-    @cached_property
-    def keys(self) -> tuple[int, ...]:
-        """What the words are compared by."""
-        return tuple(word.key for word in self.words)
-
-    @cached_property
-    def num_function_words(self) -> int:
-        """How many of the words count for less."""
-        return sum(word.is_function for word in self.words)
+    keys: tuple[int, ...]
+    known: frozenset[int]
+    num_function_words: int
 
 
 class Reader:
@@ -77,10 +73,9 @@ class Reader:
         """The lines of captions, many at once being cheaper than one by one."""
         words = [tuple(map(self._word, words_of(_field(text), self._lexicon.prefixes))) for text in texts]
         found = self._paraphrases.find([[word.number for word in line] for line in words])
-        return [_line(*pair) for pair in zip(words, found, strict=True)]
+        return [self._line(*pair) for pair in zip(words, found, strict=True)]
 
-    def targets(self, phrase: int) -> frozenset[int]:
-        """The phrases that may stand for a phrase."""
+    def _targets_of(self, phrase: int) -> frozenset[int]:
         found = self._targets.get(phrase)
         if found is None:
             if len(self._targets) >= _CACHED_PHRASES:
@@ -93,6 +88,22 @@ class Reader:
         if len(targets) < 2:
             return list(targets)
         return [target for target in self._paraphrases.targets(phrase) if target in targets]
+
+    def _line(self, words: tuple[Word, ...], found: list[tuple[int, int, int, bool]]) -> Line:
+        phrases: dict[int, tuple[int, ...]] = {}
+        lengths: dict[int, int] = {}
+        for place, length, phrase, _ in found:
+            phrases[phrase] = (*phrases.get(phrase, ()), place)
+            lengths[phrase] = length
+        return Line(
+            words,
+            sources=tuple(Source(*entry[:3], self._targets_of(entry[2])) for entry in found if entry[3]),
+            phrases=phrases,
+            lengths=lengths,
+            keys=tuple(word.key for word in words),
+            known=frozenset(phrases),
+            num_function_words=sum(word.is_function for word in words),
+        )
 
     def _word(self, text: str) -> Word:
         found = self._words.get(text)
@@ -122,16 +133,6 @@ def _field(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _line(words: tuple[Word, ...], found: list[tuple[int, int, int, bool]]) -> Line:
-    phrases: dict[int, tuple[int, ...]] = {}
-    lengths: dict[int, int] = {}
-    for place, length, phrase, _ in found:
-        phrases[phrase] = (*phrases.get(phrase, ()), place)
-        lengths[phrase] = length
-    sources = tuple(Source(*entry[:3]) for entry in found if entry[3])
-    return Line(words, sources, phrases, lengths)
-
-
 def _utf16(text: str) -> str:
     """A text with a character for each unit of UTF-16."""
     if text.isascii() or max(text) < "\U00010000":
@@ -146,8 +147,3 @@ def _hash(units: str) -> int:
     for unit in units:
         found = (31 * found + ord(unit)) & 0xFFFFFFFF
     return found
-
-
-def function_flags(line: Line) -> Iterator[bool]:
-    """Of each word whether it counts for less."""
-    return (word.is_function for word in line.words)

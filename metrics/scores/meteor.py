@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from metrics.meteor.scorer import NUM_COUNTS, score, statistics, without_whole
 from metrics.meteor.store import open_reader
+from metrics.meteor.words import Reader
 from metrics.scores.measurement import Measurement, MetricUnavailable, Wait
 
-__all__ = ["METEOR", "METEOR_STATISTICS", "meteor_from_statistics", "meteor_statistics", "without_whole"]
+__all__ = [
+    "METEOR",
+    "METEOR_STATISTICS",
+    "meteor_from_statistics",
+    "meteor_statistics",
+    "open_meteor",
+    "without_whole",
+]
 
 METEOR_STATISTICS = NUM_COUNTS
 meteor_from_statistics = score
@@ -24,11 +32,19 @@ def meteor_statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[
     Raises:
         MetricUnavailable: If pycocoevalcap lacks one of METEOR's files, or it is damaged.
     """
+    return statistics(references, hypotheses, open_meteor())
+
+
+def open_meteor() -> Reader:
+    """What METEOR knows, read once by each process.
+
+    Raises:
+        MetricUnavailable: If pycocoevalcap lacks one of METEOR's files, or it is damaged.
+    """
     try:
-        reader = open_reader()
+        return open_reader()
     except (OSError, ValueError) as error:
         raise MetricUnavailable(str(error)) from error
-    return statistics(references, hypotheses, reader)
 
 
 @contextmanager

@@ -13,9 +13,34 @@ PLACES = (
     *("on top of a hill", "a lot of people", "for the first time", "in order to win", "as well as the others"),
 )
 AWKWARD = (
-    *("", ".", "...", "a", "the the the the the the", "a a a a b a a", "U.S. of A.", "e.g. a dog, i.e. it", "No. 5 or No."),
-    *("don't you", "the dog's bone", "'quoted' \"words\" ``here''", "well-known -- 3-4", "1,000 or 3.5, maybe", "(a|b)"),
-    *("İstanbul ΣΑΣ ß", "你好 世界", "😀 dogs 𝐀", "caf\u00e9 cafe\u0301", "one\xa0two\u2003three", "\x00 a \x1c", "a\tb  c"),
+    *(
+        "",
+        ".",
+        "...",
+        "a",
+        "the the the the the the",
+        "a a a a b a a",
+        "U.S. of A.",
+        "e.g. a dog, i.e. it",
+        "No. 5 or No.",
+    ),
+    *(
+        "don't you",
+        "the dog's bone",
+        "'quoted' \"words\" ``here''",
+        "well-known -- 3-4",
+        "1,000 or 3.5, maybe",
+        "(a|b)",
+    ),
+    *(
+        "İstanbul ΣΑΣ ß",
+        "你好 世界",
+        "😀 dogs 𝐀",
+        "caf\u00e9 cafe\u0301",
+        "one\xa0two\u2003three",
+        "\x00 a \x1c",
+        "a\tb  c",
+    ),
     *("DOTMULTI. x", "Mr. Smith. Mr. jones", "skies skiing news inning proceed", "siblings Siblings SIBLING", "Aa BB"),
 )
 

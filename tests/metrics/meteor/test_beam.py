@@ -114,6 +114,11 @@ def test_align_all_nothing_to_match_is_empty():
 
 
 def test_count_chunks_gap_and_jump_each_begin_one():
-    matches = [Match(0, 1, 0, 1, EXACT), Match(1, 2, 1, 1, PARAPHRASE), Match(4, 1, 2, 1, EXACT), Match(5, 1, 0, 1, EXACT)]
+    matches = [
+        Match(0, 1, 0, 1, EXACT),
+        Match(1, 2, 1, 1, PARAPHRASE),
+        Match(4, 1, 2, 1, EXACT),
+        Match(5, 1, 0, 1, EXACT),
+    ]
 
     assert count_chunks(matches) == 3

@@ -45,15 +45,17 @@ def test_meteor_statistics_of_new_captions_are_those_that_java_counts():
 
 
 def test_meteor_statistics_by_hand():
-    # Exact: the, park. Stem: dogs. Synonym: car, automobile. The chunks are "the dogs", "park" and "car".
-    (row,) = meteor_statistics([["the dog zz park yy automobile"]], ["the dogs park xx car"])
+    # Exact: the, park. Stem: dogs. Synonym: sofa, couch. The chunks are "the dogs", "park" and "sofa".
+    (row,) = meteor_statistics([["the dog zz park yy couch"]], ["the dogs park xx sofa"])
 
     assert row[:4].tolist() == [5, 6, 1, 1]
     assert row[4:20].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
     assert row[20:].tolist() == [3, 4, 4]
 
 
-@pytest.mark.parametrize("text", ["a red circle", "Dogs, dogs and dogs!", "x", "\u4f60\u597d \U0001f600", "the the the"])
+@pytest.mark.parametrize(
+    "text", ["a red circle", "Dogs, dogs and dogs!", "x", "\u4f60\u597d \U0001f600", "the the the"]
+)
 def test_meteor_of_a_caption_against_itself_is_1(text):
     # One chunk of all words costs nothing.
     assert scores_of(([text], text)).tolist() == [pytest.approx(1, abs=1e-15)]
@@ -85,7 +87,7 @@ def test_meteor_empty_captions_score_0():
 def test_meteor_very_long_captions_end():
     text = " ".join(["a dog and a cat"] * 60)
 
-    assert scores_of(([text], f"the {text} too"))[0] > 0.9
+    assert 0.8 < scores_of(([text], f"the {text} too"))[0] < 1
 
 
 def test_meteor_without_its_files_is_unavailable_with_the_reason(monkeypatch):
@@ -99,19 +101,17 @@ def test_meteor_without_its_files_is_unavailable_with_the_reason(monkeypatch):
 
 
 def test_align_tells_words_stages_and_chunks():
-    found = align("A man's car in front of the dogs", "the man 's automobile before dog")
+    found = align("A man's rubbish in front of the dogs", "the man's trash before dog")
 
-    assert found.hypothesis == ("a", "man", "'s", "car", "in", "front", "of", "the", "dogs")
-    assert found.reference == ("the", "man", "'s", "automobile", "before", "dog")
-    told = [(match.hypothesis, match.reference, match.stage, match.chunk) for match in found.matches]
-    assert told[1:4] == [
-        ((1, 2), (1, 2), "exact", told[1][3]),
-        ((2, 3), (2, 3), "exact", told[1][3]),
-        ((3, 4), (3, 4), "synonym", told[1][3]),
-    ]
-    assert told[-1][:3] == ((8, 9), (5, 6), "stem")
-    (row,) = meteor_statistics([["the man 's automobile before dog"]], ["A man's car in front of the dogs"])
-    assert row[20] == told[-1][3] + 1
+    assert found.hypothesis == ("a", "man", "'s", "rubbish", "in", "front", "of", "the", "dogs")
+    assert found.reference == ("the", "man", "'s", "trash", "before", "dog")
+    assert found.matches == (
+        ((7, 8), (0, 1), "exact", 0),
+        ((1, 2), (1, 2), "exact", 1),
+        ((2, 3), (2, 3), "exact", 1),
+        ((3, 4), (3, 4), "synonym", 1),
+        ((4, 6), (4, 5), "paraphrase", 1),
+    )
 
 
 def test_align_nothing_in_common_is_empty():

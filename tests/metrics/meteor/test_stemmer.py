@@ -10,10 +10,24 @@ from metrics.meteor.stemmer import stem
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        *[("skies", "sky"), ("news", "news"), ("dying", "die"), ("at", "at"), ("inning", "inning"), ("exceeds", "exceed")],
+        *[
+            ("skies", "sky"),
+            ("news", "news"),
+            ("dying", "die"),
+            ("at", "at"),
+            ("inning", "inning"),
+            ("exceeds", "exceed"),
+        ],
         *[("caresses", "caress"), ("ties", "tie"), ("cries", "cri"), ("gas", "gas"), ("gaps", "gap"), ("bus", "bus")],
         *[("agreed", "agre"), ("feed", "feed"), ("hopping", "hop"), ("hoping", "hope"), ("luxuriating", "luxuri")],
-        *[("sing", "sing"), ("falling", "fall"), ("happily", "happili"), ("happy", "happi"), ("say", "say"), ("by", "by")],
+        *[
+            ("sing", "sing"),
+            ("falling", "fall"),
+            ("happily", "happili"),
+            ("happy", "happi"),
+            ("say", "say"),
+            ("by", "by"),
+        ],
         *[("generously", "generous"), ("communication", "communic"), ("arsenal", "arsenal"), ("youthful", "youth")],
         *[("relational", "relat"), ("apology", "apolog"), ("apologist", "apologist"), ("adoption", "adopt")],
         *[("replacement", "replac"), ("rolled", "roll"), ("controll", "control"), ("cease", "ceas"), ("boy's", "boy")],

@@ -32,8 +32,12 @@ def said_for(paraphrases: Paraphrases, text: str) -> list[str]:
     (phrase,) = [phrase for place, length, phrase, _ in found if (place, length) == (0, len(numbers))]
     texts = ["night", "evening", "in front", "before", "the dark"]
     lines = [[paraphrases.words[word] for word in each.split()] for each in texts]
-    whole = [[entry for entry in entries if entry[1] == len(line)] for line, entries in zip(lines, paraphrases.find(lines))]
-    names = {entries[0][2]: text for text, entries in zip(texts, whole, strict=True)}
+    names = {
+        phrase: text
+        for text, line, entries in zip(texts, lines, paraphrases.find(lines), strict=True)
+        for _, length, phrase, _ in entries
+        if length == len(line)
+    }
     return [names[target] for target in paraphrases.targets(phrase)]
 
 
@@ -127,20 +131,27 @@ def test_open_arrays_two_processes_compile_once(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("text", "cut", "reason"),
     [
-        (gzip.compress(TABLE.encode())[:-12], "damaged"),
-        (b"no gzip", "damaged"),
-        (gzip.compress(b""), "has no paraphrases"),
-        (gzip.compress(b"0.1\nnight\n"), "damaged"),
-        (gzip.compress(b"0.1\nnight\n\n"), "a phrase of 0 words"),
-        (gzip.compress(b"0.1\na b\na  b\n"), "same words"),
+        (TABLE, 12, "damaged"),
+        ("", 0, "has no paraphrases"),
+        ("0.1\nnight\n", 0, "damaged"),
+        ("0.1\nnight\n\n", 0, "a phrase of 0 words"),
+        ("0.1\na b\na  b\n", 0, "same words"),
     ],
 )
-def test_compile_paraphrases_damaged_file_is_refused(tmp_path, content, reason):
-    (tmp_path / "p.gz").write_bytes(content)
+def test_compile_paraphrases_damaged_file_is_refused(tmp_path, text, cut, reason):
+    whole = gzip.compress(text.encode())
+    (tmp_path / "p.gz").write_bytes(whole[: len(whole) - cut])
 
     with pytest.raises(ValueError, match=reason):
+        compile_paraphrases(tmp_path / "p.gz", lambda done: None)
+
+
+def test_compile_paraphrases_file_that_is_not_packed_is_refused(tmp_path):
+    (tmp_path / "p.gz").write_text(TABLE)
+
+    with pytest.raises(ValueError, match="damaged"):
         compile_paraphrases(tmp_path / "p.gz", lambda done: None)
 
 
