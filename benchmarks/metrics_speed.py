@@ -5,7 +5,7 @@
 Prints one JSON object. A ratio is pycocoevalcap's time over ours in the same pair, the median of all pairs:
 `cider_ratio` CIDEr of tokenised captions; `reward_ratio` the CIDEr reward of a training step, 5 samples of 24 images;
 `coco_ratio` BLEU, ROUGE-L and CIDEr with tokenizing; `ptb_ratio` tokenizing with the start of Java or Python;
-`meteor_ratio` METEOR of tokenised captions, each image's first against the other four, with the start of Java or Python.
+`meteor_ratio` METEOR of each image's first caption against the other four, tokenised, start of Java or Python included.
 `meteor_reward_ms` is a call of the reward `meteor` for 5 samples of 24 images. Needs Java, which pycocoevalcap's
 tokenizer and METEOR are written in. Run it once before: METEOR's paraphrases are compiled at the first use.
 """

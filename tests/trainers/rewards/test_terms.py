@@ -119,7 +119,7 @@ def test_length_term_by_hand():
 
 
 def test_build_rewards_total_is_the_weighted_sum_of_the_terms():
-    weights = {"cider_d": 0.5, "bleu_4": 2.0, "style": 0.0, "repetition": 1.0, "length": -1.0}
+    weights = {"cider_d": 0.5, "bleu_4": 2.0, "meteor": 3.0, "style": 0.0, "repetition": 1.0, "length": -1.0}
     request = RewardRequest([0, 2, 1], ["A dog runs, fast.", "a cat sleeps", ""], [True, False, True])
 
     with build_rewards(REFERENCES, weights, styles=STYLES, workers=1) as rewards:
