@@ -4,8 +4,10 @@
 
 Prints one JSON object. A ratio is pycocoevalcap's time over ours in the same pair, the median of all pairs:
 `cider_ratio` CIDEr of tokenised captions; `reward_ratio` the CIDEr reward of a training step, 5 samples of 24 images;
-`coco_ratio` BLEU, ROUGE-L and CIDEr with tokenizing; `ptb_ratio` tokenizing with the start of Java or Python. Needs
-Java, which pycocoevalcap's tokenizer is written in.
+`coco_ratio` BLEU, ROUGE-L and CIDEr with tokenizing; `ptb_ratio` tokenizing with the start of Java or Python;
+`meteor_ratio` METEOR of each image's first caption against the other four, tokenised, start of Java or Python included.
+`meteor_reward_ms` is a call of the reward `meteor` for 5 samples of 24 images. Needs Java, which pycocoevalcap's
+tokenizer and METEOR are written in. Run it once before: METEOR's paraphrases are compiled at the first use.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ from metrics.coco import score_captions  # noqa: E402
 from metrics.scores.cider import PreparedReferences, cider  # noqa: E402
 from metrics.scores.document_frequency import DocumentFrequency  # noqa: E402
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many  # noqa: E402
+from trainers.rewards.terms import RewardData  # noqa: E402
+from trainers.rewards.terms import meteor as meteor_term  # noqa: E402
 from utils.io import read_json  # noqa: E402
 
 METRICS = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "ROUGE_L", "CIDEr")
@@ -49,6 +53,19 @@ TOKENIZE_FILE = """
 import json, sys
 from metrics.tokenizers.ptb import tokenize_many
 tokenize_many(json.load(open(sys.argv[1], encoding="utf-8")))
+"""
+
+METEOR_FILE = """
+import json, sys
+from metrics.coco import score_captions
+references, hypotheses = json.load(open(sys.argv[1], encoding="utf-8"))
+found = score_captions(references, {key: texts[0] for key, texts in hypotheses.items()}, metrics=["METEOR"])
+print(json.dumps([found.overall["METEOR"], found.per_example["METEOR"].tolist()]))
+"""
+JAVA_METEOR_FILE = """
+import json, sys
+from pycocoevalcap.meteor.meteor import Meteor
+print(json.dumps(Meteor().compute_score(*json.load(open(sys.argv[1], encoding="utf-8")))))
 """
 
 Captions = dict[str, list[str]]
@@ -77,8 +94,10 @@ def measure(data: Path, pairs: int) -> dict[str, Any]:
     everything = [LINE_ENDS.sub(" ", text) for text in [*texts, *read_others(data)]]
     cider_pairs, cider_difference = compare_cider(tokenized(references), tokenized(hypotheses), pairs)
     coco_pairs, coco_difference = compare_coco(references, hypotheses, pairs)
+    meteor_pairs, meteor_difference = compare_meteor(tokenized(references), tokenized(hypotheses), pairs)
     seconds = {
         "cider_ratio": cider_pairs,
+        "meteor_ratio": meteor_pairs,
         "reward_ratio": compare_reward(references, hypotheses, pairs),
         "coco_ratio": coco_pairs,
         "ptb_ratio": compare_tokenizers(texts, pairs),
@@ -88,6 +107,8 @@ def measure(data: Path, pairs: int) -> dict[str, Any]:
         **{name: round(statistics.median(found), 2) for name, found in ratios.items()},
         "cider_max_abs_diff": cider_difference,
         "coco_max_abs_diff": coco_difference,
+        "meteor_max_abs_diff": meteor_difference,
+        "meteor_reward_ms": time_meteor_reward(tokenized(references), tokenized(hypotheses)),
         "ptb_differences": count_differences(everything),
         "counts": {"images": len(captions), "ptb_ratio": len(texts), "ptb_differences": len(everything)},
         "pairs": pairs,
@@ -108,6 +129,44 @@ def compare_cider(references: Captions, hypotheses: Captions, pairs: int) -> tup
         theirs, (_, expected) = timed(lambda: Cider().compute_score(references, hypotheses))
         times.append((ours, theirs))
     return times, float(np.abs(scores - expected).max())
+
+
+def compare_meteor(references: Captions, hypotheses: Captions, pairs: int) -> tuple[list[Pair], float]:
+    """METEOR of all images in a process of its own; and the largest difference of a score, the corpus's included."""
+    # pycocoevalcap's class cannot score an image without references; one name in the file has a single caption.
+    keys = [key for key, texts in references.items() if texts]
+    given = [{key: texts[key] for key in keys} for texts in (references, hypotheses)]
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "captions.json"
+        path.write_text(json.dumps(given), encoding="utf-8")
+        for _ in range(pairs):
+            (ours, found), (theirs, expected) = (
+                timed(lambda program=program: run_program(program, path)) for program in (METEOR_FILE, JAVA_METEOR_FILE)
+            )
+            times.append((ours, theirs))
+    return times, float(np.abs(np.subtract([found[0], *found[1]], [expected[0], *expected[1]])).max())
+
+
+def run_program(program: str, path: Path) -> Any:
+    """What a Python program prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE
+    )
+    return json.loads(done.stdout)
+
+
+def time_meteor_reward(references: Captions, hypotheses: Captions) -> float:
+    """Milliseconds of a call, the median of many."""
+    known, pool = list(references.values()), [texts[0] for texts in hypotheses.values()]
+    term = meteor_term(RewardData(known))
+    draw = random.Random(0)
+    calls = []
+    for _ in range(REWARD_CALLS):
+        rows, samples = draw_samples(pool, draw)
+        samples = tokenize_many(samples)
+        calls.append(timed(lambda rows=rows, samples=samples: term(samples, rows, [True] * len(rows)))[0])
+    return round(1000 * statistics.median(calls), 1)
 
 
 def compare_reward(references: Captions, hypotheses: Captions, pairs: int) -> list[Pair]:

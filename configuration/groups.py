@@ -257,7 +257,9 @@ class EvalConfig(Group):
     styles: Names | None = None
     """Evaluate these styles only; None = all."""
     metrics: list[MetricName] = Field(default=list(METRICS), min_length=1)
-    """Caption metrics to compute; METEOR and SPICE need Java and take longest."""
+    """Caption metrics to compute; SPICE needs Java and takes longest."""
+    meteor: Literal["python", "java"] = "python"
+    """What computes METEOR: our own, or the Java program, whose scores are the same."""
     neighbours: int = Field(default=10_000, ge=0)
     """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
     beat; their names' hashes draw them. 0 = none."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.examples import check_same_ids, first_five
 from metrics.scores.measurement import Measurement, MetricUnavailable, Wait
-from metrics.table import METRICS, measurements_of
+from metrics.table import METEORS, METRICS, measurements_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +96,12 @@ def score_captions(
     *,
     metrics: Collection[str] = tuple(METRICS),
     document_frequency: DocumentFrequency | None = None,
+    meteor: str = "python",
 ) -> CaptionScores:
     """Score one caption per example as pycocoevalcap does.
 
-    METEOR and SPICE are Java programs; where they cannot run, their values are None with a reason, and the others come
-    out all the same. METEOR takes about ten seconds to start and SPICE longer, so ask for what is needed.
+    SPICE is a Java program and METEOR needs files of pycocoevalcap; where they cannot run, their values are None with a
+    reason, and the others come out all the same. SPICE takes long to start, so ask for what is needed.
 
     CIDEr counts its document frequencies over the examples given here, so the CIDEr of a subset is not the mean over
     the subset of the whole; for a single example there is none. An empty hypothesis scores 0 in every metric.
@@ -110,6 +111,7 @@ def score_captions(
         hypotheses: The caption to score by example_id, tokenised; "" counts as empty.
         metrics: Which of ``metrics.table.METRICS`` to compute.
         document_frequency: Of another corpus, tokenised alike, to weigh CIDEr with in place of these references.
+        meteor: Which of ``metrics.table.METEORS`` computes METEOR.
 
     Returns:
         Scores overall and per example.
@@ -118,6 +120,8 @@ def score_captions(
         ValueError: If a metric is unknown, the ids differ, there is no example, an example has no references, or no
             reference at all has a word.
     """
+    if meteor not in METEORS:
+        raise ValueError(f"unknown METEOR {meteor!r}; there are {', '.join(METEORS)}.")
     unknown = sorted(set(metrics) - set(METRICS))
     if unknown:
         raise ValueError(f"unknown metric {', '.join(unknown)}; there are {', '.join(METRICS)}.")
@@ -127,12 +131,14 @@ def score_captions(
     hypothesis_texts = tuple(_single_spaced(hypotheses[example_id]) for example_id in ids)
     _check_references(ids, reference_texts)
     names = tuple(name for name in METRICS if name in metrics)
-    measured, unavailable = _measure(names, reference_texts, hypothesis_texts, document_frequency)
+    measured, unavailable = _measure(names, reference_texts, hypothesis_texts, document_frequency, meteor)
     return CaptionScores(ids, reference_texts, hypothesis_texts, names, measured, unavailable, document_frequency)
 
 
-def _measurements(names: Collection[str], document_frequency: DocumentFrequency | None) -> list[Measurement]:
-    found = measurements_of(names)
+def _measurements(
+    names: Collection[str], document_frequency: DocumentFrequency | None, meteor: str = "python"
+) -> list[Measurement]:
+    found = measurements_of(names, meteor=meteor)
     if document_frequency is None:
         return found
     return [each if each.weighed_by is None else each.weighed_by(document_frequency) for each in found]
@@ -143,13 +149,14 @@ def _measure(
     references: Sequence[Sequence[str]],
     hypotheses: Sequence[str],
     document_frequency: DocumentFrequency | None,
+    meteor: str = "python",
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The rows that all metrics come from, and the reasons for those that are missing."""
     measured: dict[str, NDArray[Any]] = {}
     unavailable: dict[str, str] = {}
     with ExitStack() as running:
         waiting: list[tuple[Measurement, Wait]] = []
-        for measurement in _measurements(names, document_frequency):
+        for measurement in _measurements(names, document_frequency, meteor):
             with _noting(measurement, names, unavailable):
                 waiting.append((measurement, running.enter_context(measurement.run(references, hypotheses))))
         # Other programs work meanwhile.

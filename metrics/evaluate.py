@@ -6,7 +6,7 @@
 References are COCO annotations, a data set as it is published (docs/data.md lists them), a list of rows {"image_id",
 "caption"}, or a map {id: [captions]}; hypotheses are COCO results, rows that also have "style" and "example_id", or a
 map {id: caption}. Ids are compared as text: 42 is "42"; where none is in both files, pictures are matched by file name.
-The last line on standard output is the results, one JSON object. METEOR and SPICE need Java and are null without it.
+The last line on standard output is the results, one JSON object. SPICE needs Java and is null without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metrics.command_line import check_writable, run_command, show_path
-from metrics.table import METRICS
+from metrics.table import METEORS, METRICS
 from metrics.tokenizers.table import PTB, TOKENIZERS
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
         default=PTB,
         metavar="NAME",
         help=f"what makes words: {', '.join(TOKENIZERS)}, or package.module:function of a segmenter such as jieba:lcut",
+    )
+    parser.add_argument(
+        "--meteor",
+        default="python",
+        choices=METEORS,
+        help="what computes METEOR: our own (default), or the Java program, whose scores are the same",
     )
     parser.add_argument(
         "--allow-missing", action="store_true", help="score the ids that both files have, if there are others"
@@ -122,6 +128,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         domains={key: references.domains[key] for key in ids if key in references.domains},
         tokenizer=tokenizer,
         document_frequency=weights,
+        meteor=options.meteor,
     )
 
 
@@ -140,7 +147,7 @@ def tell_doubts(tables: Sequence[CaptionTable], *, by_words: bool) -> list[str]:
 
 def default_metrics(tokenizer: str) -> list[str]:
     """The metrics where none is asked for: all, but of other words than PTB's no English ones."""
-    return [name for name, metric in METRICS.items() if tokenizer == PTB or not metric.needs_java]
+    return [name for name, metric in METRICS.items() if tokenizer == PTB or not metric.needs_english]
 
 
 def check_metric_names(names: Sequence[str]) -> list[str]:

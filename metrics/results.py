@@ -21,6 +21,12 @@ from metrics.table import METRICS, measurements_of
 from metrics.tokenizers.table import Tokenizer, open_tokenizer
 from utils.io import encode_json, write_bytes
 
+METEOR_NAMES = {
+    "python": "1.5, without Java (metrics.meteor)",
+    "java": "1.5, the Java program of pycocoevalcap",
+}
+"""What provenance calls those of ``metrics.table.METEORS``."""
+
 
 class _Texts(NamedTuple):
     """Tokenised captions: words separated by one space."""
@@ -47,6 +53,7 @@ def evaluate_captions(
     domains: Mapping[str, str] | None = None,
     tokenizer: Tokenizer | None = None,
     document_frequency: DocumentFrequency | None = None,
+    meteor: str = "python",
 ) -> dict[str, Any]:
     """Score captions overall and per style, say how sure the scores are, and what is reached without learning.
 
@@ -72,6 +79,7 @@ def evaluate_captions(
         domains: Part of the data set by example_id, for those that have one, whose figures are to be told (nocaps).
         tokenizer: Makes words of all text; None = PTB's, as everybody's.
         document_frequency: Of another corpus, for CIDEr, counted with this tokenizer; None counts over the references.
+        meteor: Which of ``metrics.table.METEORS`` computes METEOR.
 
     Returns:
         ``overall``; ``per_style`` and, with domains, ``per_domain`` (each with ``n``); ``style`` (``judge_style``'s, {}
@@ -100,7 +108,9 @@ def evaluate_captions(
         check_same_ids(references, styles, "style")
     tokenizer = tokenizer or open_tokenizer()
     texts = _tokenize_all(tokenizer, references, hypotheses, train_captions or {})
-    scores = score_captions(texts.references, texts.hypotheses, metrics=metrics, document_frequency=document_frequency)
+    scores = score_captions(
+        texts.references, texts.hypotheses, metrics=metrics, document_frequency=document_frequency, meteor=meteor
+    )
     ids_by_style = group_by_style([*references], styles)
     style_scores, unscored = _score_parts(scores, ids_by_style, "per_style")
     confidence, unsure = _confidence(scores, style_scores, images, resamples, seed)
@@ -118,7 +128,10 @@ def evaluate_captions(
         "confidence": confidence,
         "unavailable": scores.unavailable | unscored | unsure | unjudged,
         "n": len(references),
-        "provenance": {**provenance, "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency)},
+        "provenance": {
+            **provenance,
+            "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency, meteor),
+        },
     }
     if domains:
         ids_by_domain = group_by_style([key for key in references if key in domains], domains)
@@ -229,19 +242,25 @@ def _judge(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], di
 
 
 def _describe_metrics(
-    texts: _Texts, metrics: Collection[str], tokenizer: Tokenizer, document_frequency: DocumentFrequency | None
+    texts: _Texts,
+    metrics: Collection[str],
+    tokenizer: Tokenizer,
+    document_frequency: DocumentFrequency | None,
+    meteor: str,
 ) -> dict[str, Any]:
     """What the numbers depend on besides the captions."""
     cider = "document frequencies of the references scored, within a style those of the style"
     if document_frequency is not None:
         end = f", each caption ended with {document_frequency.eos}" if document_frequency.eos else ""
         cider = f"document frequencies of another corpus of {document_frequency.num_documents:,} pictures{end}"
+    needs_java = any(METRICS[name].needs_java or (name == "METEOR" and meteor == "java") for name in metrics)
     return {
         "tokenizer": tokenizer.name,
         "references_sha256": _hash_references(texts.references),
         "cider": cider,
         **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
-        "java": java_version() if any(METRICS[name].needs_java for name in metrics) else None,
+        "meteor": METEOR_NAMES[meteor] if "METEOR" in metrics else None,
+        "java": java_version() if needs_java else None,
     }
 
 

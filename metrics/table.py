@@ -21,6 +21,8 @@ class Metric(NamedTuple):
     """End of its scale, which begins at 0."""
     higher_is_better: bool = True
     needs_java: bool = False
+    needs_english: bool = False
+    """Whether it knows words, so that of other languages it says nothing."""
     place: int | None = 100
     """Order of the cards on top of a report; None for no card."""
 
@@ -30,18 +32,28 @@ METRICS: Mapping[str, Metric] = {
     "Bleu_2": Metric("BLEU-2", "metrics.scores.bleu:BLEU", place=None),
     "Bleu_3": Metric("BLEU-3", "metrics.scores.bleu:BLEU", place=None),
     "Bleu_4": Metric("BLEU-4", "metrics.scores.bleu:BLEU", place=2),
-    "METEOR": Metric("METEOR", "metrics.scores.java_metrics:METEOR", needs_java=True, place=4),
+    "METEOR": Metric("METEOR", "metrics.scores.meteor:METEOR", needs_english=True, place=4),
     "ROUGE_L": Metric("ROUGE-L", "metrics.scores.rouge:ROUGE_L", place=3),
     "CIDEr": Metric("CIDEr", "metrics.scores.cider:CIDER", top=10.0, place=1),
-    "SPICE": Metric("SPICE", "metrics.scores.java_metrics:SPICE", needs_java=True, place=5),
+    "SPICE": Metric("SPICE", "metrics.scores.java_metrics:SPICE", needs_java=True, needs_english=True, place=5),
 }
 """By pycocoevalcap's key, in the order of its own tables."""
 
 
-def measurements_of(names: Collection[str]) -> list[Measurement]:
-    """The measurements that give these metrics, each once, in the order of the table."""
+METEORS: Mapping[str, str] = {"python": METRICS["METEOR"].source, "java": "metrics.scores.java_metrics:METEOR"}
+"""By what computes METEOR its measurement: our own, or the program that ours is equal to."""
+
+
+def measurements_of(names: Collection[str], *, meteor: str = "python") -> list[Measurement]:
+    """The measurements that give these metrics, each once, in the order of the table.
+
+    Args:
+        names: Of ``METRICS``.
+        meteor: Which of ``METEORS`` computes METEOR.
+    """
+    chosen = {METRICS["METEOR"].source: METEORS[meteor]}
     sources = dict.fromkeys(metric.source for name, metric in METRICS.items() if name in names)
-    return [resolve_name(source) for source in sources]
+    return [resolve_name(chosen.get(source, source)) for source in sources]
 
 
 def label_of(name: str) -> str:

@@ -171,6 +171,7 @@ def evaluate_split(
             if train_examples is None
             else look_up(config.eval.neighbours, train_examples, split.examples, source),
             metrics=config.eval.metrics,
+            meteor=config.eval.meteor,
             provenance=provenance,
         )
     else:

@@ -44,6 +44,7 @@ def score_examples(
     train_examples: Sequence[CaptionExample] | None,
     neighbours: LookedUp | str | None = None,
     metrics: Sequence[str],
+    meteor: str = "python",
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """Results of captions, keyed by (image, style), with the scores of every one under ``per_image``.
@@ -55,6 +56,7 @@ def score_examples(
             there, and the results say so.
         neighbours: Of ``pipeline.neighbours.look_up``, for the baseline of the same name; None leaves it out.
         metrics: Caption metrics to compute.
+        meteor: What computes METEOR, of ``metrics.table.METEORS``.
         provenance: Where the captions come from.
     """
     results = evaluate_captions(
@@ -65,6 +67,7 @@ def score_examples(
         train_captions=None if train_examples is None else captions_by_style(train_examples),
         neighbours=neighbours,
         metrics=metrics,
+        meteor=meteor,
         per_image=True,
         provenance=provenance,
     )

@@ -97,3 +97,20 @@ def test_corpus_with_a_style_that_the_model_lacks_is_refused(tiny_document, star
     corpus.write_text('{"body": "avast ye", "meta": "pirate"}\n{"body": "the moon weeps", "meta": "gothic"}\n')
     document = tiny_document | {"masked_lm": {"weight": 0.5, "corpus": str(corpus)}}
     assert "not in the model: gothic" in _refused(document, start_model, tmp_path, capsys)
+
+
+def test_short_run_is_rewarded_by_meteor(tiny_document, start_model, tmp_path):
+    rewards = {"cider_d": 1.0, "meteor": 1.0}
+    train = tiny_document["train"] | {"epochs": 1}
+    document = tiny_document | {"model": {}, "work_dir": str(tmp_path / "run"), "train": train}
+    conf = tmp_path / "scst.json"
+    conf.write_text(json.dumps(document | {"scst": {"rewards": rewards, "num_samples": 2}}))
+
+    assert finetune.main(["--conf", str(conf), "--cider", "--checkpoint", str(start_model)]) == 0
+
+    rows = [row for _, row in read_jsonl(tmp_path / "run" / "metrics.jsonl")]
+    steps = [row for row in rows if "train/reward/meteor" in row]
+    assert steps
+    for row in steps:
+        assert 0 <= row["train/reward/meteor"] <= 1
+        assert row["train/reward"] == pytest.approx(row["train/reward/cider_d"] + row["train/reward/meteor"], abs=1e-6)

@@ -43,7 +43,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 ROOMS: dict[str, set[str]] = {
     "metrics.tokenizers": set(),
-    "metrics.scores": {"metrics.tokenizers"},
+    "metrics.meteor": set(),
+    "metrics.scores": {"metrics.tokenizers", "metrics.meteor"},
     "metrics.style": {"metrics.tokenizers", "metrics.scores"},
     "preprocessors.pictures": {"preprocessors.examples"},
     "preprocessors.text": {"preprocessors.examples"},

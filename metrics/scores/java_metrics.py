@@ -1,4 +1,4 @@
-"""METEOR and SPICE: pycocoevalcap's Java programs, run beside whatever else the caller computes."""
+"""SPICE and, for whoever asks for it, METEOR: pycocoevalcap's Java programs, run beside whatever else is computed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,10 @@ from numpy.typing import NDArray
 
 from metrics.scores.java import INSTALL_JAVA, JavaProcess, find_java, java_version, memory_bytes
 from metrics.scores.measurement import Measurement, MetricUnavailable
+from metrics.scores.meteor import METEOR_STATISTICS, meteor_from_statistics, without_whole
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-METEOR_STATISTICS = 23
-"""Numbers by example: lengths and function words (hypothesis, reference), 16 match counts, chunks, matched words."""
-
-# METEOR 1.5's parameters and module weights (exact, stem, synonym, paraphrase) for English.
-_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
-_MODULE_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
-_CHUNKS = 20
 
 _METEOR_HEAP = 2**31
 _EXAMPLES_PER_PROCESS = 1000  # METEOR scores these in a third of the time that it needs to start.
@@ -101,28 +94,6 @@ def running_meteor(
         )
 
 
-def meteor_from_statistics(totals: IntArray | FloatArray) -> FloatArray:
-    """METEOR of one example or, from summed statistics, of many.
-
-    Args:
-        totals: What ``running_meteor`` found, or sums of it. Shape (..., 23).
-
-    Returns:
-        Scores in [0, 1], 0 where nothing matches. Shape (...).
-    """
-    lengths, function_words = totals[..., :2], totals[..., 2:4]
-    # (..., module, content or function words, hypothesis or reference)
-    matches = totals[..., 4:_CHUNKS].reshape(*totals.shape[:-1], len(_MODULE_WEIGHTS), 2, 2)
-    weights = np.multiply.outer(_MODULE_WEIGHTS, [_DELTA, 1 - _DELTA])
-    weighted = np.einsum("...mwt,mw->...t", matches, weights)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = weighted / (_DELTA * (lengths - function_words) + (1 - _DELTA) * function_words)
-        mean = 1 / ((1 - _ALPHA) / shares[..., 0] + _ALPHA / shares[..., 1])
-        fragmentation = totals[..., _CHUNKS] / totals[..., _CHUNKS + 1 :].mean(axis=-1)
-        scores = mean * (1 - _GAMMA * fragmentation**_BETA)
-    return np.asarray(np.maximum(np.nan_to_num(scores), 0.0))
-
-
 @contextmanager
 def running_spice(
     references: Sequence[Sequence[str]], hypotheses: Sequence[str], *, time_limit: float | None = None
@@ -185,10 +156,7 @@ def _read_statistics(output: str, examples: int) -> IntArray:
             f"METEOR gave {len(lines)} lines for {examples} examples, or not {METEOR_STATISTICS} numbers in each;"
             f" the last one is {[line[:200] for line in lines[-1:]]}"
         )
-    matches = statistics[:, 4:_CHUNKS].reshape(examples, -1, 2).sum(axis=1)
-    equal = (matches == statistics[:, :2]).all(axis=1) & (statistics[:, _CHUNKS] == 1)
-    statistics[equal, _CHUNKS] = 0
-    return statistics
+    return without_whole(statistics)
 
 
 def _check_models() -> None:

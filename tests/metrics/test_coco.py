@@ -43,8 +43,8 @@ def coco_example(shared):
     return references, {example_id: texts[0] for example_id, texts in results.items()}
 
 
-def score(references, hypotheses, metrics=PYTHON_METRICS):
-    return score_captions(references, hypotheses, metrics=metrics)
+def score(references, hypotheses, metrics=PYTHON_METRICS, **options):
+    return score_captions(references, hypotheses, metrics=metrics, **options)
 
 
 def assert_same_scores(found, expected):
@@ -151,17 +151,39 @@ def test_score_captions_without_java_gives_the_others_and_the_reasons(fake_java)
     scores = score_captions(REFERENCES, HYPOTHESES)
 
     assert tuple(scores.overall) == tuple(METRICS)
-    assert {name for name, value in scores.overall.items() if value is None} == {"METEOR", "SPICE"}
-    assert scores.unavailable.keys() == {"METEOR", "SPICE"}
+    assert {name for name, value in scores.overall.items() if value is None} == {"SPICE"}
+    assert scores.unavailable.keys() == {"SPICE"}
     assert all("install a Java runtime" in reason for reason in scores.unavailable.values())
-    assert scores.overall == score(REFERENCES, HYPOTHESES).overall | {"METEOR": None, "SPICE": None}
-    assert scores.per_example.keys() == set(PYTHON_METRICS)
+    assert scores.overall == score(REFERENCES, HYPOTHESES, [*PYTHON_METRICS, "METEOR"]).overall | {"SPICE": None}
+    assert scores.per_example.keys() == {*PYTHON_METRICS, "METEOR"}
+    assert scores.statistics["METEOR"].shape == (4, 23)
+
+
+def test_score_captions_without_java_when_java_is_asked_for_meteor_is_none(fake_java):
+    fake_java(None)
+    scores = score(REFERENCES, HYPOTHESES, ["METEOR", "ROUGE_L"], meteor="java")
+
+    assert scores.overall["METEOR"] is None
+    assert "install a Java runtime" in scores.unavailable["METEOR"]
     assert "METEOR" not in scores.statistics
+
+
+def test_score_captions_unknown_meteor_is_refused():
+    with pytest.raises(ValueError, match="unknown METEOR 'perl'; there are python, java"):
+        score(REFERENCES, HYPOTHESES, ["METEOR"], meteor="perl")
+
+
+@pytest.mark.java
+def test_score_captions_meteor_of_java_is_ours():
+    ours, java = (score(REFERENCES, HYPOTHESES, ["METEOR"], meteor=which) for which in ("python", "java"))
+
+    assert ours.statistics["METEOR"].tolist() == java.statistics["METEOR"].tolist()
+    assert ours.overall == java.overall
 
 
 def test_score_captions_meteor_of_the_corpus_comes_from_summed_statistics(fake_java):
     fake_java(FAKE_METEOR)
-    scores = score(REFERENCES, HYPOTHESES, ["METEOR"])
+    scores = score(REFERENCES, HYPOTHESES, ["METEOR"], meteor="java")
 
     # Precision and recall are the share of 4 words; all in one chunk unless all match, which costs nothing.
     each = [share * (1 - 0.6 * (1 / (4 * share)) ** 0.2) for share in (3 / 4, 2 / 4)]
@@ -173,7 +195,7 @@ def test_score_captions_meteor_of_the_corpus_comes_from_summed_statistics(fake_j
 def test_score_captions_failing_java_stops_nothing(fake_java):
     fake_java("import sys\nsys.exit('no such jar')")
 
-    scores = score(REFERENCES, HYPOTHESES, ["METEOR", "ROUGE_L"])
+    scores = score(REFERENCES, HYPOTHESES, ["METEOR", "ROUGE_L"], meteor="java")
 
     assert scores.unavailable == {"METEOR": "Java ended with exit code 1: no such jar"}
     assert scores.overall == {"METEOR": None} | score(REFERENCES, HYPOTHESES, ["ROUGE_L"]).overall
@@ -190,7 +212,7 @@ def test_score_captions_interrupted_leaves_no_java_behind(hanging_java, all_ende
     monkeypatch.setattr("metrics.scores.rouge.ROUGE_L", Measurement("ROUGE_L", ("ROUGE_L",), at_once(interrupted)))
 
     with pytest.raises(exception):
-        score(REFERENCES, HYPOTHESES, ["METEOR", "ROUGE_L"])
+        score(REFERENCES, HYPOTHESES, ["METEOR", "ROUGE_L"], meteor="java")
 
     assert all_ended(process_ids)
 

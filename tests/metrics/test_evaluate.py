@@ -277,7 +277,7 @@ def test_plain_captions_are_what_the_tokenizer_gives():
 def test_evaluate_told_to_stop_ends_its_java(hanging_java, all_ended, tmp_path):
     for name, content in {"r.json": {"1": ["a dog"]}, "h.json": {"1": "a dog"}}.items():
         (tmp_path / name).write_text(json.dumps(content))
-    command = [sys.executable, "-m", "metrics.evaluate", "--metrics", "METEOR"]
+    command = [sys.executable, "-m", "metrics.evaluate", "--metrics", "METEOR", "--meteor", "java"]
     command += ["--references", str(tmp_path / "r.json"), "--hypotheses", str(tmp_path / "h.json")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2]) as running:
         process_ids = hanging_java()

@@ -294,6 +294,7 @@ def test_evaluate_captions_java_metrics_stand_beside_the_others(shared):
     assert low < found["overall"]["METEOR"] < high
     assert len(found["per_image"]["404464"]["meteor_statistics"]) == 23
     assert found["provenance"]["metrics"]["java"]
+    assert found["provenance"]["metrics"]["meteor"] == "1.5, without Java (metrics.meteor)"
 
 
 def test_write_results_is_json_with_a_line_for_each_image(tmp_path):

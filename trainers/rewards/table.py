@@ -7,6 +7,7 @@ from collections.abc import Mapping
 REWARD_TERMS: Mapping[str, str] = {
     "cider_d": "trainers.rewards.terms:cider_d",
     "bleu_4": "trainers.rewards.terms:bleu_4",
+    "meteor": "trainers.rewards.terms:meteor",
     "style": "trainers.rewards.terms:style",
     "repetition": "trainers.rewards.terms:repetition",
     "length": "trainers.rewards.terms:length",

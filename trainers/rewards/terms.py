@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from metrics.scores.bleu import bleu_from_statistics, bleu_statistics
 from metrics.scores.cider import PreparedReferences
 from metrics.scores.document_frequency import EOS, DocumentFrequency
+from metrics.scores.measurement import MetricUnavailable
+from metrics.scores.meteor import meteor_from_statistics, meteor_statistics, open_meteor
 from metrics.style.judge import StyleClassifier
 from metrics.tokenizers.ptb import TOKENIZER_NAME
 
@@ -105,6 +107,23 @@ def bleu_4(data: RewardData) -> Term:
     def score(hypotheses: Sequence[str], rows: Sequence[int], ended: Sequence[bool]) -> FloatArray:
         statistics = bleu_statistics([data.references[row] for row in rows], hypotheses)
         return bleu_from_statistics(statistics + _ADD_ONE)[:, 3]
+
+    return score
+
+
+def meteor(data: RewardData) -> Term:
+    """METEOR of each caption against the captions of the row, in [0, 1]; 0 if nothing matches.
+
+    Raises:
+        ValueError: If METEOR's files are not there or damaged.
+    """
+    try:
+        open_meteor()
+    except MetricUnavailable as error:
+        raise ValueError(f"reward 'meteor': {error}") from error
+
+    def score(hypotheses: Sequence[str], rows: Sequence[int], ended: Sequence[bool]) -> FloatArray:
+        return meteor_from_statistics(meteor_statistics([data.references[row] for row in rows], hypotheses))
 
     return score
 

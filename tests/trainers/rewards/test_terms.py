@@ -16,7 +16,16 @@ from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
 from trainers.rewards.setup import build_rewards, check_references, tokenize_references, training_document_frequency
 from trainers.rewards.table import REWARD_TERMS
-from trainers.rewards.terms import RewardData, RewardRequest, bleu_4, cider_d, length, repetition, style_probability
+from trainers.rewards.terms import (
+    RewardData,
+    RewardRequest,
+    bleu_4,
+    cider_d,
+    length,
+    meteor,
+    repetition,
+    style_probability,
+)
 
 REFERENCES = [["a dog runs fast", "the dog is running"], ["two men"], ["a cat sleeps on a red sofa today"]]
 STYLES = ["happy", "sad", "happy"]
@@ -52,6 +61,26 @@ def test_bleu_4_term_by_hand():
     assert scores[:3] == pytest.approx([(3 / 4 * 3 / 4 * 2 / 3 / 2) ** 0.25, 1, math.exp(-7)], rel=1e-8)
     assert scores[3] == 0
     assert 0 <= scores[4] < 1e-3  # The 0 that keeps pycocoevalcap's logarithm finite.
+
+
+def test_meteor_term_is_meteor_of_each_caption_alone():
+    scores = meteor(RewardData(REFERENCES))(["a dog runs fast", "two men run", "a dog", ""], [0, 1, 2, 1], [True] * 4)
+
+    # "two men" of "two men run": 2 words of 3 and of 2 in one chunk; "two" is a function word of weight 1/4, not 3/4.
+    mean = 1 / (0.15 / ((0.75 + 0.25) / (2 * 0.75 + 0.25)) + 0.85 / 1)
+    assert scores[:2] == pytest.approx([1, mean * (1 - 0.6 * (1 / 2) ** 0.2)], abs=1e-12)
+    assert 0 < scores[2] < 0.5
+    assert scores[3] == 0
+
+
+def test_meteor_term_without_its_files_is_refused_before_training(monkeypatch):
+    def missing():
+        raise FileNotFoundError("METEOR needs a jar")
+
+    monkeypatch.setattr("metrics.scores.meteor.open_reader", missing)
+
+    with pytest.raises(ValueError, match="reward 'meteor': METEOR needs a jar"):
+        meteor(RewardData(REFERENCES))
 
 
 def test_style_term_is_the_probability_of_the_row_s_style():
@@ -90,7 +119,7 @@ def test_length_term_by_hand():
 
 
 def test_build_rewards_total_is_the_weighted_sum_of_the_terms():
-    weights = {"cider_d": 0.5, "bleu_4": 2.0, "style": 0.0, "repetition": 1.0, "length": -1.0}
+    weights = {"cider_d": 0.5, "bleu_4": 2.0, "meteor": 3.0, "style": 0.0, "repetition": 1.0, "length": -1.0}
     request = RewardRequest([0, 2, 1], ["A dog runs, fast.", "a cat sleeps", ""], [True, False, True])
 
     with build_rewards(REFERENCES, weights, styles=STYLES, workers=1) as rewards:

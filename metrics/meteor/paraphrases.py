@@ -1,0 +1,153 @@
+"""METEOR's table of paraphrases as arrays: which phrases there are, and what each may be said as instead."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+IntArray = NDArray[np.int64]
+
+LONGEST = 8
+"""Words that a phrase can have here; METEOR's longest have seven."""
+_MOST_WORDS = 2**16 - 1
+_LINES = 3  # of a paraphrase: its probability, the phrase, the other phrase
+_MASKS = np.tril(np.full((LONGEST, LONGEST), 2**16 - 1, dtype="<u2")).view("<u8")
+"""What of the codes of eight words is that of the first 1, 2, ...: shape (8, 2)."""
+
+
+class Paraphrases:
+    """Phrases by number, found by their words, and what stands for each.
+
+    Attributes:
+        words: Number of each word that is in a phrase, from 1.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        """Take what ``compile_paraphrases`` made."""
+        listed = bytes(arrays["vocabulary"].tobytes()).decode().split("\n")
+        self.words = {word: number for number, word in enumerate(listed, start=1)}
+        self._keys, self._codes = arrays["keys"], arrays["codes"]
+        self._offsets, self._targets = arrays["offsets"], arrays["targets"]
+
+    def targets(self, phrase: int) -> list[int]:
+        """The phrases that may stand for a phrase, in the order of the table."""
+        start, end = self._offsets[phrase : phrase + 2].tolist()
+        found: list[int] = self._targets[start:end].tolist()
+        return found
+
+    def find(self, lines: Sequence[Sequence[int]]) -> Iterator[list[tuple[int, int, int, bool]]]:
+        """The phrases of captions.
+
+        Args:
+            lines: Of each caption the numbers of its words, 0 for a word that is in no phrase.
+
+        Yields:
+            For each caption its phrases, by place and then by length: the place of the first word, the number of
+            words, the number of the phrase, and whether another phrase may stand for it.
+        """
+        lengths = np.array([len(line) for line in lines], dtype=np.int64)
+        # A 0 behind each caption, so that no phrase spans two.
+        numbers = np.array([number for line in lines for number in (*line, 0)] + [0] * LONGEST, dtype="<u2")
+        windows = np.lib.stride_tricks.sliding_window_view(numbers, LONGEST)[: len(numbers) - LONGEST].copy()
+        known = np.minimum.accumulate(windows != 0, axis=1)
+        places, sizes = np.nonzero(known)
+        phrases = self._search(windows.view("<u8")[places] & _MASKS[sizes])
+        found = phrases >= 0
+        places, sizes, phrases = places[found], sizes[found] + 1, phrases[found]
+        starts = np.cumsum(lengths + 1) - (lengths + 1)
+        sources = self._offsets[phrases] < self._offsets[phrases + 1]
+        rows = np.searchsorted(starts, places, side="right") - 1
+        ends = np.searchsorted(rows, np.arange(len(lines)), side="right").tolist()
+        columns = ((places - starts[rows]).tolist(), sizes.tolist(), phrases.tolist(), sources.tolist())
+        entries = list(zip(*columns, strict=True))
+        start = 0
+        for end in ends:
+            yield entries[start:end]
+            start = end
+
+    def _search(self, codes: NDArray[np.uint64]) -> IntArray:
+        """Number of the phrase with each code, -1 where there is none."""
+        keys = _mix(codes)
+        order = np.argsort(keys)
+        # Neighbours in the table are looked up one behind the other.
+        places = np.empty(len(keys), dtype=np.int64)
+        places[order] = np.searchsorted(self._keys, keys[order])
+        places[places == len(self._keys)] = 0
+        return np.where((self._codes[places] == codes).all(axis=1), places, -1)
+
+
+def compile_paraphrases(path: Path, progress: Callable[[int], object]) -> dict[str, NDArray[Any]]:
+    """Read METEOR's ``paraphrase-en.gz``.
+
+    Args:
+        path: The file.
+        progress: Called now and then with how many paraphrases have been read.
+
+    Raises:
+        ValueError: If the file is damaged, or has more words than can be numbered here.
+        OSError: If it cannot be read.
+    """
+    phrases, sources, targets = _read_pairs(path, progress)
+    vocabulary: dict[bytes, int] = {}
+    table = np.zeros((len(phrases), LONGEST), dtype="<u2")
+    for row, phrase in enumerate(phrases):
+        words = phrase.split()
+        if not 0 < len(words) <= LONGEST:
+            raise ValueError(f"{path}: a phrase of {len(words)} words; there are 1 to {LONGEST}. Install it again.")
+        table[row, : len(words)] = [vocabulary.setdefault(word, len(vocabulary) + 1) for word in words]
+        if len(vocabulary) > _MOST_WORDS:
+            raise ValueError(f"{path}: more than {_MOST_WORDS:,} different words; this is not METEOR 1.5's file.")
+    del phrases
+    codes = table.view("<u8")
+    keys = _mix(codes)
+    order = np.argsort(keys, kind="stable")
+    keys, codes = keys[order], codes[order]
+    if (keys[1:] == keys[:-1]).any():
+        raise ValueError(f"{path}: two phrases have the same words or the same hash; this is not METEOR 1.5's file.")
+    numbers = np.empty(len(order), dtype=np.uint32)
+    numbers[order] = np.arange(len(order), dtype=np.uint32)
+    from_phrase, to_phrase = numbers[sources], numbers[targets]
+    by_source = np.argsort(from_phrase, kind="stable")
+    counts = np.bincount(from_phrase, minlength=len(order))
+    return {
+        "vocabulary": np.frombuffer(b"\n".join(vocabulary), dtype=np.uint8),
+        "keys": keys,
+        "codes": codes,
+        "offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
+        "targets": to_phrase[by_source],
+    }
+
+
+def _read_pairs(
+    path: Path, progress: Callable[[int], object]
+) -> tuple[list[bytes], NDArray[np.uint32], NDArray[np.uint32]]:
+    """All phrases, and by paraphrase the places of both among them."""
+    phrases: dict[bytes, int] = {}
+    sources, targets = array("I"), array("I")
+    try:
+        with gzip.open(path) as lines:
+            for _, source, target in zip(*[lines] * _LINES, strict=True):
+                sources.append(phrases.setdefault(source, len(phrases)))
+                targets.append(phrases.setdefault(target, len(phrases)))
+                if not len(sources) % 100_000:
+                    progress(len(sources))
+    except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}); install pycocoevalcap again.") from error
+    if not sources:
+        raise ValueError(f"{path}: has no paraphrases; install pycocoevalcap again.")
+    return list(phrases), np.frombuffer(sources, dtype=np.uint32), np.frombuffer(targets, dtype=np.uint32)
+
+
+def _mix(codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A number for each code, shape (..., 2) to (...), in which all bits of it have a say."""
+    mixed = codes[..., 0] * np.uint64(0x9E3779B97F4A7C15) ^ codes[..., 1] * np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.asarray(mixed ^ (mixed >> np.uint64(32)))
