@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +60,8 @@ def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str], r
         Shape (N, 23). Their sum is that of the corpus: a hypothesis whose words all match in one chunk has 0 chunks
         here, as METEOR leaves it out of its sum of them.
     """
-    parts = [_part(texts, some, reader) for texts, some in _portions(references, hypotheses)]
+    with _not_collecting():
+        parts = [_part(texts, some, reader) for texts, some in _portions(references, hypotheses)]
     return without_whole(np.concatenate([np.empty((0, NUM_COUNTS), dtype=np.int64), *parts]))
 
 
@@ -88,6 +91,18 @@ def score(counts: IntArray | FloatArray) -> FloatArray:
         fragmentation = counts[..., CHUNKS] / (counts[..., CHUNKS + 1 :].sum(axis=-1) / 2)
         scores = mean * (1 - _GAMMA * fragmentation**_BETA)
     return np.asarray(np.maximum(np.nan_to_num(scores), 0.0))
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """No search for garbage in circles meanwhile: many small objects are made, none in a circle, a quarter faster."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _portions(

@@ -15,7 +15,7 @@ NO_CHECKPOINT = (
     "conf.json: model.name: self-critical training starts from a trained captioner: give --checkpoint RUN/output"
 )
 ONE_BEAM = "scst.num_samples=1: a beam search of one is all but the greedy caption; use 2+ or scst.sampling=multinomial"
-KNOWN_TERMS = "known: cider_d, bleu_4, style, repetition, length"
+KNOWN_TERMS = "known: cider_d, bleu_4, meteor, style, repetition, length"
 
 
 def test_load_config_objectives_are_off_unless_asked_for(load):

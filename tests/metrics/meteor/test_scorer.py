@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def test_meteor_does_not_depend_on_what_else_is_scored():
     alone = [meteor_statistics(references[row : row + 1], hypotheses[row : row + 1])[0] for row in rows]
 
     assert np.array_equal(alone, together[rows])
+
+
+def test_meteor_leaves_the_collector_of_garbage_as_it_was():
+    for enabled, switch in ((False, gc.disable), (True, gc.enable)):
+        switch()
+        meteor_statistics([["a dog"]], ["a dog"])
+        assert gc.isenabled() is enabled
 
 
 def test_meteor_empty_captions_score_0():
