@@ -43,7 +43,11 @@ from benchmarks.service_process import (
 from utils.io import encode_json
 
 CLIENTS = 4
+LOOKS = 4
+"""At the memory, after the first."""
 DEAR_SHARE = 0.02
+BODIES_SHARE = 8
+"""How much more often operations with a body are asked than the others, which have little to get wrong."""
 WARM_SHARE = 0.2
 """Of the requests, before the first look at the memory: allocators, caches and pools fill up once."""
 
@@ -70,14 +74,15 @@ def fuzz(service: ServiceProcess, options: argparse.Namespace) -> dict[str, Any]
     warm = int(options.requests * WARM_SHARE)
     looks = []
     faults: list[str] = []
-    for number, count in enumerate((warm, options.requests - warm)):
-        seed = options.seed * 2 + number
+    parts = [warm, *[(options.requests - warm) // LOOKS] * LOOKS]
+    for number, count in enumerate(parts):
+        seed, before = options.seed * len(parts) + number, statuses.total()
         faults += generated_requests(service, count // 2, seed, statuses)
-        asyncio.run(hostile_requests(service, count - count // 2, seed, statuses))
+        asyncio.run(hostile_requests(service, count - (statuses.total() - before), seed, statuses))
         looks.append(round(service.resident_mb(), 1))
     waited = wait_beside_others(service, options.idle)
     bad = {status: count for status, count in statuses.items() if status[0] == "5" and status not in ("503", "504")}
-    grown = round(looks[1] - looks[0], 1)
+    grown = round(looks[-1] - looks[0], 1)
     fine = not bad and not faults and not service.traces and grown <= options.most_growth
     return {
         "fine": fine,
@@ -100,7 +105,8 @@ def generated_requests(service: ServiceProcess, count: int, seed: int, statuses:
     with urllib.request.urlopen(f"{service.url}/openapi.json", timeout=60) as answer:
         schema = schemathesis.openapi.from_dict(orjson.loads(answer.read()))
     operations = [found.ok() for found in schema.get_all_operations()]
-    rounds = [*itertools.product(operations, schemathesis.GenerationMode)]
+    with_body = [operation for operation in operations if len(operation.body)]
+    rounds = [*itertools.product(operations + with_body * BODIES_SHARE, schemathesis.GenerationMode)]
     faults: list[str] = []
     settings = hypothesis.settings(
         max_examples=max(1, count // len(rounds)),
@@ -109,9 +115,9 @@ def generated_requests(service: ServiceProcess, count: int, seed: int, statuses:
         suppress_health_check=[*hypothesis.HealthCheck],
         phases=[hypothesis.Phase.generate],
     )
-    for operation, mode in rounds:
+    for turn, (operation, mode) in enumerate(rounds):
 
-        @hypothesis.seed(seed)
+        @hypothesis.seed(seed * len(rounds) + turn)
         @settings
         @hypothesis.given(operation.as_strategy(generation_mode=mode))
         def run(case: Any) -> None:
@@ -147,8 +153,7 @@ async def hostile_requests(service: ServiceProcess, count: int, seed: int, statu
         connection = Connection(service.port)
         for number in numbers:
             draw = random.Random(f"{seed}/{number}")
-            cheap = [name for name in KINDS if name not in DEAR]
-            data = KINDS[draw.choice(DEAR if draw.random() < DEAR_SHARE else cheap)](draw)
+            data = KINDS[_kind(number, draw)](draw)
             try:
                 status, _ = await connection.ask(_request(data, draw))
             except (ConnectionError, asyncio.IncompleteReadError):
@@ -158,6 +163,15 @@ async def hostile_requests(service: ServiceProcess, count: int, seed: int, statu
         connection.close()
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
+
+
+def _kind(number: int, draw: random.Random) -> str:
+    """Each kind once, then the cheap ones mostly."""
+    names = [*KINDS]
+    if number < len(names):
+        return names[number]
+    cheap = [name for name in names if name not in DEAR]
+    return draw.choice(DEAR if draw.random() < DEAR_SHARE else cheap)
 
 
 def _request(data: bytes, draw: random.Random) -> bytes:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ctypes
 import io
+import logging
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +19,9 @@ from preprocessors.pictures.images import DECODE_ERRORS
 from preprocessors.pictures.modes import orientation_of
 from preprocessors.pictures.refusals import HEAD_BYTES, add_heic_plugin, fault_of_content
 from serving.errors import Refusal
+from utils.errors import first_line
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """What is opened at all. The others that Pillow knows are rare, and some hold a second picture whose size their header
@@ -68,8 +74,8 @@ def check_picture(data: bytes, max_pixels: int) -> tuple[int, int]:
     except UnidentifiedImageError:
         reason = fault_of_content(data[:HEAD_BYTES]) or "it is in no format that is taken"
         raise not_a_picture(f"{reason}; taken are {', '.join(FORMATS)}") from None
-    except (*DECODE_ERRORS, KeyError, TypeError) as error:
-        raise not_a_picture(str(error)) from None
+    except Exception as error:
+        raise unreadable(error) from None
     if width * height > max_pixels:
         raise _too_large(f"{width} x {height}:", max_pixels)
     if is_jpeg and data.count(b"\xff\xda") > MOST_SCANS:
@@ -88,6 +94,14 @@ def not_a_picture(reason: str) -> Refusal:
     return Refusal("not_a_picture", f"the picture cannot be read: {reason}")
 
 
+def unreadable(error: Exception) -> Refusal:
+    """The same of whatever was raised while a file was read: on hostile ones decoders raise anything."""
+    if not isinstance(error, DECODE_ERRORS):
+        logger.warning("a picture that cannot be read raised %s: %s", type(error).__name__, first_line(error))
+        return not_a_picture("it is damaged")
+    return not_a_picture(getattr(error, "reason", None) or first_line(error))
+
+
 def _too_large(what: str, most: int) -> Refusal:
     return Refusal("picture_too_large", f"the picture: {what} more than {most:,} pixels; send it smaller")
 
@@ -103,4 +117,15 @@ def alone_if_large(size: tuple[int, int]) -> Iterator[None]:
         yield
         return
     with _one_large:
-        yield
+        try:
+            yield
+        finally:
+            _give_back()
+
+
+def _give_back() -> None:
+    """Let the system have what a large picture took; the C library would keep hundreds of megabytes for the next."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+        if trim is not None:
+            trim(0)

@@ -19,7 +19,7 @@ from captioning.writing import Caption, Writing
 from serving.batching import Batcher, Places
 from serving.errors import Refusal
 from serving.limits import MOST_CAPTIONS, Bodies, Limits
-from serving.pictures import alone_if_large, check_picture, from_base64, not_a_picture
+from serving.pictures import alone_if_large, check_picture, from_base64, unreadable
 from serving.schemas import (
     CaptionAnswer,
     CaptionForm,
@@ -227,8 +227,8 @@ class Service:
         with alone_if_large(size):
             try:
                 return Seen(hosted.model.read(data), *size)
-            except (ValueError, OSError) as error:
-                raise not_a_picture(getattr(error, "reason", None) or str(error)) from None
+            except Exception as error:
+                raise unreadable(error) from None
 
 
 class Clock:

@@ -66,6 +66,7 @@ DECODE_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    RuntimeError,  # of AVIF
 )
 
 

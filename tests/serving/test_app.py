@@ -233,6 +233,17 @@ def test_captions_fault_of_the_model_shows_no_trace(ask, picture64, caplog):
     assert client.post(URL, json={"image": picture64}).status_code == 200
 
 
+def test_captions_picture_on_which_a_decoder_fails_in_its_own_way_is_told(ask, model, picture64, monkeypatch, caplog):
+    def fail(picture):
+        raise KeyError("secret/path")
+
+    monkeypatch.setattr(model, "read", fail)
+    answer = ask().post(URL, json={"image": picture64})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "not_a_picture")
+    assert "secret" not in answer.text
+    assert "raised KeyError" in caplog.text
+
+
 def test_autocomplete_continues_with_a_picture(ask, picture64):
     answer = ask().post("/autocomplete", json={"text": "the", "image": picture64, "style": "pirate", "num": 2})
     assert answer.json() == {"result": [" pirate 0", " pirate 1"]}

@@ -261,6 +261,24 @@ def test_what_is_no_file_is_named_with_its_row_and_never_waited_for(
     assert time.monotonic() - started < 5
 
 
+def test_damaged_avif_is_unreadable_wherever_the_damage_is(tmp_path: Path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    path, draw = tmp_path / "x.avif", random.Random(0)
+    Image.effect_noise((48, 32), 60).convert("RGB").save(path)
+    whole, unread = path.read_bytes(), 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(10):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            load_image(path)
+        except UnreadablePicture:
+            unread += 1
+    assert unread > 20
+
+
 def test_verify_images_skip_drops_each_row_of_a_truncated_picture(pictures: Path):
     examples = [
         CaptionExample(f"{name}#{style}", pictures / name, style, ("x",), "rows.jsonl", row)
