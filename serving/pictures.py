@@ -6,9 +6,6 @@ import base64
 import binascii
 import io
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
@@ -25,8 +22,6 @@ MOST_SCANS = 100
 LARGE = 12_000_000
 """Pixels from which pictures are decoded one at a time: one takes hundreds of megabytes meanwhile."""
 DATA_URL = re.compile(r"data:[\w.+/-]{0,100}(;[\w=-]{0,50}){0,3};base64,")
-
-_one_large = threading.Lock()
 
 
 def from_base64(text: str) -> bytes:
@@ -90,17 +85,3 @@ def not_a_picture(reason: str) -> Refusal:
 
 def _too_large(what: str, most: int) -> Refusal:
     return Refusal("picture_too_large", f"the picture: {what} more than {most:,} pixels; send it smaller")
-
-
-@contextmanager
-def alone_if_large(size: tuple[int, int]) -> Iterator[None]:
-    """Lets one large picture at a time be decoded.
-
-    Args:
-        size: Width and height.
-    """
-    if size[0] * size[1] < LARGE:
-        yield
-        return
-    with _one_large:
-        yield
