@@ -200,6 +200,22 @@ def test_several_runs_have_a_page_each(make_run, serve):
     assert json.loads(ask("/live/").text)["state"] == "1 finished, 1 stopped"
 
 
+def test_overview_is_looked_at_once_for_each_answer(make_run, serve, tmp_path, monkeypatch):
+    looks, look = [], Watched.overview
+    run = make_run().root
+    ask = serve(run, run)
+    monkeypatch.setattr(Watched, "overview", lambda watched: looks.append(watched) or look(watched))
+    assert ask("/live/").status == 200
+    assert len(looks) == 1
+
+
+def test_fault_of_a_page_is_not_taken_for_one_that_is_not_there(make_run, serve, monkeypatch, caplog):
+    ask = serve(make_run().root)
+    monkeypatch.setattr(Pages, "page", lambda pages, key: len(None))
+    assert ask().status == 500
+    assert "NoneType" in caplog.text
+
+
 def test_watched_refuses_a_folder_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run and no sweep"):
         Watched([tmp_path])
