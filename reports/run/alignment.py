@@ -31,9 +31,11 @@ def alignments(results: Mapping[str, Any], caption: str, references: Sequence[st
 
 def _marked(found: WordAlignment) -> list[list[MarkedWord]]:
     sides = []
-    for side, words in enumerate((found.hypothesis, found.reference)):
+    of_hypothesis = [(match.hypothesis, match.stage) for match in found.matches]
+    of_reference = [(match.reference, match.stage) for match in found.matches]
+    for words, matches in ((found.hypothesis, of_hypothesis), (found.reference, of_reference)):
         stages: dict[int, str] = {}
-        for match in found.matches:
-            stages |= dict.fromkeys(range(*match[side]), match.stage)
+        for places, stage in matches:
+            stages |= dict.fromkeys(range(*places), stage)
         sides.append([MarkedWord(word, stages.get(place)) for place, word in enumerate(words)])
     return sides
