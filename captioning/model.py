@@ -157,7 +157,7 @@ class CaptionModel:
         self.check(writing)
         wanted = [(pixels, self.style(style)) for pixels, style in requests]
         with self._turn:
-            return self._in_batches(self._writer.look(wanted), writing, batch_size or len(wanted))
+            return self._in_batches(self._writer.look(wanted), writing, batch_size or max(1, len(wanted)))
 
     def caption(
         self,
@@ -243,7 +243,12 @@ class CaptionModel:
         Returns:
             What is to be appended, likeliest first, no two the same; a new word comes with its space. Nothing where the
             caption has likely ended.
+
+        Raises:
+            ValueError: If the text is longer than the model has positions for, or a number is below 1.
         """
+        if min(num, words) < 1:
+            raise ValueError(f"num={num}, words={words}: both must be at least 1")
         wanted, head, typed = self.style(style), *split_typed(text, self._cleaned(text))
         search = Completion(self._pieces, typed, at_start=not head, num=num, words=words)
         prefix, shown = self._token_ids(head), self._pixels_of(picture)
@@ -288,6 +293,8 @@ class CaptionModel:
             raise ValueError(f"{called}: this model cannot write that, only {written!r}; use words of its vocabulary")
         if len(token_ids) > most:
             raise ValueError(f"{called}: has {len(token_ids)} tokens, and max_length is {most}; raise it")
+        if len(token_ids) == most and writing.sampling == "beam" and writing.num > 1:
+            raise ValueError(f"{called}: fills max_length={most}, so num={writing.num} would be one caption; raise it")
         return token_ids
 
     def _cleaned(self, text: str) -> str:

@@ -12,6 +12,8 @@ from preprocessors.pictures.containers import CONTAINERS, Place, open_container,
 from preprocessors.pictures.files import PICTURE_SUFFIXES, list_pictures, walk_folders
 from utils.io import UTF8_BOM, parse_json, parse_line
 
+SUFFIXES = (".jpg", *sorted(PICTURE_SUFFIXES - {".jpg"}))
+"""In the order in which they are looked for."""
 KEPT = ("image_hash", "reference")
 """Entries of a row that go into the results."""
 
@@ -117,16 +119,20 @@ class _Names:
 
     def __init__(self, images: Path) -> None:
         self.images = images
-        self._folders: dict[Path, frozenset[str]] = {}
+        self._folders: dict[Path, dict[str, str]] = {}
+        """Of each folder its names, by themselves with the suffix in small letters."""
 
     def of_hash(self, image_hash: str) -> str:
         """The name of the file that has a hash for its stem; with ``.jpg`` if there is none."""
         folder, stem = (self.images / image_hash).parent, Path(image_hash).name
         if folder not in self._folders:
-            self._folders[folder] = list_pictures(folder)
-        suffixes = ("", ".jpg", *sorted(PICTURE_SUFFIXES))
-        found = next((suffix for suffix in suffixes if stem + suffix in self._folders[folder]), ".jpg")
-        return image_hash + found
+            parts = (os.path.splitext(name) for name in sorted(list_pictures(folder)))
+            self._folders[folder] = {own + suffix.lower(): own + suffix for own, suffix in parts}
+        there = self._folders[folder]
+        if stem in there:
+            return image_hash
+        found = next((name for suffix in SUFFIXES if (name := there.get(stem + suffix))), f"{stem}.jpg")
+        return image_hash + found[len(stem) :]
 
 
 def _picture_of_row(record: Any, where: str, names: _Names) -> WantedPicture:
@@ -142,6 +148,7 @@ def _picture_of_row(record: Any, where: str, names: _Names) -> WantedPicture:
     path = names.images / name
     if "\\" in name and not os.path.lexists(path):  # lists from Windows
         path = names.images / name.replace("\\", "/")
-    inside = [part for part in path.relative_to(names.images).parts if part != ".."] if not os.path.isabs(name) else []
+    is_below = path.is_relative_to(names.images)
+    inside = [part for part in path.relative_to(names.images).parts if part != ".."] if is_below else []
     request = Request(texts["style"], {key: record[key] for key in KEPT if key in record}, where)
     return WantedPicture(shown(name), path, "/".join(inside) or path.name, (request,))

@@ -16,6 +16,8 @@ class Sidecars:
     """``a.txt`` for ``a.jpg``, or ``a.pirate.txt`` if a picture is captioned in several styles."""
 
     def __init__(self, target: Target) -> None:
+        if target.out is not None and target.out.exists() and not target.out.is_dir():
+            raise ValueError(f"{target.out}: is a file; sidecar files need a folder")
         self._target = target
         self._styled = any(len(picture.styles()) > 1 for picture in target.pictures)
         found: dict[Path, WantedPicture] = {}
