@@ -180,8 +180,11 @@ class CaptionModel:
 
         Raises:
             FileNotFoundError: If a picture is missing.
+            TypeError: If it is one picture, and no list.
             ValueError: If a picture cannot be read, or a style or an option is none of the model's.
         """
+        if isinstance(pictures, Picture):
+            raise TypeError(f"pictures is a single {type(pictures).__name__}; give a list of them")
         self.check(writing)
         found: list[dict[str, list[Caption]]] = []
         names = self._wanted(styles)
@@ -219,8 +222,11 @@ class CaptionModel:
             captions: Any number.
 
         Raises:
+            TypeError: If it is one caption, and no list.
             ValueError: If a caption is longer than the model has positions for.
         """
+        if isinstance(captions, str):
+            raise TypeError(f"captions is a single text, {captions[:40]!r}; give a list of them")
         wanted, eos = self.style(style), self._captioner.tokenizer.eos_token_id
         token_ids = [[*self._token_ids(caption), eos] for caption in captions]
         shown = self._pixels_of(picture)

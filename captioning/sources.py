@@ -22,7 +22,7 @@ def find_pictures(given: Sequence[Path]) -> list[WantedPicture]:
     """Pictures of files, of folders with everything below them, and of containers; each once.
 
     In folders and tars a picture is what ends as one (``PICTURE_SUFFIXES``) and is not hidden; a file that is named is
-    taken for a picture whatever its name.
+    taken for a picture whatever its name, and so is a folder below that cannot be listed.
 
     Args:
         given: Files, folders, containers (``shards/000.tar``), or something inside a container.
@@ -36,8 +36,12 @@ def find_pictures(given: Sequence[Path]) -> list[WantedPicture]:
 
 def _pictures_at(path: Path) -> Iterator[WantedPicture]:
     if path.is_dir():
-        names = [os.path.relpath(place / name, path) for place, files in walk_folders(path) for name in files]
+        closed: list[Path] = []
+        walk = walk_folders(path, unreadable=closed.append)
+        names = [os.path.relpath(place / name, path) for place, files in walk for name in files]
         yield from _below(path, [name for name in names if _is_picture(name)])
+        # They come as pictures that cannot be opened, so that they are told, and the rest goes on.
+        yield from (WantedPicture(shown(place), place, os.path.relpath(place, path)) for place in closed)
     elif path.is_file() and path.suffix.lower() in CONTAINERS:
         yield from _members(path, Place(path, ""))
     elif os.path.lexists(path):

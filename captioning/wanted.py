@@ -116,7 +116,11 @@ def in_styles(
                 raise ValueError(f"{request.where}: {error}") from error
         return [known[request.style]]
 
+    plain = tuple(map(Request, usual))  # one for all pictures of a folder: with hundreds of styles they fill the memory
+
     def resolved(picture: WantedPicture) -> WantedPicture:
+        if picture.requests == (Request(),):
+            return replace(picture, requests=plain)
         requests: dict[tuple[str, bytes], Request] = {}
         for request in picture.requests:
             for style in styles_of(request):

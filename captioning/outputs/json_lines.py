@@ -14,7 +14,7 @@ from utils.io import append_jsonl, encode_json, parse_line, read_lines, write_by
 
 logger = logging.getLogger(__name__)
 
-Known = dict[tuple[str, str], set[bytes]]
+Known = dict[tuple[str, str], tuple[bytes, ...]]
 """By picture and style, what goes with each of its rows."""
 
 
@@ -76,7 +76,9 @@ def repair(path: Path) -> Known:
             continue
         if not _is_captioned(row):
             raise ValueError(f"{path}, line {number}: is no row of captions; name another file with --out")
-        known.setdefault((row["image"], row["style"]), set()).add(_about(row))
+        key, about = (row["image"], row["style"]), _about(row)
+        if about not in known.get(key, ()):
+            known[key] = (*known.get(key, ()), about)
         kept.append(line + b"\n")
     if len(kept) < len(lines):
         write_bytes(path, b"".join(kept))

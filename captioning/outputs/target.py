@@ -57,20 +57,27 @@ class Output(Protocol):
 def refuse_existing(path: Path, target: Target, *, resumes: bool = False) -> None:
     """Refuse to write over a file that has content, unless that is asked for, and where no file can be made.
 
-    Some formats write in the end, when hours of work would be lost.
-
     Raises:
         ValueError: If it is there, saying what to do.
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; a file is needed here")
-    above = next(folder for folder in path.resolve().parents if folder.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise ValueError(f"{path}: no file can be made in {above}; name another with --out")
+    check_place(path)
     if target.overwrite or not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return
     other = "--skip-existing captions what is missing in it" if resumes else "name another file"
     raise ValueError(f"{path}: is there already; {other}, or --overwrite replaces it")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path where no file can be made: some formats write in the end, when hours of work would be lost.
+
+    Raises:
+        ValueError: Naming the folder.
+    """
+    above = next(folder for folder in path.resolve().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise ValueError(f"{path}: no file can be made in {above}; name another place with --out")
 
 
 def rows_of(answer: Answer) -> Iterator[dict[str, Any]]:

@@ -255,3 +255,11 @@ def test_several_captions_that_the_prefix_leaves_no_room_for_are_refused(model, 
     assert found.text == caption
     with pytest.raises(ValueError, match="fills max_length=.*, so num=2 would be one caption; raise it"):
         model.check(replace(filled, num=2))
+
+
+@pytest.mark.parametrize("single", ["a.jpg", Path("a.jpg"), b"\xff", Image.new("RGB", (8, 8))])
+def test_one_picture_or_caption_in_place_of_a_list_is_refused(model, pictures, single):
+    with pytest.raises(TypeError, match="pictures is a single .*; give a list"):
+        model.caption(single)
+    with pytest.raises(TypeError, match="captions is a single text, 'a red'; give a list"):
+        model.score(pictures[0], "pirate", "a red")

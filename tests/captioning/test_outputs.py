@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -236,3 +237,12 @@ def test_sidecar_of_a_picture_with_a_long_name_is_written(tmp_path):
     name = "x" * 245
     write("sidecar", None, answered(wanted(f"{name}.jpg", "calm", folder=tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.txt"]
+
+
+def test_sidecars_beside_pictures_in_a_folder_that_cannot_be_written_are_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "closed")
+    (tmp_path / "closed").mkdir()
+    pictures = [wanted("a.jpg", "wry", folder=tmp_path), wanted("b.jpg", "wry", folder=tmp_path / "closed")]
+    with pytest.raises(ValueError, match=r"b.txt: no file can be made in .*closed; name another place with --out"):
+        open_output("sidecar", Target(None, io.StringIO(), pictures))
+    open_output("sidecar", Target(tmp_path / "new", io.StringIO(), pictures))

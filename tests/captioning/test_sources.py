@@ -161,3 +161,26 @@ def test_file_of_a_hash_is_found_whatever_the_case_of_its_suffix(tmp_path):
 def test_share_of_windows_in_a_list_is_a_picture_that_is_not_there(tmp_path):
     (found,) = read_list(b"\\\\server\\share\\a.jpg", "l", tmp_path)
     assert (found.name, found.below) == ("\\\\server\\share\\a.jpg", "a.jpg")
+
+
+def test_folder_below_that_cannot_be_listed_is_told_and_the_rest_goes_on(photos, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(folder: Path):
+        if Path(folder).name == "deep":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_pictures([photos])
+    assert [(picture.name, picture.below) for picture in found] == [
+        (str(photos / name), name) for name in ("a.JPG", "b.png", "deep")
+    ]
+    with pytest.raises(PermissionError, match="deep"):
+        find_pictures([photos / "deep"])
+
+
+def test_pictures_of_a_folder_share_what_is_asked_of_them(photos):
+    first, *others = in_styles(find_pictures([photos]), ["wry", "calm"], str.casefold)
+    assert first.styles() == ("wry", "calm")
+    assert all(picture.requests is first.requests for picture in others)
