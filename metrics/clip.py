@@ -139,7 +139,8 @@ class Clip:
 
 def _unit(features: Any) -> FloatArray:
     rows: FloatArray = features.numpy().astype(np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
 
 
 @contextmanager

@@ -72,7 +72,6 @@ ROOMS: dict[str, set[str]] = {
     "reports.run": {"reports.templating", "reports.thumbnails", "reports.ticks"},
     "reports.runs": {"reports.run", "reports.templating", "reports.ticks"},
     "reports.sweep": {"reports.templating", "reports.ticks"},
-    "serving.documentation": {"serving.errors", "serving.schemas"},
     "serving.telegram": set(),
     "serving.watch": set(),
     "sweeps.trials": set(),
