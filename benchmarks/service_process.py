@@ -130,7 +130,7 @@ def json_request(path: str, document: Mapping[str, Any]) -> bytes:
 
 def plain_request(method: str, path: str, body: bytes = b"", kind: str = "") -> bytes:
     """A request, ready to be sent."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: service", f"Content-Length: {len(body)}"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
     lines += [f"Content-Type: {kind}"] if kind else []
     return "\r\n".join([*lines, "", ""]).encode() + body
 

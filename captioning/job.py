@@ -73,8 +73,8 @@ def caption_into(
                 with waiting(), tqdm.external_write_mode(nolock=progress is None):
                     output.add(answer)
                     _count(outcome, answer.error, sum(map(len, answer.captions.values())))
-                if answer.error:
-                    logger.warning("%s: %s", answer.picture.name, answer.error)
+                    if answer.error:  # here, or it would stand behind the bar in its line
+                        logger.warning("%s: %s", answer.picture.name, answer.error)
                 bar.update(len(answer.picture.styles()))
                 if stop_requested():
                     raise StopRequested

@@ -157,7 +157,7 @@ class CaptionModel:
         self.check(writing)
         wanted = [(pixels, self.style(style)) for pixels, style in requests]
         with self._turn:
-            return self._in_batches(self._writer.look(wanted), writing, batch_size or len(wanted))
+            return self._in_batches(self._writer.look(wanted), writing, batch_size or max(1, len(wanted)))
 
     def caption(
         self,
@@ -180,8 +180,11 @@ class CaptionModel:
 
         Raises:
             FileNotFoundError: If a picture is missing.
+            TypeError: If it is one picture, and no list.
             ValueError: If a picture cannot be read, or a style or an option is none of the model's.
         """
+        if isinstance(pictures, Picture):
+            raise TypeError(f"pictures is a single {type(pictures).__name__}; give a list of them")
         self.check(writing)
         found: list[dict[str, list[Caption]]] = []
         names = self._wanted(styles)
@@ -219,8 +222,11 @@ class CaptionModel:
             captions: Any number.
 
         Raises:
+            TypeError: If it is one caption, and no list.
             ValueError: If a caption is longer than the model has positions for.
         """
+        if isinstance(captions, str):
+            raise TypeError(f"captions is a single text, {captions[:40]!r}; give a list of them")
         wanted, eos = self.style(style), self._captioner.tokenizer.eos_token_id
         token_ids = [[*self._token_ids(caption), eos] for caption in captions]
         shown = self._pixels_of(picture)
@@ -243,7 +249,12 @@ class CaptionModel:
         Returns:
             What is to be appended, likeliest first, no two the same; a new word comes with its space. Nothing where the
             caption has likely ended.
+
+        Raises:
+            ValueError: If the text is longer than the model has positions for, or a number is below 1.
         """
+        if min(num, words) < 1:
+            raise ValueError(f"num={num}, words={words}: both must be at least 1")
         wanted, head, typed = self.style(style), *split_typed(text, self._cleaned(text))
         search = Completion(self._pieces, typed, at_start=not head, num=num, words=words)
         prefix, shown = self._token_ids(head), self._pixels_of(picture)
@@ -288,6 +299,8 @@ class CaptionModel:
             raise ValueError(f"{called}: this model cannot write that, only {written!r}; use words of its vocabulary")
         if len(token_ids) > most:
             raise ValueError(f"{called}: has {len(token_ids)} tokens, and max_length is {most}; raise it")
+        if len(token_ids) == most and writing.sampling == "beam" and writing.num > 1:
+            raise ValueError(f"{called}: fills max_length={most}, so num={writing.num} would be one caption; raise it")
         return token_ids
 
     def _cleaned(self, text: str) -> str:

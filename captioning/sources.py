@@ -12,6 +12,8 @@ from preprocessors.pictures.containers import CONTAINERS, Place, open_container,
 from preprocessors.pictures.files import PICTURE_SUFFIXES, list_pictures, walk_folders
 from utils.io import UTF8_BOM, parse_json, parse_line
 
+SUFFIXES = (".jpg", *sorted(PICTURE_SUFFIXES - {".jpg"}))
+"""In the order in which they are looked for."""
 KEPT = ("image_hash", "reference")
 """Entries of a row that go into the results."""
 
@@ -20,7 +22,7 @@ def find_pictures(given: Sequence[Path]) -> list[WantedPicture]:
     """Pictures of files, of folders with everything below them, and of containers; each once.
 
     In folders and tars a picture is what ends as one (``PICTURE_SUFFIXES``) and is not hidden; a file that is named is
-    taken for a picture whatever its name.
+    taken for a picture whatever its name, and so is a folder below that cannot be listed.
 
     Args:
         given: Files, folders, containers (``shards/000.tar``), or something inside a container.
@@ -34,8 +36,12 @@ def find_pictures(given: Sequence[Path]) -> list[WantedPicture]:
 
 def _pictures_at(path: Path) -> Iterator[WantedPicture]:
     if path.is_dir():
-        names = [os.path.relpath(place / name, path) for place, files in walk_folders(path) for name in files]
+        closed: list[Path] = []
+        walk = walk_folders(path, unreadable=closed.append)
+        names = [os.path.relpath(place / name, path) for place, files in walk for name in files]
         yield from _below(path, [name for name in names if _is_picture(name)])
+        # They come as pictures that cannot be opened, so that they are told, and the rest goes on.
+        yield from (WantedPicture(shown(place), place, os.path.relpath(place, path)) for place in closed)
     elif path.is_file() and path.suffix.lower() in CONTAINERS:
         yield from _members(path, Place(path, ""))
     elif os.path.lexists(path):
@@ -117,16 +123,20 @@ class _Names:
 
     def __init__(self, images: Path) -> None:
         self.images = images
-        self._folders: dict[Path, frozenset[str]] = {}
+        self._folders: dict[Path, dict[str, str]] = {}
+        """Of each folder its names, by themselves with the suffix in small letters."""
 
     def of_hash(self, image_hash: str) -> str:
         """The name of the file that has a hash for its stem; with ``.jpg`` if there is none."""
         folder, stem = (self.images / image_hash).parent, Path(image_hash).name
         if folder not in self._folders:
-            self._folders[folder] = list_pictures(folder)
-        suffixes = ("", ".jpg", *sorted(PICTURE_SUFFIXES))
-        found = next((suffix for suffix in suffixes if stem + suffix in self._folders[folder]), ".jpg")
-        return image_hash + found
+            parts = (os.path.splitext(name) for name in sorted(list_pictures(folder)))
+            self._folders[folder] = {own + suffix.lower(): own + suffix for own, suffix in parts}
+        there = self._folders[folder]
+        if stem in there:
+            return image_hash
+        found = next((name for suffix in SUFFIXES if (name := there.get(stem + suffix))), f"{stem}.jpg")
+        return image_hash + found[len(stem) :]
 
 
 def _picture_of_row(record: Any, where: str, names: _Names) -> WantedPicture:
@@ -142,6 +152,7 @@ def _picture_of_row(record: Any, where: str, names: _Names) -> WantedPicture:
     path = names.images / name
     if "\\" in name and not os.path.lexists(path):  # lists from Windows
         path = names.images / name.replace("\\", "/")
-    inside = [part for part in path.relative_to(names.images).parts if part != ".."] if not os.path.isabs(name) else []
+    is_below = path.is_relative_to(names.images)
+    inside = [part for part in path.relative_to(names.images).parts if part != ".."] if is_below else []
     request = Request(texts["style"], {key: record[key] for key in KEPT if key in record}, where)
     return WantedPicture(shown(name), path, "/".join(inside) or path.name, (request,))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from utils.io import encode_json
 
 if TYPE_CHECKING:
     from captioning.writing import Caption
@@ -69,20 +72,29 @@ def shown(path: Path | str) -> str:
 
 
 def merged(pictures: Iterable[WantedPicture]) -> list[WantedPicture]:
-    """Each picture once, at its first place, with everything that is asked of it."""
+    """Each picture once, at its first place, with everything that is asked of it.
+
+    Where two are called the same, as a file and one of a list elsewhere, their paths are their names: results are told
+    apart by them.
+    """
     found: dict[Path, WantedPicture] = {}
+    requests: dict[Path, list[Request]] = {}
     for picture in pictures:
-        first = found.setdefault(picture.path, picture)
-        if first is not picture:
-            added = tuple(request for request in picture.requests if request not in first.requests)
-            found[picture.path] = replace(first, requests=first.requests + added)
-    return [*found.values()]
+        found.setdefault(picture.path, picture)
+        requests.setdefault(picture.path, []).extend(picture.requests)
+    called = Counter(picture.name for picture in found.values())
+    return [
+        replace(
+            picture, name=picture.name if called[picture.name] == 1 else shown(path), requests=tuple(requests[path])
+        )
+        for path, picture in found.items()
+    ]
 
 
 def in_styles(
     pictures: Sequence[WantedPicture], usual: Sequence[str], resolve: Callable[[str], str]
 ) -> list[WantedPicture]:
-    """Pictures with the styles that a model has for those that were asked for.
+    """Pictures with the styles that a model has for those that were asked for; the same is not asked for twice.
 
     Args:
         pictures: To be captioned.
@@ -104,12 +116,15 @@ def in_styles(
                 raise ValueError(f"{request.where}: {error}") from error
         return [known[request.style]]
 
+    plain = tuple(map(Request, usual))  # one for all pictures of a folder: with hundreds of styles they fill the memory
+
     def resolved(picture: WantedPicture) -> WantedPicture:
-        return replace(
-            picture,
-            requests=tuple(
-                replace(request, style=style) for request in picture.requests for style in styles_of(request)
-            ),
-        )
+        if picture.requests == (Request(),):
+            return replace(picture, requests=plain)
+        requests: dict[tuple[str, bytes], Request] = {}
+        for request in picture.requests:
+            for style in styles_of(request):
+                requests.setdefault((style, encode_json(request.about)), replace(request, style=style))
+        return replace(picture, requests=tuple(requests.values()))
 
     return [resolved(picture) for picture in pictures]

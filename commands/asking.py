@@ -77,7 +77,7 @@ def _choose(model: CaptionModel, chosen: _Chosen, names: Sequence[str]) -> bool:
         while (given := _answer(model, f"style{_in_brackets(', '.join(chosen.styles))}: ", completer(names))) is None:
             pass
         if given:
-            chosen.styles = _styles(model, given)
+            chosen.styles = _styles(model, given) or chosen.styles
     except (OSError, ValueError) as error:
         print(error)
         return False

@@ -97,8 +97,14 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write captions: 0 if every picture has them, 1 if some could not be read."""
-    if options.interactive:
-        return _ask(options)
+    try:
+        return _ask(options) if options.interactive else _caption(options)
+    except BrokenPipeError:  # as in `| head`
+        give_up_output()
+        return exit_codes.FINISHED
+
+
+def _caption(options: argparse.Namespace) -> int:
     if not options.image and options.list is None:
         raise ValueError("nothing to caption: give --image, --list or --interactive")
     name = format_for(options.format, options.out)
@@ -112,14 +118,8 @@ def run(options: argparse.Namespace) -> int:
     model, writing = _open(options)
     target = _target(options, model, writing, pictures)
     progress = sys.stderr if sys.stderr.isatty() else None
-    try:
-        output = open_output(name, target)
-        outcome = caption_into(
-            output, model, target.pictures, writing, batch_size=options.batch_size, progress=progress
-        )
-    except BrokenPipeError:  # as in `| head`
-        give_up_output()
-        return exit_codes.FINISHED
+    output = open_output(name, target)
+    outcome = caption_into(output, model, target.pictures, writing, batch_size=options.batch_size, progress=progress)
     _tell(outcome, is_file=options.out is not None or name == "sidecar")
     return exit_codes.PARTLY if outcome.failed else exit_codes.FINISHED
 
@@ -157,6 +157,8 @@ def _pictures(options: argparse.Namespace) -> list[WantedPicture]:
     if options.list is not None and str(options.list) != STANDARD_INPUT:
         found += read_list(read_bytes(options.list), str(options.list), options.images or options.list.parent)
     if STANDARD_INPUT in map(str, (*options.image, options.list)):
+        if sys.stdin is None:
+            raise ValueError("standard input is closed; name a file with --list")
         found += read_list(sys.stdin.buffer.read(), "standard input", options.images or Path())
     return merged(found)
 

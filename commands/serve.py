@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"serve needs {', '.join(missing)}: bash scripts/setup.sh --serve")
     start_console()
     from serving.limits import Limits
-    from serving.server import bind, log_accesses, open_service, read_token, serve
+    from serving.server import LOOPBACK, bind, log_accesses, open_service, read_token, serve
 
     limits = Limits(
         max_upload_mb=options.max_upload_mb,
@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     )
     token = read_token(options.token_file)
     with bind(options.host, options.port) as bound:
-        app = open_service(options.model, limits, token, options.device)
+        hosts = LOOPBACK if token is None and options.host in LOOPBACK else ()
+        app = open_service(options.model, limits, token, options.device, hosts)
         log_accesses()
         serve(app, [bound], limits)
     return exit_codes.FINISHED

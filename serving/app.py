@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -158,6 +158,7 @@ def make_app(
     limits: Limits,
     token: str | None = None,
     complete_text: CompleteText | None = None,
+    hosts: Collection[str] = (),
 ) -> FastAPI:
     """The application; its ``state.service`` is what it serves with.
 
@@ -166,6 +167,7 @@ def make_app(
         limits: What a client may ask for.
         token: That clients have to give; None asks for none.
         complete_text: Continues texts without a picture; None where nothing can.
+        hosts: Names that it answers to, see :class:`serving.limits.Gate`; none are all.
 
     Raises:
         ValueError: If there is no model, or two have the same name.
@@ -184,10 +186,11 @@ def make_app(
         version="1",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the client's Host header would make up
         lifespan=lifespan,
     )
     app.state.service = service
-    app.add_middleware(Gate, token=token, is_draining=lambda: service.draining)
+    app.add_middleware(Gate, token=token, is_draining=lambda: service.draining, hosts=hosts)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_fault)

@@ -116,6 +116,7 @@ class Batcher:
                 raise RuntimeError("the batcher is closed")
             self._rows.extend(Row(job, place, item) for place, item in enumerate(items))
             self._changed.notify()
+        job.future.add_done_callback(lambda _: self._drop(job))
         return job.future
 
     def close(self) -> None:
@@ -125,6 +126,11 @@ class Batcher:
             self._changed.notify()
         self._thread.join(CLOSE_SECONDS)
 
+    def _drop(self, job: Job) -> None:
+        """Let go of rows that nobody waits for: they hold pictures, and the batch before them may take long."""
+        with self._changed:
+            self._rows = deque(row for row in self._rows if row.job is not job)
+
     def _work(self) -> None:
         while batch := self._next_batch():
             self._run(batch)
@@ -133,7 +139,6 @@ class Batcher:
         """The rows to work on next; none if there will be no more."""
         with self._changed:
             while True:
-                self._rows = deque(row for row in self._rows if not row.job.future.done())
                 if not self._rows:
                     if self._closed:
                         return []

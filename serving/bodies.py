@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ take a hundred times the body's length in memory."""
 MOST_FIELDS = 1100
 """Of a form."""
 FIELD_BYTES = 4096
+LONGEST_KIND = 500
+"""Characters of the header Content-Type; the time that its parameters take grows with the square of them."""
 REPEATED = ("style", "styles")
 BOUNDARY = re.compile(rb"[0-9A-Za-z'()+_,./:=?-]{1,70}")
 FAULTS_TOLD = 3
@@ -56,7 +59,10 @@ async def from_form(request: Request, body: bytes) -> CaptionForm:
     Raises:
         Refusal: If it is none, or not what the schema says.
     """
-    _, options = parse_options_header(request.headers.get("content-type"))
+    kind = request.headers.get("content-type", "")
+    if len(kind) > LONGEST_KIND:
+        raise Refusal("bad_request", f"Content-Type: has more than {LONGEST_KIND} characters")
+    _, options = parse_options_header(kind)
     boundary = options.get(b"boundary", b"")
     if not BOUNDARY.fullmatch(boundary):
         raise Refusal("bad_request", "the form's boundary is missing, or holds what it must not")
@@ -68,7 +74,8 @@ async def from_form(request: Request, body: bytes) -> CaptionForm:
     headers = Headers({"content-type": f'multipart/form-data; boundary="{boundary.decode("ascii")}"'})
     parser = _InMemory(headers, stream(), max_files=1, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES)  # type: ignore[arg-type]
     try:
-        form = await parser.parse()
+        # In a thread, for it looks at some bytes one by one: a file of line ends takes seconds.
+        form = await asyncio.to_thread(asyncio.run, parser.parse())
     except MultiPartException as error:
         raise Refusal("bad_request", f"the form cannot be read: {error.message}") from None
     try:

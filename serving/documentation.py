@@ -25,10 +25,10 @@ def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
     """What an operation may answer instead, for its description.
 
     Args:
-        codes: Of :data:`serving.errors.STATUS`; ``invalid`` and ``internal`` are always among them.
+        codes: Of :data:`serving.errors.STATUS`; those that any operation may answer are always among them.
     """
     by_status: dict[int | str, list[str]] = {}
-    for code in sorted({*codes, "invalid", "internal"}, key=lambda code: (STATUS[code], code)):
+    for code in sorted({*codes, "foreign_page", "invalid", "internal"}, key=lambda code: (STATUS[code], code)):
         by_status.setdefault(STATUS[code], []).append(code)
     return {
         status: {"model": ErrorAnswer, "description": f"Code {' or '.join(named)}.", **_headers_of(status)}

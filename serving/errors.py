@@ -8,6 +8,7 @@ from typing import Any
 STATUS: Mapping[str, int] = {
     "bad_request": 400,
     "unauthorized": 401,
+    "foreign_page": 403,
     "not_found": 404,
     "unknown_model": 404,
     "wrong_method": 405,

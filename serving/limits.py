@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
@@ -16,6 +17,8 @@ from serving.errors import CLOSE, Refusal, busy
 
 GUARDED = ("/v1/", "/autocomplete", "/metrics")
 """Where the token is asked for."""
+FOREIGN_SITES = (b"cross-site", b"same-site")
+PORT = re.compile(r":\d*$")
 ALWAYS = ("/healthz", "/readyz", "/metrics")
 """What is answered while the service drains."""
 BODIES_HELD = 16
@@ -148,16 +151,22 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 class Gate:
-    """Refuses who has not the token, and everybody once the service drains.
+    """Refuses who has not the token, pages of elsewhere in a browser of this machine, and everybody once it drains.
+
+    Without a token a service that listens on this machine alone is still reached by every web page that is looked at
+    here: a form of another site can be sent to it, and a page whose name leads here (DNS rebinding) reads its answers.
 
     Args:
         app: What is behind it.
         token: None lets everybody in.
         is_draining: Whether the service is about to end.
+        hosts: Names that a browser may know the service by, at any port; none are all.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, is_draining: Callable[[], bool]) -> None:
-        self.app, self.is_draining = app, is_draining
+    def __init__(
+        self, app: ASGIApp, token: str | None, is_draining: Callable[[], bool], hosts: Collection[str] = ()
+    ) -> None:
+        self.app, self.is_draining, self.hosts = app, is_draining, hosts
         self.expected = None if token is None else f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,9 +175,24 @@ class Gate:
             path = scope["path"]
             if self.is_draining() and path not in ALWAYS:
                 raise Refusal("draining", "the service is about to end", {"Retry-After": "5"} | CLOSE)
+            self._refuse_foreign(scope)
             if self.expected is not None and path.startswith(GUARDED):
-                given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+                given = _header(scope, b"authorization")
                 if not hmac.compare_digest(given, self.expected):
                     text = "this needs the service's token, as the header 'Authorization: Bearer TOKEN'"
                     raise Refusal("unauthorized", text, {"WWW-Authenticate": "Bearer"} | CLOSE)
         await self.app(scope, receive, send)
+
+    def _refuse_foreign(self, scope: Scope) -> None:
+        site = _header(scope, b"sec-fetch-site")  # of browsers alone, and no page can set it
+        if site in FOREIGN_SITES and scope["method"] not in ("GET", "HEAD"):
+            raise Refusal("foreign_page", "only the service's own page may send requests from a browser", CLOSE)
+        host = PORT.sub("", _header(scope, b"host").decode("latin-1").lower())
+        if self.hosts and host and host.strip("[]") not in self.hosts:
+            text = f"without a token this service answers to {', '.join(self.hosts)} alone; ask by that name"
+            raise Refusal("foreign_page", text, CLOSE)
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    """The first of that name; empty if there is none."""
+    return next((value for name, value in scope["headers"] if name == wanted), b"")

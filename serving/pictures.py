@@ -9,9 +9,6 @@ import io
 import logging
 import re
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
@@ -31,8 +28,6 @@ MOST_SCANS = 100
 LARGE = 12_000_000
 """Pixels from which pictures are decoded one at a time: one takes hundreds of megabytes meanwhile."""
 DATA_URL = re.compile(r"data:[\w.+/-]{0,100}(;[\w=-]{0,50}){0,3};base64,")
-
-_one_large = threading.Lock()
 
 
 def from_base64(text: str) -> bytes:
@@ -106,24 +101,7 @@ def _too_large(what: str, most: int) -> Refusal:
     return Refusal("picture_too_large", f"the picture: {what} more than {most:,} pixels; send it smaller")
 
 
-@contextmanager
-def alone_if_large(size: tuple[int, int]) -> Iterator[None]:
-    """Lets one large picture at a time be decoded.
-
-    Args:
-        size: Width and height.
-    """
-    if size[0] * size[1] < LARGE:
-        yield
-        return
-    with _one_large:
-        try:
-            yield
-        finally:
-            _give_back()
-
-
-def _give_back() -> None:
+def give_back_memory() -> None:
     """Let the system have what a large picture took; the C library would keep hundreds of megabytes for the next."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone

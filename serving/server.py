@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,8 @@ class ImpatientProtocol(H11Protocol):
         self._head = self.loop.call_later(HEAD_SECONDS, self._close_if_headless)
 
     def _close_if_headless(self) -> None:
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        # Answered, or never asked; what a client still sends of an answered request does not keep it open either.
+        if self.conn.our_state in (h11.IDLE, h11.DONE) and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -137,7 +138,13 @@ def serve(app: FastAPI, sockets: Sequence[socket.socket], limits: Limits) -> Non
     DrainingServer(config, 2 * limits.timeout + CLOSE_SECONDS).run([*sockets])
 
 
-def open_service(models: Sequence[Path | str], limits: Limits, token: str | None, device: str | None = None) -> FastAPI:
+def open_service(
+    models: Sequence[Path | str],
+    limits: Limits,
+    token: str | None,
+    device: str | None = None,
+    hosts: Collection[str] = (),
+) -> FastAPI:
     """The application on model folders, which are opened here.
 
     Args:
@@ -145,6 +152,7 @@ def open_service(models: Sequence[Path | str], limits: Limits, token: str | None
         limits: What a client may ask for; pictures of more pixels are refused in the whole process from now on.
         token: That clients have to give; None asks for none.
         device: As of :meth:`captioning.model.CaptionModel.open`.
+        hosts: Names that it answers to; none are all.
 
     Raises:
         FileNotFoundError: If files are missing.
@@ -156,7 +164,7 @@ def open_service(models: Sequence[Path | str], limits: Limits, token: str | None
     for folder in models:
         logger.info("opening %s", folder)
         opened.append(CaptionModel.open(folder, device=device))
-    return make_app(opened, limits, token)
+    return make_app(opened, limits, token, hosts=hosts)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -19,7 +19,7 @@ from captioning.writing import Caption, Writing
 from serving.batching import Batcher, Places
 from serving.errors import Refusal
 from serving.limits import MOST_CAPTIONS, Bodies, Limits
-from serving.pictures import alone_if_large, check_picture, from_base64, unreadable
+from serving.pictures import LARGE, check_picture, from_base64, give_back_memory, unreadable
 from serving.schemas import (
     CaptionAnswer,
     CaptionForm,
@@ -123,10 +123,13 @@ class Service:
         self.bodies = Bodies(limits)
         self.draining = False
         self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_DECODERS), thread_name_prefix="decoder")
+        # A thread of their own: large pictures that wait for each other must not keep the decoders from small ones.
+        self._large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large-decoder")
 
     def close(self) -> None:
         """End all threads; what waits for a model is done first."""
-        self._decoders.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._decoders, self._large_decoder):
+            pool.shutdown(wait=False, cancel_futures=True)
         for hosted in self.hosted.values():
             hosted.batcher.close()
 
@@ -158,7 +161,7 @@ class Service:
         writing = self._writing(hosted, asked, len(styles))
         clock = Clock(request, self.limits.timeout)
         with hosted.places.take(len(styles)):
-            seen = await clock.wait(self._decoders.submit(self._read, hosted, asked.image))
+            seen = await self._seen(clock, hosted, asked.image)
             items = [(seen.pixels, style) for style in styles]
             written = await clock.wait(hosted.batcher.submit(writing, items))
         self.numbers.captions.labels(model=hosted.model.name).inc(sum(map(len, written)))
@@ -191,7 +194,7 @@ class Service:
                 raise Refusal("needs_picture", "image: is needed, since there is no model for text alone")
             return await clock.wait(self._decoders.submit(self.complete_text, asked.text, style, asked.num))
         with hosted.places.take(1):
-            seen = await clock.wait(self._decoders.submit(self._read, hosted, asked.image))
+            seen = await self._seen(clock, hosted, asked.image)
             item = (seen.pixels, style, asked.text)
             try:
                 (found,) = await clock.wait(hosted.batcher.submit(Completing(asked.num), [item]))
@@ -220,15 +223,33 @@ class Service:
             raise Refusal("invalid", str(error)) from None
         return writing
 
-    def _read(self, hosted: Hosted, image: str | bytes) -> Seen:
-        """In a thread of the decoders."""
+    async def _seen(self, clock: Clock, hosted: Hosted, image: str | bytes) -> Seen:
+        """The picture of a request."""
+        data, size = await clock.wait(in_thread(self._decoders, self._check, image))
+        pool = self._large_decoder if math.prod(size) >= LARGE else self._decoders
+        return await clock.wait(in_thread(pool, _read, hosted, data, size))
+
+    def _check(self, image: str | bytes) -> tuple[bytes, tuple[int, int]]:
         data = image if isinstance(image, bytes) else from_base64(image)
-        size = check_picture(data, self.limits.max_pixels)
-        with alone_if_large(size):
-            try:
-                return Seen(hosted.model.read(data), *size)
-            except Exception as error:
-                raise unreadable(error) from None
+        return data, check_picture(data, self.limits.max_pixels)
+
+
+def _read(hosted: Hosted, data: bytes, size: tuple[int, int]) -> Seen:
+    try:
+        return Seen(hosted.model.read(data), *size)
+    except Exception as error:
+        raise unreadable(error) from None
+    finally:
+        if math.prod(size) >= LARGE:
+            give_back_memory()
+
+
+def in_thread(pool: ThreadPoolExecutor, work: Callable[..., Made], *given: Any) -> Future[Made]:
+    """Work that waits for a thread; once nobody waits for it any more, it holds nothing of what it was given."""
+    held = [given]
+    future = pool.submit(lambda: work(*held.pop()))
+    future.add_done_callback(lambda _: held.clear())  # the pool keeps cancelled work until a thread is free
+    return future
 
 
 class Clock:

@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = make_parser().parse_args(arguments)
     setup_logging(None)
-    hide_secrets([os.environ.get(name, "") for name in (TOKEN, SERVICE_TOKEN)])
+    hide_secrets([secret(name) for name in (TOKEN, SERVICE_TOKEN)])
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # until aiogram listens to it
     try:
-        return asyncio.run(run(options.service, os.environ.get(TOKEN, "").strip()))
+        return asyncio.run(run(options.service, secret(TOKEN)))
     except KeyboardInterrupt:
         return exit_codes.FINISHED
     except ModuleNotFoundError as error:
@@ -82,19 +82,19 @@ async def run(service_url: str, token: str) -> int:
         ModuleNotFoundError: If aiogram is not installed.
         ValueError: If the token is missing or wrong.
     """
-    from aiogram.exceptions import TelegramUnauthorizedError
+    from aiogram.exceptions import TelegramNotFound, TelegramUnauthorizedError
 
     from serving.telegram.service import Service
 
     bot = make_bot(token)
-    service = Service(service_url, os.environ.get(SERVICE_TOKEN) or None)
+    service = Service(service_url, secret(SERVICE_TOKEN) or None)
     try:
         dispatcher, work = make_dispatcher(service)
         await greet(bot)
         logger.info("listening; captions come from %s", service_url)
         await dispatcher.start_polling(bot, allowed_updates=UPDATES, close_bot_session=False)
         await work.end()
-    except TelegramUnauthorizedError as error:
+    except (TelegramNotFound, TelegramUnauthorizedError) as error:
         raise ValueError(f"{TOKEN}: Telegram does not know this token; @BotFather tells the right one") from error
     finally:
         await service.close()
@@ -105,13 +105,13 @@ async def run(service_url: str, token: str) -> int:
 
 async def greet(bot: Bot) -> None:
     """Wait until Telegram has said who the bot is: after a machine has started, its network may come later."""
-    from aiogram.exceptions import TelegramNetworkError
+    from aiogram.exceptions import TelegramNetworkError, TelegramServerError
 
     while True:
         try:
             await bot.me()
             return
-        except TelegramNetworkError:
+        except (TelegramNetworkError, TelegramServerError):
             logger.warning("Telegram cannot be reached; trying again in %.0f s", GREETING_SECONDS)
             await asyncio.sleep(GREETING_SECONDS)
 
@@ -171,6 +171,11 @@ def make_dispatcher(service: Service) -> tuple[Dispatcher, Work]:
     dispatcher.update.outer_middleware(work)
     dispatcher.include_router(Conversation(service).router())
     return dispatcher, work
+
+
+def secret(name: str) -> str:
+    """What an environment variable holds, without the line end of the file that it was read from; "" if nothing."""
+    return os.environ.get(name, "").strip()
 
 
 def hide_secrets(secrets: Sequence[str]) -> None:

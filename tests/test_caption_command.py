@@ -279,3 +279,24 @@ def test_completion_knows_paths_and_the_last_of_several_styles(photos):
     assert complete_path("photos/more/") == ["photos/more/d.png", "photos/more/e.png"]
     assert completer(["Romantic", "robot", "all"])("ro") == ["Romantic", "robot"]
     assert completer(["Romantic", "robot", "all"])("pirate, ROM") == ["pirate, Romantic"]
+
+
+def test_conversation_of_no_style_keeps_the_last_and_ends_quietly_where_nobody_reads(
+    photos, model, caption, monkeypatch
+):
+    said = iter(["photos/a.png", " , ", ":quit"])
+    monkeypatch.setattr("builtins.input", lambda question: next(said))
+    code, out, _ = caption("--interactive", "--style", "robot")
+    (robot,) = model.write([(model.read("photos/a.png"), "robot")], Writing())[0]
+    assert (code, out.splitlines()[1]) == (0, f"  {robot.text}")
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w", buffering=1))
+    assert caption("--interactive")[0] == 0
+
+
+def test_list_on_closed_standard_input_is_refused(photos, caption, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, error = caption("--list", "-")
+    assert code == 2
+    assert "standard input is closed; name a file with --list" in error

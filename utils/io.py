@@ -205,7 +205,8 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         raise ValueError(f"{path}: is no regular file, so it cannot be replaced; name another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, since a rename is atomic only within one file system.
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Names end at 255 bytes, of which a character takes up to four.
+    aside = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
     try:
         with aside.open("xb") as file:
             file.write(data)

@@ -47,9 +47,15 @@ class CsvTable:
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO()
-        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        table = [{key: _in_a_row(value) for key, value in row.items()} for row in rows]
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(table)
         self._lines.write(text.getvalue())
 
 
 def _cell(value: Any) -> str:
     return value if isinstance(value, str) else encode_json(value).decode()
+
+
+def _in_a_row(value: Any) -> Any:
+    # Python 3.11 writes a carriage return without quotes, and readers take it for the end of the row.
+    return value.replace("\r", " ") if isinstance(value, str) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captioning.outputs.target import Target, one_line
+from captioning.outputs.target import Target, check_place, one_line
 from captioning.wanted import Answer, WantedPicture
 from utils.io import write_text
 
@@ -16,6 +16,8 @@ class Sidecars:
     """``a.txt`` for ``a.jpg``, or ``a.pirate.txt`` if a picture is captioned in several styles."""
 
     def __init__(self, target: Target) -> None:
+        if target.out is not None and target.out.exists() and not target.out.is_dir():
+            raise ValueError(f"{target.out}: is a file; sidecar files need a folder")
         self._target = target
         self._styled = any(len(picture.styles()) > 1 for picture in target.pictures)
         found: dict[Path, WantedPicture] = {}
@@ -27,6 +29,8 @@ class Sidecars:
                 if other is not picture:
                     raise ValueError(f"{other.name} and {picture.name} would both be captioned in {path}; rename one")
                 there += path.exists()
+        for path in {path.parent: path for path in found}.values():
+            check_place(path)
         if there and not (target.skip_existing or target.overwrite):
             first = next(path for path in found if path.exists())
             raise ValueError(

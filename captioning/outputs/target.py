@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Protocol, TextIO
 
 from captioning.wanted import Answer, WantedPicture
 
+WRITTEN = ("image", "style", "captions", "log_probs", "cut")
+"""Entries of a row; all others come from the request."""
 PageWriter = Callable[[Path, Sequence[Answer]], None]
 """Writes a page of captioned pictures. Pages lie above this package, so the command hands it in."""
 
@@ -52,17 +55,29 @@ class Output(Protocol):
 
 
 def refuse_existing(path: Path, target: Target, *, resumes: bool = False) -> None:
-    """Refuse to write over a file that has content, unless that is asked for.
+    """Refuse to write over a file that has content, unless that is asked for, and where no file can be made.
 
     Raises:
         ValueError: If it is there, saying what to do.
     """
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; a file is needed here")
+    check_place(path)
     if target.overwrite or not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return
     other = "--skip-existing captions what is missing in it" if resumes else "name another file"
     raise ValueError(f"{path}: is there already; {other}, or --overwrite replaces it")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path where no file can be made: some formats write in the end, when hours of work would be lost.
+
+    Raises:
+        ValueError: Naming the folder.
+    """
+    above = next(folder for folder in path.resolve().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise ValueError(f"{path}: no file can be made in {above}; name another place with --out")
 
 
 def rows_of(answer: Answer) -> Iterator[dict[str, Any]]:
@@ -88,7 +103,7 @@ def rows_of(answer: Answer) -> Iterator[dict[str, Any]]:
 
 
 def one_line(text: str) -> str:
-    """A caption for a format of lines: what a model makes of bytes may hold the ends of lines."""
+    """A caption, or a file's name, for a format of lines: what a model makes of bytes may hold the ends of lines."""
     return text.translate(dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " "))
 
 

@@ -19,7 +19,7 @@ class TextOutput:
     def add(self, answer: Answer) -> None:
         """Write its captions."""
         for style in answer.picture.styles() if not answer.error else ():
-            labels = [answer.picture.name] * self._target.names_pictures + [style] * self._target.names_styles
+            labels = [one_line(answer.picture.name)] * self._target.names_pictures + [style] * self._target.names_styles
             self._lines.write(
                 "".join("\t".join([*labels, one_line(caption.text)]) + "\n" for caption in answer.captions[style])
             )

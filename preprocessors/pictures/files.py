@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -121,7 +121,12 @@ def list_pictures(folder: Path) -> frozenset[str]:
         return frozenset(entry.name for entry in entries if is_regular(entry))
 
 
-def walk_folders(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, list[str]]]:
+def walk_folders(
+    folder: Path,
+    above: frozenset[tuple[int, int]] = frozenset(),
+    *,
+    unreadable: Callable[[Path], None] | None = None,
+) -> Iterator[tuple[Path, list[str]]]:
     """A folder and those below it, each with the sorted names of what is no folder in it.
 
     Hidden folders are left out; a link back to a folder above it is told and left.
@@ -129,18 +134,28 @@ def walk_folders(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) 
     Args:
         folder: Where to begin.
         above: Folders on the way there, by device and number.
+        unreadable: Is told of folders below that cannot be listed, which are left out; None raises.
+
+    Raises:
+        OSError: If a folder cannot be listed.
     """
-    status = folder.stat()
-    own = (status.st_dev, status.st_ino)
-    if own in above:
-        logger.warning("%s: a link to a folder above it; left out", folder)
+    try:
+        status = folder.stat()
+        own = (status.st_dev, status.st_ino)
+        if own in above:
+            logger.warning("%s: a link to a folder above it; left out", folder)
+            return
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name, _is_folder(entry)) for entry in entries)
+    except OSError:
+        if not above or unreadable is None:
+            raise
+        unreadable(folder)
         return
-    with os.scandir(folder) as entries:
-        found = sorted((entry.name, _is_folder(entry)) for entry in entries)
     yield folder, [name for name, is_folder in found if not is_folder]
     for name, is_folder in found:
         if is_folder and not name.startswith("."):
-            yield from walk_folders(folder / name, above | {own})
+            yield from walk_folders(folder / name, above | {own}, unreadable=unreadable)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from metrics.baselines import neighbours_verdict
 from metrics.table import label_of
+from reports.run.alignment import alignments
 from reports.run.charts import Points, confusion_map, line_chart, training_charts
 from reports.run.endings import endings_card
 from reports.run.tables import (
@@ -93,6 +94,7 @@ def write_report(
         diversity=diversity_cards(results),
         unavailable=_by_reason(results["unavailable"]),
         pictures=_pictures(rows),
+        alignments={row.example_id: alignments(results, row.caption, row.references) for row in rows},
         hues=hues_of(styles),
         chart=line_chart(losses),
         self_critical="scst" in training,

@@ -30,13 +30,15 @@ from serving.telegram.messages import (
     styles_named,
     without_mention,
 )
-from serving.telegram.service import Service, ServiceFault, Styles
+from serving.telegram.service import AT_ONCE, Service, ServiceFault, Styles
 
 logger = logging.getLogger(__name__)
 
 CHAT = 0
 """In place of a message's number: what belongs to the chat."""
 NO_STYLES = "off"
+SHOWN = 100
+"""Characters of what somebody wrote that an answer repeats: no tag may come to stand in two messages."""
 LONGEST_WAIT = 30
 """Seconds that an answer waits where the bot has written too much for Telegram."""
 GONE = "I have forgotten that picture. Please send it again."
@@ -56,6 +58,7 @@ class Conversation:
         self.albums = Albums() if albums is None else albums
         self.defaults: Remembered[str] = Remembered()
         self.wishes: Remembered[Wish] = Remembered()
+        self._held = asyncio.Semaphore(AT_ONCE)  # pictures in memory, whatever else waits
 
     def router(self) -> Router:
         """What takes the updates."""
@@ -110,7 +113,7 @@ class Conversation:
             await answer(message, self._take_default(message.chat.id, found))
             return
         now = self.defaults.get(message.chat.id, CHAT)
-        said = f"I know no style <b>{html.escape(wanted)}</b>. " if wanted else ""
+        said = f"I know no style <b>{html.escape(wanted[:SHOWN])}</b>. " if wanted else ""
         said += f"The style of this chat is <b>{html.escape(now)}</b>. " if now else ""
         await answer(message, f"{said}Which one shall it be?", style_keyboard(styles, 0, "d"))
 
@@ -148,7 +151,7 @@ class Conversation:
         except ServiceFault as fault:
             await acknowledge(pressed, str(fault)[:190])
             return
-        if mark != styles.mark or not number.isdigit() or int(number) >= len(styles.names):
+        if mark != styles.mark or not number.isdecimal() or int(number) >= len(styles.names):
             await acknowledge(pressed, OLD)
         elif purpose.endswith("p"):
             await acknowledge(pressed)
@@ -214,7 +217,8 @@ class Conversation:
         written: list[list[tuple[str, str]]] = []
         try:
             for file in wish.files:
-                written.append(await self.service.caption(await download(bot, file), wish.styles))
+                async with self._held:
+                    written.append(await self.service.caption(await download(bot, file), wish.styles))
         except ServiceFault as fault:
             await self._fail(message, wish, fault)
         except Unfit as unfit:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reports.templating import open_templates
 from runs.state import STATES
@@ -27,6 +27,14 @@ HUES = 10
 WAITING = "not begun yet"
 
 
+class Shown(NamedTuple):
+    """What a page is made of."""
+
+    title: str
+    state: str
+    parts: Mapping[str, str]
+
+
 class Pages:
     """Makes HTML of runs; parts are made once for as long as the run has not changed.
 
@@ -43,38 +51,30 @@ class Pages:
 
     def page(self, key: str) -> str | None:
         """The whole page of a run, or of the overview for ""; None if there is no such run."""
-        parts = self.parts(key)
-        if parts is None:
+        shown = self._show(key)
+        if shown is None:
             return None
-        title, state = self._headline(key)
         only = self.watched.only is not None
         return self._templates.get_template("page.html.j2").render(
-            title=title,
-            state=state,
+            title=shown.title,
+            state=shown.state,
             key=key,
-            parts=parts,
-            versions=_versions(parts),
+            parts=shown.parts,
+            versions=_versions(shown.parts),
             has_overview=not only and key != "",
         )
 
     def live(self, key: str) -> bytes | None:
         """What a page polls: title, state, and of each part a text that changes with it, as JSON."""
-        parts = self.parts(key)
-        if parts is None:
+        shown = self._show(key)
+        if shown is None:
             return None
-        title, state = self._headline(key)
-        return encode_json({"title": title, "state": state, "parts": _versions(parts)})
+        return encode_json({"title": shown.title, "state": shown.state, "parts": _versions(shown.parts)})
 
     def parts(self, key: str) -> Mapping[str, str] | None:
         """The parts of a page by name; None if there is no such run."""
-        run = self.run_of(key)
-        if run is not None:
-            return self._run_parts(run)
-        if key:
-            return None
-        overview = self.watched.overview()
-        names = {"overview": overview, "states": STATES | {"waiting": WAITING}, "counts": _counts(overview)}
-        return {part: self._render(part, names) for part in OVERVIEW_PARTS}
+        shown = self._show(key)
+        return None if shown is None else shown.parts
 
     def style_sheet(self) -> str:
         """Colours and shapes of all pages: those of a run's report, and more."""
@@ -84,16 +84,21 @@ class Pages:
         """The run of a key; for "" the one that is watched alone."""
         return self.watched.find(key) if key else self.watched.only
 
-    def _headline(self, key: str) -> tuple[str, str]:
+    def _show(self, key: str) -> Shown | None:
+        """Looks at the folders once: a page that polls makes the machine that trains pay for each look."""
         run = self.run_of(key)
-        if run is None:
-            overview = self.watched.overview()
-            return overview.title, ", ".join(f"{count} {state}" for state, count in _counts(overview).items())
-        view = run.look()
-        return run.run.root.resolve().name, view.state.state
+        if run is not None:
+            view = run.look()
+            return Shown(run.run.root.resolve().name, view.state.state, self._run_parts(run, view))
+        if key:
+            return None
+        overview = self.watched.overview()
+        counts = _counts(overview)
+        names = {"overview": overview, "states": STATES | {"waiting": WAITING}, "counts": counts}
+        parts = {part: self._render(part, names) for part in OVERVIEW_PARTS}
+        return Shown(overview.title, ", ".join(f"{count} {state}" for state, count in counts.items()), parts)
 
-    def _run_parts(self, run: WatchedRun) -> dict[str, str]:
-        view = run.look()
+    def _run_parts(self, run: WatchedRun, view: RunView) -> dict[str, str]:
         with self._lock:
             made = self._made.get(run.key)
             if made is None or made[0] is not view:

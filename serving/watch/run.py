@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ class RunView:
     run: Run
     state: RunState
     record: Record
+    read_samples: Callable[[], list[Sample]]
 
     @property
     def key(self) -> str:
@@ -68,7 +69,7 @@ class RunView:
     @cached_property
     def samples(self) -> list[Sample]:
         """The captions of its validations."""
-        return read_samples(self.run.samples)
+        return self.read_samples()
 
     @cached_property
     def charts(self) -> list[Chart]:
@@ -113,6 +114,7 @@ class WatchedRun:
         self._lock = threading.Lock()
         self._seen: tuple[Any, ...] | None = None
         self._view: RunView | None = None
+        self._samples: tuple[Any, list[Sample]] = None, []
 
     def look(self) -> RunView:
         """The run as it is now."""
@@ -121,8 +123,16 @@ class WatchedRun:
             if self._view is None or seen != self._seen:
                 held = is_locked(self.run)
                 record = read_record(self.run, in_use=held)
-                self._view, self._seen = RunView(self.run, describe_state(self.run, record), record), seen
+                state = describe_state(self.run, record)
+                self._view, self._seen = RunView(self.run, state, record, self._read_samples), seen
             return self._view
+
+    def _read_samples(self) -> list[Sample]:
+        """The long file of a long run; validations are rare, and the log grows at every look."""
+        seen = stamps([self.run.samples])
+        if seen != self._samples[0]:
+            self._samples = seen, read_samples(self.run.samples)
+        return self._samples[1]
 
 
 def key_of(folder: Path) -> str:

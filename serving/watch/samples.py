@@ -51,7 +51,8 @@ def read_samples(file: Path) -> list[Sample]:
         image = row.get("image")
         if name not in found and len(found) == MAX_PICTURES:
             continue
-        references = [text for text in row.get("references") or [] if isinstance(text, str)]
+        told = row.get("references")
+        references = [text for text in told if isinstance(text, str)] if isinstance(told, list) else []
         sample = found.setdefault(name, Sample(name, style, None, references))
         sample.image = Path(image) if isinstance(image, str) else sample.image
         # A step that was trained again has its newest caption.

@@ -77,20 +77,17 @@ class WatchServer(ThreadingHTTPServer):
 
     def content(self, path: str) -> Content | None:
         """What a path leads to; None if that is nothing."""
-        routes: dict[str, Callable[..., Content | None]] = {
-            "": self._page,
-            "run": self._page,
-            "live": self._live,
-            "part": self._part,
-            "picture": self._picture,
-            "static": self._static,
+        routes: dict[tuple[str, int], Callable[..., Content | None]] = {
+            ("", 0): self._page,
+            ("run", 1): self._page,
+            ("live", 1): self._live,
+            ("part", 2): self._part,
+            ("picture", 2): self._picture,
+            ("static", 1): self._static,
         }
         first, *others = path.removeprefix("/").split("/")
-        route = routes.get(first)
-        try:
-            return None if route is None else route(*others)
-        except TypeError:  # more or fewer words than the route takes
-            return None
+        route = routes.get((first, len(others)))
+        return None if route is None else route(*others)
 
     def _page(self, key: str = "") -> Content | None:
         html = self.pages.page(key)

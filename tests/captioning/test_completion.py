@@ -149,3 +149,9 @@ def test_completion_looks_at_a_picture_once_however_many_keys_are_pressed(memori
 
 def test_completion_of_a_word_longer_than_the_model_has_positions_finds_nothing(model):
     assert model.complete("x" * 1500, torch.full((3, 32, 32), 90, dtype=torch.uint8), "pirate") == []
+
+
+@pytest.mark.parametrize("numbers", [{"num": 0}, {"words": 0}])
+def test_completion_of_nothing_is_refused(model, numbers):
+    with pytest.raises(ValueError, match=r"num=\d, words=\d: both must be at least 1"):
+        model.complete("the", torch.zeros(3, 32, 32, dtype=torch.uint8), "pirate", **numbers)

@@ -240,3 +240,26 @@ def test_batch_that_does_not_fit_is_written_in_halves(memorised, pictures, monke
     found = model.caption(pictures[:1], "all")
     assert {style: one.text for style, (one,) in found[0].items()} == LEARNT
     assert sizes == [4, 2, 2]
+
+
+def test_nothing_asked_for_is_nothing_written(model, pictures):
+    assert model.write([], Writing()) == []
+    assert model.caption([], "all") == []
+    assert model.score(pictures[0], "pirate", []) == []
+
+
+def test_several_captions_that_the_prefix_leaves_no_room_for_are_refused(model, pictures):
+    caption = LEARNT["pirate"]
+    filled = Writing(prefix=caption, max_length=len(model._token_ids(caption)))
+    ((found,),) = model.write([(model.read(pictures[0]), "pirate")], filled)
+    assert found.text == caption
+    with pytest.raises(ValueError, match="fills max_length=.*, so num=2 would be one caption; raise it"):
+        model.check(replace(filled, num=2))
+
+
+@pytest.mark.parametrize("single", ["a.jpg", Path("a.jpg"), b"\xff", Image.new("RGB", (8, 8))])
+def test_one_picture_or_caption_in_place_of_a_list_is_refused(model, pictures, single):
+    with pytest.raises(TypeError, match="pictures is a single .*; give a list"):
+        model.caption(single)
+    with pytest.raises(TypeError, match="captions is a single text, 'a red'; give a list"):
+        model.score(pictures[0], "pirate", "a red")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,7 +174,11 @@ def test_jsonl_whose_last_line_is_whole_but_for_its_end_stays(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"image": "a"}\n', "line 1: is no row of captions"), ('{"x"\n{"image": "a"}\n', "line 1, column .*: not valid")],
+    [
+        ('{"image": "a"}\n', "line 1: is no row of captions"),
+        ('{"image": "a", "style": "wry"}\n', "line 1: is no row of captions"),  # a list of what is to be captioned
+        ('{"x"\n{"image": "a"}\n', "line 1, column .*: not valid"),
+    ],
 )
 def test_jsonl_of_something_else_is_left_alone(content, message, tmp_path):
     (tmp_path / "x.jsonl").write_text(content)
@@ -196,3 +202,47 @@ def test_format_follows_from_the_name_of_the_file(tmp_path):
 def test_format_that_cannot_go_on_says_which_can(name, tmp_path):
     with pytest.raises(ValueError, match=f"goes on with files of the formats jsonl and sidecar, not with {name}"):
         open_output(name, Target(tmp_path / "x", io.StringIO(), skip_existing=True))
+
+
+def test_jsonl_cut_anywhere_goes_on_with_every_reference_once(tmp_path):
+    out = tmp_path / "x.jsonl"
+    asked = (Request("calm", {"reference": "r"}), Request("wry"), Request("calm", {"reference": "s"}))
+    picture = WantedPicture("a.jpg", Path("a.jpg"), "a.jpg", asked)
+    whole = write("jsonl", out, answered(picture)).encode()
+    for end in range(0, len(whole) + 1, 5):
+        out.write_bytes(whole[:end])
+        output = open_output("jsonl", Target(out, io.StringIO(), skip_existing=True))
+        left = tuple(request for request in asked if not output.has(picture, request.style))
+        if left:
+            output.add(answered(replace(picture, requests=left)))
+        assert sorted(out.read_bytes().splitlines()) == sorted(whole.splitlines()), end
+
+
+@pytest.mark.parametrize("name", ["text", "json", "jsonl", "csv", "html", "sidecar"])
+def test_place_where_no_file_can_be_made_is_refused_before_anything_is_captioned(name, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    out = tmp_path / ("file" if name == "sidecar" else "file/more/x")
+    with pytest.raises(ValueError, match="file: is a file; sidecar|x: no file can be made in .*file; name another"):
+        open_output(name, Target(out, io.StringIO(), write_page=lambda path, answers: None))
+
+
+def test_names_with_ends_of_lines_leave_rows_whole():
+    answer = answered(wanted("a\nb\r\tc.jpg", "calm"))
+    assert write("text", None, answer) == "a b  c.jpg\tcalm\ttea\n"
+    rows = [*csv.DictReader(io.StringIO(write("csv", None, answer), newline=""))]
+    assert [(row["image"], row["caption"]) for row in rows] == [("a\nb \tc.jpg", "tea")]
+
+
+def test_sidecar_of_a_picture_with_a_long_name_is_written(tmp_path):
+    name = "x" * 245
+    write("sidecar", None, answered(wanted(f"{name}.jpg", "calm", folder=tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.txt"]
+
+
+def test_sidecars_beside_pictures_in_a_folder_that_cannot_be_written_are_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path.name != "closed")
+    (tmp_path / "closed").mkdir()
+    pictures = [wanted("a.jpg", "wry", folder=tmp_path), wanted("b.jpg", "wry", folder=tmp_path / "closed")]
+    with pytest.raises(ValueError, match=r"b.txt: no file can be made in .*closed; name another place with --out"):
+        open_output("sidecar", Target(None, io.StringIO(), pictures))
+    open_output("sidecar", Target(tmp_path / "new", io.StringIO(), pictures))

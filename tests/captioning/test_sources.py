@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from captioning.sources import find_pictures, read_list
-from captioning.wanted import Request, WantedPicture, in_styles
+from captioning.wanted import Request, WantedPicture, in_styles, merged
 from tests.container_files import write_tar
 
 
@@ -132,3 +132,55 @@ def test_styles_of_rows_are_resolved_and_others_get_the_usual_ones():
 
     with pytest.raises(ValueError, match="l, row 1: unknown style 'WRY'"):
         in_styles([WantedPicture("a", Path("a"), "a", asked)], [], refuse)
+
+
+def test_picture_that_is_listed_twice_is_asked_for_once_and_once_for_each_reference():
+    rows = [{"image": "a", "style": "wry"}, {"image": "a", "style": "WRY"}, {"image": "a", "reference": "r"}]
+    lines = b"\n".join(json.dumps(row).encode() for row in [*rows, *rows])
+    (found,) = in_styles(read_list(lines, "l", Path()), ["wry"], str.casefold)
+    assert [(request.style, dict(request.about)) for request in found.requests] == [
+        ("wry", {}),
+        ("wry", {"reference": "r"}),
+    ]
+
+
+def test_two_pictures_of_one_name_are_told_apart_by_their_paths():
+    one, other, third = (WantedPicture(name, Path(path), "") for name, path in [("a", "a"), ("a", "l/a"), ("b", "l/b")])
+    assert [picture.name for picture in merged([one, other, third, one])] == ["a", str(Path("l/a")), "b"]
+
+
+def test_file_of_a_hash_is_found_whatever_the_case_of_its_suffix(tmp_path):
+    for name in ("in/1f.JPEG", "2e.PNG", "2e.jpg", "3d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    rows = b"".join(b'{"image_hash": "%s"}\n' % stem for stem in (b"in/1f", b"2e", b"3d", b"4c"))
+    assert [picture.name for picture in read_list(rows, "l", tmp_path)] == ["in/1f.JPEG", "2e.jpg", "3d", "4c.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it is there")
+def test_share_of_windows_in_a_list_is_a_picture_that_is_not_there(tmp_path):
+    (found,) = read_list(b"\\\\server\\share\\a.jpg", "l", tmp_path)
+    assert (found.name, found.below) == ("\\\\server\\share\\a.jpg", "a.jpg")
+
+
+def test_folder_below_that_cannot_be_listed_is_told_and_the_rest_goes_on(photos, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(folder: Path):
+        if Path(folder).name == "deep":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = find_pictures([photos])
+    assert [(picture.name, picture.below) for picture in found] == [
+        (str(photos / name), name) for name in ("a.JPG", "b.png", "deep")
+    ]
+    with pytest.raises(PermissionError, match="deep"):
+        find_pictures([photos / "deep"])
+
+
+def test_pictures_of_a_folder_share_what_is_asked_of_them(photos):
+    first, *others = in_styles(find_pictures([photos]), ["wry", "calm"], str.casefold)
+    assert first.styles() == ("wry", "calm")
+    assert all(picture.requests is first.requests for picture in others)

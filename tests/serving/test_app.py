@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -12,6 +16,8 @@ from PIL import Image
 from captioning.writing import Writing
 from serving.errors import STATUS
 from serving.schemas import CaptionAnswer, CaptionRequest, CompletionRequest
+from serving.server import LOOPBACK
+from serving.service import MOST_DECODERS, in_thread
 from tests.serving.conftest import encode
 from tests.serving.fake_model import FakeModel
 
@@ -158,6 +164,13 @@ def test_captions_fields_of_a_form_are_utf8_whatever_it_says(ask, model, picture
     assert model.batches[0][0].prefix == "é\\ud800"
 
 
+def test_captions_form_of_a_long_content_type_is_refused_before_it_is_read(ask, picture):
+    body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + picture + b"\r\n--x--\r\n"
+    for more, status in ((";" * 100, 200), (";" * 60_000, 400)):
+        kind = f'multipart/form-data; boundary=x; more="{more}"'
+        assert ask().post(URL, content=body, headers={"Content-Type": kind}).status_code == status
+
+
 def test_captions_form_field_given_twice_is_told(ask, picture):
     answer = ask().post(URL, files={"image": picture}, data={"num": ["1", "2"]})
     assert (answer.status_code, "given twice" in answer.text) == (422, True)
@@ -284,6 +297,34 @@ def test_token_lets_its_owner_in_and_health_needs_none(ask):
     assert client.get("/openapi.json").json()["paths"]["/metrics"]["get"]["security"] == [{"bearer": []}]
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_page_of_elsewhere_cannot_send_a_form_but_may_lead_here(ask, model, picture, site):
+    client, headers = ask(), {"Sec-Fetch-Site": site}
+    answer = client.post(URL, files={"image": picture}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_page")
+    assert model.batches == []
+    assert client.get("/", headers=headers).status_code == 200
+    assert client.post(URL, files={"image": picture}, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LocalHost:8000", 200),
+        ("127.0.0.1:80", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("evil.example:8000", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("evil.example:80:80", 403),
+    ],
+)
+def test_name_that_only_leads_here_is_not_answered(ask, host, status):
+    client = ask(hosts=LOOPBACK)
+    assert {client.get(path, headers={"Host": host}).status_code for path in ("/", "/v1/models", "/docs")} == {status}
+
+
 def test_draining_service_lives_but_takes_nothing(ask, picture64):
     client = ask()
     client.app.state.service.draining = True
@@ -301,6 +342,7 @@ def test_draining_service_lives_but_takes_nothing(ask, picture64):
         ("GET", "/static//etc/passwd", "not_found"),
         ("DELETE", "/v1/models", "wrong_method"),
         ("GET", "/v1/captions", "wrong_method"),
+        ("GET", "/v1/models/", "not_found"),
         ("GET", "/v1/styles?model=none", "unknown_model"),
         ("GET", f"/v1/styles?model={'x' * 300}", "invalid"),
     ],
@@ -365,7 +407,7 @@ def test_openapi_examples_are_requests_and_answers_of_ours(ask):
     CompletionRequest.model_validate(completing["examples"][0], strict=True)
     CaptionAnswer.model_validate(described["components"]["schemas"]["CaptionAnswer"]["examples"][0])
     answers = described["paths"][URL]["post"]["responses"]
-    assert {*answers} == {"200", *map(str, (400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504))}
+    assert {*answers} == {"200", *map(str, (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504))}
     fault = answers["429"]["content"]["application/json"]["schema"]["$ref"]
     assert fault == "#/components/schemas/ErrorAnswer"
 
@@ -384,3 +426,42 @@ def test_docs_tell_every_operation_and_load_nothing_from_elsewhere(ask):
 def test_large_pictures_are_captioned_like_others(ask):
     large = encode(Image.new("RGB", (4000, 3100)), "JPEG")
     assert ask().post(URL, files={"image": large}).json()["picture"] == {"width": 4000, "height": 3100}
+
+
+def test_large_pictures_that_wait_for_each_other_let_small_ones_pass(ask, model, monkeypatch, picture64):
+    client, read, small = ask(timeout=3), model.read, base64.b64decode(picture64)
+    may_go, has_begun = threading.Event(), threading.Event()
+
+    def wait_and_read(data):
+        if data != small:
+            has_begun.set()
+            assert may_go.wait(20)
+        return read(data)
+
+    monkeypatch.setattr(model, "read", wait_and_read)
+    large = encode(Image.new("RGB", (4000, 3100)), "JPEG")
+    post = partial(client.post, URL, files={"image": large})
+    threads = [threading.Thread(target=post) for _ in range(MOST_DECODERS + 1)]
+    for thread in threads:
+        thread.start()
+    assert has_begun.wait(20)
+    assert client.post(URL, json={"image": picture64}).status_code == 200
+    may_go.set()
+    for thread in threads:
+        thread.join(20)
+
+
+def test_picture_that_nobody_waits_for_is_not_held():
+    class Picture:
+        pass
+
+    may_go, picture = threading.Event(), Picture()
+    held = weakref.ref(picture)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(may_go.wait, 20)
+        waiting = in_thread(pool, lambda _: None, picture)
+        del picture
+        assert held() is not None
+        assert waiting.cancel()
+        assert held() is None
+        may_go.set()

@@ -98,6 +98,14 @@ def test_batcher_job_that_is_given_up_is_not_worked_on(busy, work):
     assert work.batches[1:] == [("a", [2])]
 
 
+def test_batcher_holds_nothing_of_what_is_given_up_while_others_are_worked_on(busy):
+    given_up, kept = busy.submit("a", [1, 2]), busy.submit("a", [3])
+    assert given_up.cancel()
+    assert len(busy) == 1
+    assert kept.cancel()
+    assert len(busy) == 0
+
+
 def test_batcher_job_given_up_while_it_is_worked_on_harms_nobody(busy, work):
     assert busy.first.cancel()
     work.may_go.set()

@@ -71,7 +71,12 @@ class Started:
 
 def half_sent(picture64):
     body = json.dumps({"image": picture64, "styles": ["pirate", "robot"]}).encode()
-    lines = ("POST /v1/captions HTTP/1.1", "Host: a", "Content-Type: application/json", f"Content-Length: {len(body)}")
+    lines = (
+        "POST /v1/captions HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
     return "\r\n".join([*lines, "", ""]).encode() + body[:20], body[20:]
 
 
@@ -152,6 +157,11 @@ def test_connection_without_a_request_is_closed(ask, monkeypatch):
                     kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
                     assert answer_from(kept) == (200, {"status": "ok"})
                 assert kept.recv(1) == b""
+            with socket.create_connection(address, timeout=20) as unfinished:  # its body comes on and on
+                unfinished.sendall(b"POST /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                assert answer_from(unfinished)[0] == 404
+                unfinished.sendall(b"1\r\na\r\n")
+                assert unfinished.recv(1) == b""
         finally:
             running.handle_exit(signal.SIGTERM, None)
             thread.join(20)

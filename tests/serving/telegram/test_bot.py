@@ -20,7 +20,7 @@ from aiohttp import web  # comes with aiogram
 
 from serving import telegram_bot
 from serving.telegram.messages import Unfit, in_messages, style_keyboard, styles_named
-from serving.telegram.service import Styles
+from serving.telegram.service import AT_ONCE, Styles
 from tests.serving.telegram.fakes import PICTURE, TOKEN, BotApi, CaptionService
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ def play(monkeypatch) -> Callable[[Scene], None]:
             if not service_is_there:
                 await runners[1].cleanup()
             monkeypatch.setenv("STYLECAP_TELEGRAM_API", urls[0])
-            monkeypatch.setenv("STYLECAP_TOKEN", "service-secret")
+            monkeypatch.setenv("STYLECAP_TOKEN", "service-secret\n")
             bot = asyncio.create_task(telegram_bot.run(urls[1], token))
             try:
                 playing = asyncio.create_task(scene(api, captions))
@@ -248,6 +248,74 @@ def test_token_that_telegram_does_not_know_is_told(play):
 
     with pytest.raises(ValueError, match="STYLECAP_TELEGRAM_TOKEN: Telegram does not know this token"):
         play(scene, token="123456:wrong")
+
+
+def test_token_of_the_wrong_form_is_told_like_an_unknown_one(play):
+    async def scene(api: BotApi, service: CaptionService) -> None:
+        api.refused["getMe"] = [(404, "Not Found")]
+        await asyncio.sleep(60)
+
+    with pytest.raises(ValueError, match="Telegram does not know this token"):
+        play(scene)
+
+
+def test_telegram_that_is_down_at_the_start_is_asked_again(play, monkeypatch):
+    monkeypatch.setattr(telegram_bot, "GREETING_SECONDS", 0)
+
+    async def scene(api: BotApi, service: CaptionService) -> None:
+        api.refused["getMe"] = [(502, "Bad Gateway")]
+        api.photo(caption="romantic")
+        await api.wait(1)
+        assert not api.refused["getMe"]
+
+    play(scene)
+
+
+def test_no_more_pictures_are_fetched_than_are_captioned_at_once(play):
+    async def scene(api: BotApi, service: CaptionService) -> None:
+        service.slow, api.files["f1"] = asyncio.Event(), b"slow"
+        for chat in range(AT_ONCE + 3):
+            api.photo(chat=chat + 1, caption="romantic")
+        async with asyncio.timeout(60):
+            while len(service.asked) < AT_ONCE:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        assert len(api.said("getFile")) == AT_ONCE
+        service.slow.set()
+        await api.wait(AT_ONCE + 3)
+
+    play(scene)
+
+
+def test_forged_buttons_and_long_names_are_answered(play):
+    async def scene(api: BotApi, service: CaptionService) -> None:
+        question = api.photo()
+        asked = (await api.wait(1))[0]
+        mark = asked["reply_markup"]["inline_keyboard"][0][0]["callback_data"].split(":")[1]
+        api.press(f"s:{mark}:²", as_sent(asked, api.numbers[0], question))
+        assert (await api.wait(1, "answerCallbackQuery"))[0]["text"].startswith("The styles have changed")
+        api.send(text="/style " + "<" * 3000)
+        (said,) = (await api.wait(2))[1:]
+        assert said["text"].count("<b>") == said["text"].count("</b>") == 1
+
+    play(scene)
+
+
+def test_secret_with_a_line_end_is_in_no_log_line(monkeypatch, capsys):
+    async def run(service: str, token: str) -> int:
+        logging.getLogger("serving").warning("at %s and %s", token, "service-secret")
+        return 0
+
+    monkeypatch.setattr(telegram_bot, "run", run)
+    monkeypatch.setenv("STYLECAP_TELEGRAM_TOKEN", f"{TOKEN}\n")
+    monkeypatch.setenv("STYLECAP_TOKEN", "service-secret\n")
+    before = logging.getLogger().handlers[:]
+    try:
+        assert telegram_bot.main([]) == 0
+    finally:
+        for handler in set(logging.getLogger().handlers) - set(before):
+            logging.getLogger().removeHandler(handler)
+    assert "at *** and ***" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("token", "said"), [("", "is not set"), ("no token", "is no token")])

@@ -65,6 +65,7 @@ def test_samples_half_a_line_and_rows_of_old_runs_are_no_trouble(tmp_path):
     new = {"global_step": 5, "example_id": "b.png#pirate", "style": "pirate", "image": "x/b.png", "caption": "arr"}
     append_jsonl(file, new | {"references": ["ahoy", 3]})
     append_jsonl(file, {"global_step": 5, "caption": "without a style"})
+    append_jsonl(file, new | {"references": 3})
     with file.open("ab") as stream:
         stream.write(json.dumps(new | {"global_step": 10}).encode()[:30])
     pirate, robot = read_samples(file)

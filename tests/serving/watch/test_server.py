@@ -15,6 +15,7 @@ from PIL import Image
 from runs.folder import Run
 from runs.lock import locked
 from runs.metrics_log import append_metrics
+from serving.watch import run as watched_run
 from serving.watch.pages import Pages, span
 from serving.watch.server import WatchServer
 from serving.watch.sweep import Watched
@@ -198,6 +199,36 @@ def test_several_runs_have_a_page_each(make_run, serve):
     assert len(set(links)) == 2
     assert "<h1>a</h1>" in ask(f"/run/{links[0]}").text
     assert json.loads(ask("/live/").text)["state"] == "1 finished, 1 stopped"
+
+
+def test_overview_is_looked_at_once_for_each_answer(make_run, serve, tmp_path, monkeypatch):
+    looks, look = [], Watched.overview
+    run = make_run().root
+    ask = serve(run, run)
+    monkeypatch.setattr(Watched, "overview", lambda watched: looks.append(watched) or look(watched))
+    assert ask("/live/").status == 200
+    assert len(looks) == 1
+
+
+def test_captions_are_read_again_only_when_their_file_has_changed(make_run, serve, monkeypatch):
+    run, reads, read = make_run(step=8, trained=False, evaluated=False), [], watched_run.read_samples
+    monkeypatch.setattr(watched_run, "read_samples", lambda file: reads.append(file) or read(file))
+    sample(run, 8, "arr")
+    ask = serve(run.root)
+    assert "arr" in ask().text
+    append_metrics(run.metrics, 9, 2.25, {"train/loss": 1.0})
+    assert "9<small> of 12</small>" in ask().text
+    assert len(reads) == 1
+    sample(run, 9, "ahoy there")
+    assert "ahoy there" in ask().text
+    assert len(reads) == 2
+
+
+def test_fault_of_a_page_is_not_taken_for_one_that_is_not_there(make_run, serve, monkeypatch, caplog):
+    ask = serve(make_run().root)
+    monkeypatch.setattr(Pages, "page", lambda pages, key: len(None))
+    assert ask().status == 500
+    assert "NoneType" in caplog.text
 
 
 def test_watched_refuses_a_folder_without_a_run(tmp_path):
