@@ -21,9 +21,12 @@ TIMEOUT = 20_000
 WIDTHS = {"desk": (1280, 860), "phone": (360, 740)}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium; the test is skipped where there is none, or nothing to drive it."""
+    """Chromium; the test is skipped where there is none, or nothing to drive it.
+
+    It goes with its file: while it is driven, its event loop runs in the thread, and other tests could not start theirs.
+    """
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)")
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
@@ -55,20 +58,20 @@ def serving(*models: ScriptedModel, token: str | None = None) -> Iterator[str]:
     app.state.service.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def model() -> ScriptedModel:
     """The model that is asked unless another is chosen."""
     return ScriptedModel(aliases={"buccaneer": "pirate"})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(model: ScriptedModel) -> Iterator[str]:
     """Of a service with one model of four styles."""
     with serving(model) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tab(browser: Any) -> Any:
     """One tab for all tests: a process for each takes a second of two cores."""
     page = browser.new_context().new_page()
@@ -136,7 +139,7 @@ def write(add_pictures: Callable[..., None]) -> Callable[..., Any]:
     return write_all
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder for screenshots: what STYLECAP_SCREENSHOTS names, else a temporary one."""
     named = os.environ.get("STYLECAP_SCREENSHOTS")
