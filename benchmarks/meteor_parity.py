@@ -86,7 +86,7 @@ def compare(segments: list[Segment], kept: Path | None) -> dict[str, Any]:
     """Where ours and the Java program's differ."""
     references, hypotheses = [each.references for each in segments], [each.hypothesis for each in segments]
     if kept is not None and kept.is_file():
-        expected = np.load(kept)
+        expected = np.load(kept, allow_pickle=False)
     else:
         with running_java(references, hypotheses) as wait:
             expected = wait()

@@ -25,7 +25,7 @@ WIDTHS = {"desk": (1280, 860), "phone": (360, 740)}
 def browser() -> Iterator[Any]:
     """Chromium; the test is skipped where there is none, or nothing to drive it.
 
-    It goes with its file: while it is driven, its event loop runs in the thread, and other tests could not start theirs.
+    It goes with its file: while it is driven, its event loop runs in the thread, and other tests cannot start theirs.
     """
     driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)")
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
