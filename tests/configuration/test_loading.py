@@ -287,22 +287,11 @@ def test_load_config_flickrstyle_split_defaults_to_flickr8k(load, data_format):
 # --- What loading costs
 
 
-def test_import_config_is_quick_and_free_of_heavy_packages():
-    heavy = {"torch", "transformers", "numpy", "modelscope", "pycocoevalcap", "PIL"}
-    code = (
-        "import sys, time; start = time.perf_counter(); import configuration.loading; "
-        f"print(time.perf_counter() - start, *sorted({heavy!r} & set(sys.modules)))"
-    )
-    seconds = []
-    for _ in range(3):
-        result = subprocess.run(
-            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
-        )
-        first, *loaded = result.stdout.split()
-        assert loaded == []
-        seconds.append(float(first))
-    # The best of three: another process on the machine can slow one down.
-    assert min(seconds) < 0.3
+def test_import_config_loads_no_heavy_package():
+    heavy = {"torch", "transformers", "numpy", "modelscope", "pycocoevalcap", "PIL", "fastapi", "sklearn", "scipy"}
+    code = f"import sys; import configuration.loading; print(*sorted({heavy!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
 
 
 def test_load_config_complete_file_takes_a_moment(load):
