@@ -85,10 +85,8 @@ class Conversation:
         """Name all styles."""
         if not is_addressed(message, await bot.me()):
             return
-        try:
-            styles = await self.service.styles()
-        except ServiceFault as fault:
-            await answer(message, html.escape(str(fault)))
+        styles = await self._styles_for(message)
+        if styles is None:
             return
         named = "\n".join(html.escape(name) for name in styles.names)
         await answer(message, f"{len(styles.names)} styles:\n{named}")
@@ -103,10 +101,8 @@ class Conversation:
             self.defaults.forget(message.chat.id, CHAT)
             await answer(message, "I ask for the style of each picture again.")
             return
-        try:
-            styles = await self.service.styles()
-        except ServiceFault as fault:
-            await answer(message, html.escape(str(fault)))
+        styles = await self._styles_for(message)
+        if styles is None:
             return
         found = next((name for name in styles.names if name.casefold() == wanted.casefold()), None)
         if found is not None:
@@ -116,6 +112,14 @@ class Conversation:
         said = f"I know no style <b>{html.escape(wanted[:SHOWN])}</b>. " if wanted else ""
         said += f"The style of this chat is <b>{html.escape(now)}</b>. " if now else ""
         await answer(message, f"{said}Which one shall it be?", style_keyboard(styles, 0, "d"))
+
+    async def _styles_for(self, message: Message) -> Styles | None:
+        """The service's styles; where they cannot be had, the chat is told why."""
+        try:
+            return await self.service.styles()
+        except ServiceFault as fault:
+            await answer(message, html.escape(str(fault)))
+            return None
 
     async def read(self, message: Message, bot: Bot) -> None:
         """Caption the pictures of a message, or the picture that a text answers."""
