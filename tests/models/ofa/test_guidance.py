@@ -18,15 +18,6 @@ def captioner(tiny_ofa):
     return OFACaptioner(tiny_ofa(14, text_vocab_size=TEXT_VOCABULARY), None)
 
 
-@pytest.fixture
-def encoded(captioner, tiny_inputs):
-    """Three pictures with a styled prompt, and the same with a neutral one of another length."""
-    styled, neutral = tiny_inputs(7), tiny_inputs(5)
-    neutral["patch_images"] = styled["patch_images"]
-    with torch.no_grad():
-        return captioner.encode(styled), captioner.encode(neutral)
-
-
 def _combined(captioner, encoded, captions, weight):
     """The rule itself, over whole captions and without any cache."""
     with torch.no_grad():

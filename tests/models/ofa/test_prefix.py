@@ -22,15 +22,6 @@ def captioner(tiny_ofa):
     return OFACaptioner(tiny_ofa(14, text_vocab_size=VOCABULARY), None)
 
 
-@pytest.fixture
-def encoded(captioner, tiny_inputs):
-    """Three pictures with a styled prompt, and the same with a neutral one."""
-    styled, neutral = tiny_inputs(7), tiny_inputs(5)
-    neutral["patch_images"] = styled["patch_images"]
-    with torch.no_grad():
-        return captioner.encode(styled), captioner.encode(neutral)
-
-
 def _scores(captioner, encoded, captions, weight):
     """Log-probabilities of tokens of whole captions, guided."""
     with torch.no_grad():
