@@ -49,6 +49,12 @@ ROOMS: dict[str, set[str]] = {
     "preprocessors.pictures": {"preprocessors.examples"},
     "preprocessors.text": {"preprocessors.examples"},
     "preprocessors.formats": {"preprocessors.examples", "preprocessors.pictures"},
+    "preprocessors.documents": {
+        "preprocessors.examples",
+        "preprocessors.formats",
+        "preprocessors.readers",
+        "preprocessors.text",
+    },
     "preprocessors.streaming": {
         *("preprocessors.collator", "preprocessors.examples", "preprocessors.formats", "preprocessors.interface"),
         "preprocessors.pictures",
