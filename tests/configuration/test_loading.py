@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configuration.keys import GROUPS, KNOWN_KEYS, nearest_keys
-from configuration.loading import RunConfig, load_config
+from configuration.loading import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALLEST = {"model": {"preset": "nano"}, "data": {"format": "drawn_scenes"}}

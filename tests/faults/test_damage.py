@@ -112,7 +112,7 @@ def test_run_whose_newest_checkpoint_is_damaged_ends_with_equal_bytes(warm, whol
 
 @pytest.mark.parametrize("damage", DAMAGES if IS_LONG else (one_bit,))
 def test_lost_best_ends_with_exit_1_and_what_to_do_or_with_the_next(warm, scenes, tally, tmp_path, damage):
-    """With a learning rate that changes no weight all checkpoints are equal, on any machine, and the first is the best."""
+    """With a learning rate that changes no weight all checkpoints are equal, on any machine: the first is the best."""
     stays = {"lr": 1e-30, "lr_end": 1e-30, "freeze": ["vision"]}
     conf, log = tiny.write_conf(tiny.document(scenes, **stays), tmp_path, "run"), tmp_path / "log"
     run = Run(conf.with_suffix(""))
