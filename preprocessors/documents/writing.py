@@ -1,8 +1,8 @@
 """Documents to ids in files: streamed, gone on with where a start was killed, and there whole or not at all.
 
 A folder of encoded documents holds ``tokens.bin``, the ids of control codes and bodies, one document behind the other;
-``documents.bin``, for each where its ids end and how many of them are its code; ``links.jsonl`` where there are links;
-and ``meta.json``, which says what they are and what they were written with.
+``documents.bin``, for each where its ids end and how many of them are its code; ``links.bin`` where documents have
+titles; and ``meta.json``, which says what they are and what they were written with.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ import numpy as np
 
 from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.interface import Document
-from preprocessors.documents.reading import REMEDY, BadDocument, BadRowPolicy, Position, RowPolicy
+from preprocessors.documents.links import LINKS, NAMED_LINKS, write_links
+from preprocessors.documents.reading import REMEDY, BadDocument, BadRowPolicy, Batch, Position, RowPolicy
 from utils.durable import put_in_place, sync_folder, sync_tree
 from utils.io import encode_json, hash_file, read_json, write_json
 
 BEGUN = ".begun-"
 """Begins the name of a folder that is being written, or was when its program was killed."""
-TOKENS, INDEX, LINKS, META, PROGRESS = "tokens.bin", "documents.bin", "links.jsonl", "meta.json", "progress.json"
+TOKENS, INDEX, META, PROGRESS = "tokens.bin", "documents.bin", "meta.json", "progress.json"
+PARTS = (TOKENS, INDEX, NAMED_LINKS)
 FORMAT_VERSION = 1
 MOST_SMALL = 1 << 16
 """Entries of the largest vocabulary whose ids take two bytes."""
@@ -93,17 +95,18 @@ class Writer:
         self._aside.mkdir(parents=True, exist_ok=True)
         self.counts, sizes = self._begun()
         self.policy = RowPolicy(on_bad_row, self.counts.skipped, self.counts.first_skipped)
-        self._files = {name: _continue(self._aside / name, sizes[name]) for name in (TOKENS, INDEX, LINKS)}
+        self._files = {name: _continue(self._aside / name, sizes[name]) for name in PARTS}
         self._saved = time.monotonic()
 
     def _begun(self) -> tuple[Counts, dict[str, int]]:
         """What a killed start has left, and the sizes of its files when it was last saved."""
-        fresh = Counts(), dict.fromkeys((TOKENS, INDEX, LINKS), 0)
+        fresh = Counts(), dict.fromkeys(PARTS, 0)
         path = self._aside / PROGRESS
         if not path.is_file():
             return fresh
         begun = read_json(path)
-        if begun["key"] != self.key:
+        there = {part.name: part.stat().st_size for part in self._aside.iterdir()}
+        if begun["key"] != self.key or any(there.get(name, 0) < size for name, size in begun["sizes"].items()):
             return fresh
         counts = Counts(**begun["counts"])
         counts.position = tuple(counts.position)
@@ -134,7 +137,9 @@ class Writer:
             counts.cut += len(kept) < len(body)
             index.append((counts.tokens, len(code)))
             if document.title is not None or document.links:
-                self._files[LINKS].write(encode_json([counts.documents - 1, document.title, document.links]) + b"\n")
+                self._files[NAMED_LINKS].write(
+                    encode_json([counts.documents - 1, document.title, document.links]) + b"\n"
+                )
         self._files[INDEX].write(np.array(index, "<u8").tobytes())
         counts.position, counts.source_bytes = batch.position, batch.size
         counts.skipped, counts.first_skipped = dict(self.policy.counts), self.policy.first
@@ -170,16 +175,18 @@ class Writer:
         if not self.counts.documents:
             first = f" The first: {self.counts.first_skipped[0]}" if self.counts.first_skipped else ""
             raise ValueError(f"{self.folder}: not one document can be used.{first}")
-        names = [name for name in (TOKENS, INDEX, LINKS) if (self._aside / name).stat().st_size]
         kept = {name: value for name, value in asdict(self.counts).items() if name not in ("position", "source_bytes")}
         meta = {"format_version": FORMAT_VERSION, "key": self.key, "dtype": self.dtype, **kept, **self.about}
         meta["tokenizer"] = self.codes.tokenizer.digest()
         meta["styles"] = None if self.codes.registry is None else self.codes.registry.hash
-        meta["sha256"] = {name: hash_file(self._aside / name) for name in names}
+        meta["links"] = write_links(self._aside, self.counts.documents)
+        held = [name for name in (TOKENS, INDEX, LINKS) if (self._aside / name).exists()]
+        meta["sha256"] = {name: hash_file(self._aside / name) for name in held}
         write_json(self._aside / META, meta)
         sync_tree(self._aside)
         put_in_place(self._aside, self.folder)
-        (self.folder / PROGRESS).unlink(missing_ok=True)
+        for name in (PROGRESS, NAMED_LINKS):
+            (self.folder / name).unlink(missing_ok=True)
         sync_folder(self.folder)
 
     def close(self) -> None:
