@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ class LinkGraph:
             waiting = following
         return self._ordered(root, chosen.keys())
 
-    def _ordered(self, root: int, chosen: Sequence[int] | Any) -> Walk:
+    def _ordered(self, root: int, chosen: Collection[int]) -> Walk:
         """Children before their parents; a link back to a document that is still being read is left out."""
         order: list[int] = []
         place: dict[int, int] = {}

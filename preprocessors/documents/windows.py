@@ -87,9 +87,17 @@ def cut_windows(bins: TokenBins, context: int, overlap: int = 0) -> Windows:
 
 
 def ids_of(
-    bins: TokenBins, windows: Windows, number: int, bos: int, eos: int, *, with_code: bool
+    bins: TokenBins, windows: Windows, number: int, ends: tuple[int, int], *, with_code: bool
 ) -> tuple[Numbers, int]:
-    """The ids of a window, int64 (T,), and how many at its head are only read: those before the first that is learnt."""
+    """The ids of a window, int64 (T,), and how many at its head are only read, before the first that is learnt.
+
+    Args:
+        bins: The documents.
+        windows: Of them.
+        number: Of a window.
+        ends: BOS and EOS.
+        with_code: Whether the control code stands before the body.
+    """
     code, body = bins[int(windows.document[number])]
     start, end = int(windows.start[number]), int(windows.end[number])
     bos, eos = ends
