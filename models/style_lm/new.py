@@ -12,10 +12,12 @@ from preprocessors.documents.interface import TextTokenizer
 SIZES: Mapping[str, Mapping[str, int]] = {
     "nano": {"n_embd": 64, "n_layer": 2, "n_head": 2},
     "tiny": {"n_embd": 192, "n_layer": 4, "n_head": 6},
-    "small": {"n_embd": 384, "n_layer": 6, "n_head": 6},
-    "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12},
+    "medium": {"n_embd": 384, "n_layer": 6, "n_head": 6},
+    "base": {"n_embd": 768, "n_layer": 12, "n_head": 12},
+    "large": {"n_embd": 1024, "n_layer": 24, "n_head": 16},
 }
-"""By name width, layers and heads; the last is the smallest of Radford et al. 2019."""
+"""Width, layers and heads under the names that captioners' sizes have; the last two are the smallest of Radford et al.
+2019."""
 
 
 def new_network(tokenizer: TextTokenizer, size: str, positions: int, dropout: float, seed: int) -> GPT2LMHeadModel:
@@ -36,7 +38,13 @@ def new_network(tokenizer: TextTokenizer, size: str, positions: int, dropout: fl
     special = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.eos_id}
     rates = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), dropout)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=positions, attn_implementation="sdpa", **SIZES[size], **special, **rates
+        vocab_size=len(tokenizer),
+        n_positions=positions,
+        activation_function="gelu_pytorch_tanh",  # what GPT-2 calls gelu_new, in one kernel
+        attn_implementation="sdpa",
+        **SIZES[size],
+        **special,
+        **rates,
     )
     torch.manual_seed(seed)
     network: GPT2LMHeadModel = GPT2LMHeadModel(config)

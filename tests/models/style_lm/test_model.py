@@ -129,5 +129,5 @@ def test_new_model_has_the_named_size_and_the_seed_decides_its_weights(letters):
     assert first.config.vocab_size == len(letters)
     assert torch.equal(first.lm_head.weight, again.lm_head.weight)
     assert not torch.equal(first.lm_head.weight, other.lm_head.weight)
-    with pytest.raises(ValueError, match="size 'huge': must be one of nano, tiny, small, gpt2"):
+    with pytest.raises(ValueError, match="size 'huge': must be one of nano, tiny, medium, base, large"):
         StyleLM.new(letters, StyleRegistry([]), size="huge")
