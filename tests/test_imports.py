@@ -72,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
         "models.weights",
         "models.wrapping",
     },
+    "models.style_lm": {"models.bounds", "models.weights"},
     "trainers.losses": set(),
     "trainers.rewards": set(),
     "reports.data": {"reports.templating", "reports.thumbnails"},
