@@ -88,6 +88,19 @@ class BytePairTokenizer:
         parts |= {"added": sorted(added, key=lambda entry: entry[1]), "bos": self.bos, "eos": self.eos}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
 
+    def extended(self, entries: Sequence[str]) -> BytePairTokenizer:
+        """A tokenizer with further entries of their own behind all others; those that it has keep their ids."""
+        fresh = [entry for entry in dict.fromkeys(entries) if not self.has(entry)]
+        if not fresh:
+            return self
+        backend = Tokenizer.from_str(json.dumps(self._description))
+        backend.add_tokens([AddedToken(entry, normalized=False) for entry in fresh])
+        return BytePairTokenizer(backend, bos=self.bos, eos=self.eos)
+
+    def has(self, entry: str) -> bool:
+        """Whether there is such an entry."""
+        return self._whole.token_to_id(entry) is not None
+
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and its description, which transformers opens too."""
         Path(folder).mkdir(parents=True, exist_ok=True)

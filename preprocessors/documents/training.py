@@ -59,7 +59,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> BytePairTokenizer:
         ValueError: If ``vocab_size`` is too small.
     """
     if vocab_size < SMALLEST_SIZE:
-        raise ValueError(f"documents.bpe_size={vocab_size}: must be at least {SMALLEST_SIZE} (special ones, bytes)")
+        raise ValueError(f"model.bpe_size={vocab_size}: must be at least {SMALLEST_SIZE} (special ones, bytes)")
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevel()

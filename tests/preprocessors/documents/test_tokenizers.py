@@ -91,7 +91,7 @@ def test_folder_without_a_byte_level_bpe_is_refused(tmp_path: Path):
 
 
 def test_train_tokenizer_too_small_a_vocabulary_is_refused():
-    with pytest.raises(ValueError, match="documents.bpe_size=259: must be at least 260"):
+    with pytest.raises(ValueError, match="model.bpe_size=259: must be at least 260"):
         train_tokenizer(["a"], 259)
 
 
