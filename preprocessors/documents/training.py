@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -67,4 +68,4 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> BytePairTokenizer:
         vocab_size=vocab_size, special_tokens=[*SPECIAL], initial_alphabet=sorted(BYTES), show_progress=False
     )
     backend.train_from_iterator(texts, trainer)
-    return BytePairTokenizer(backend, bos=SPECIAL[0], eos=SPECIAL[2])
+    return BytePairTokenizer(json.loads(backend.to_str()), bos=SPECIAL[0], eos=SPECIAL[2])
