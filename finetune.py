@@ -4,6 +4,7 @@
     python finetune.py eval --conf work_dir/flickrstyle/config.json        evaluate again
     python finetune.py caption --model work_dir/demo/output --image a.jpg --all-styles
     python finetune.py check --conf conf/flickrstyle.json                  what is wrong with the data
+    python finetune.py encode --conf my/rules.json                         documents of a text run to ids
     python finetune.py runs                                                list runs; show, compare, rank them
     python finetune.py watch work_dir/flickrstyle                          how training goes, live in the browser
     python finetune.py --conf conf/demo.json                               the tiny CPU form
