@@ -20,6 +20,7 @@ Phrases = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 
 LONGEST = 8
 """Words that a phrase can have here; METEOR's longest have seven."""
+_SKETCH = 24  # bits
 _MOST_WORDS = 2**16 - 1
 _BLOCK, _BLOCKS = 50_000, 4  # paraphrases that are read at once, and how often until their phrases are sorted in
 _LINES = 3  # of a paraphrase: its probability, the phrase, the other phrase
@@ -40,6 +41,10 @@ class Paraphrases:
         self.words = {word: number for number, word in enumerate(listed, start=1)}
         self._keys, self._codes = arrays["keys"], arrays["codes"]
         self._offsets, self._targets = arrays["offsets"], arrays["targets"]
+        # A bit for each beginning of a hash: most of what is looked for is not there, and that is soon told.
+        begins = np.zeros(2**_SKETCH, dtype=np.bool_)
+        begins[self._keys >> np.uint64(64 - _SKETCH)] = True
+        self._sketch = np.packbits(begins, bitorder="little")
 
     def targets(self, phrase: int) -> list[int]:
         """The phrases that may stand for a phrase, in the order of the table."""
@@ -80,12 +85,16 @@ class Paraphrases:
     def _search(self, codes: NDArray[np.uint64]) -> IntArray:
         """Number of the phrase with each code, -1 where there is none."""
         keys = _mix(codes)
-        order = np.argsort(keys)
+        bits = keys >> np.uint64(64 - _SKETCH)
+        likely = np.flatnonzero(self._sketch[bits >> np.uint64(3)] >> (bits & np.uint64(7)) & 1)
         # Neighbours in the table are looked up one behind the other.
-        places = np.empty(len(keys), dtype=np.int64)
-        places[order] = np.searchsorted(self._keys, keys[order])
+        order = likely[np.argsort(keys[likely])]
+        places = np.searchsorted(self._keys, keys[order])
         places[places == len(self._keys)] = 0
-        return np.where((self._codes[places] == codes).all(axis=1), places, -1)
+        is_same = (self._codes[places] == codes[order]).all(axis=1)
+        found = np.full(len(keys), -1)
+        found[order[is_same]] = places[is_same]
+        return found
 
 
 def compile_paraphrases(path: Path, progress: Callable[[int], object]) -> dict[str, NDArray[Any]]:
