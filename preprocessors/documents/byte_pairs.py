@@ -53,6 +53,14 @@ class BytePairTokenizer:
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def splits_as_gpt2(self) -> bool:
+        """Whether texts are cut into pieces by GPT-2's pattern, and each is encoded for itself."""
+        rule = self._description["pre_tokenizer"] or {}
+        is_plain = self._description["normalizer"] is None and not self._description["model"].get("dropout")
+        wanted = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+        return is_plain and {name: rule.get(name) for name in wanted} == wanted
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts, in all cores; see :meth:`TextTokenizer.encode_batch`."""
         return [encoding.ids for encoding in self._plain.encode_batch_fast([*texts], add_special_tokens=False)]
