@@ -224,3 +224,18 @@ def require_file(path: Path) -> Path:
         what = "is a folder; a file is needed here" if path.is_dir() else "no such file"
         raise FileNotFoundError(f"{path}: {what}. Check documents.train and documents.val.")
     return path
+
+
+def open_jsonl(path: Path, *, separator: str, links: bool) -> JsonlDocuments:
+    """As ``preprocessors.documents.table`` wants it; there is no separator."""
+    return JsonlDocuments(path, links=links)
+
+
+def open_folder(path: Path, *, separator: str, links: bool) -> FolderDocuments:
+    """As ``preprocessors.documents.table`` wants it; there is no separator."""
+    return FolderDocuments(path, links=links)
+
+
+def open_separated(path: Path, *, separator: str, links: bool) -> SeparatedDocuments:
+    """As ``preprocessors.documents.table`` wants it."""
+    return SeparatedDocuments(path, separator, links=links)
