@@ -12,6 +12,8 @@ MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.neighbours", "eval.samples"),
     *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers", "train.report_to"),
     *("image.cache", "image.cache_mb", "image.max_pixels", "data.picture_record"),
+    *("train.max_hours", "lm.sample_every", "lm.sample_num", "lm.sample_length", "lm.temperature", "lm.top_k"),
+    *("lm.top_p", "lm.hit_places"),
     *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.every_minutes", "checkpoint.on_lost_best"),
 }
 """What cannot change the weights of a run: groups, or single settings."""
@@ -57,6 +59,8 @@ def _may_change(config: RunConfig) -> set[str]:
         decisive.add("decode")  # captions that are drawn
     if config.data.streaming:
         decisive.add("image.max_pixels")  # larger pictures teach nothing, and no list tells which they were
+    if config.lm.val_batches is not None:
+        decisive.add("eval.batch_size")  # how many rows the best checkpoint is chosen by
     return MAY_CHANGE - decisive
 
 

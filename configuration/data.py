@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,10 +17,14 @@ GENERATED = [name for name, form in FORMATS.items() if form.generator is not Non
 WITH_PICTURES = [name for name, form in FORMATS.items() if form.holds_pictures]
 
 
+def _settings_of(name: str) -> Collection[str]:
+    return FORMATS[name].settings if name else ()
+
+
 def _needed(name: str, unless: list[str], brings: Callable[[Format], bool]) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) is not None or brings(FORMATS[group.format]),
+        lambda group: not group.format or getattr(group, name) is not None or brings(FORMATS[group.format]),
         f"required with every data.format but {', '.join(unless)}",
     )
 
@@ -28,7 +32,7 @@ def _needed(name: str, unless: list[str], brings: Callable[[Format], bool]) -> R
 def _only_with(name: str) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: getattr(group, name) in (None, {}) or name in FORMATS[group.format].settings,
+        lambda group: getattr(group, name) in (None, {}) or name in _settings_of(group.format),
         f"only used with data.format {' or '.join(formats_with(name))}; remove it",
     )
 
@@ -53,8 +57,9 @@ def _taken_whole(name: str) -> Relation:
 class DataConfig(Group):
     """The pictures and captions."""
 
-    format: Annotated[str, OneOf(FORMATS, "data format")]
-    """Layout of the annotations; ``drawn_scenes`` makes its own."""
+    format: Annotated[str, OneOf(FORMATS, "data format", or_nothing=True)] = ""
+    """Layout of the annotations; ``drawn_scenes`` makes its own. It must be given, unless a text run has documents that
+    are no captions."""
     annotations: ConfigPath | None = None
     """Annotation file, or the folder with the annotation files; of data in shards, also ``.../{000..012}.tar`` or
     ``.../*.tar``."""
@@ -105,7 +110,7 @@ class DataConfig(Group):
         _needed("images", GENERATED + WITH_PICTURES, lambda form: form.generator is not None or form.holds_pictures),
         Relation(
             ("images", "format"),
-            lambda group: group.images is None or not FORMATS[group.format].holds_pictures,
+            lambda group: group.images is None or group.format not in WITH_PICTURES,
             "data.format={format} has its pictures where its annotations are; remove it",
         ),
         *(_only_with(name) for name in ("train", "val", "test")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from configuration.data import DataConfig
 from configuration.objectives import MaskedLmConfig, ScstConfig, UnlikelihoodConfig
+from configuration.text import LmConfig
 from configuration.types import (
     ConfigPath,
     Group,
@@ -23,14 +25,15 @@ from configuration.types import (
     RowsOrAuto,
 )
 from metrics.table import METRICS
+from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
 
 class ModelConfig(Group):
-    """The captioner to start from: a trained one (``name``) or a new one (``preset``)."""
+    """The model to start from, a captioner or with task text a language model: a trained or a new one."""
 
     name: NameOrFolder | None = None
-    """Model folder, or id on the ModelScope hub."""
+    """Model folder, or id on the ModelScope hub; with task text of any causal language model of transformers."""
     revision: Name | None = None
     """Revision of the hub model; None = the newest."""
     preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None
@@ -136,8 +139,11 @@ class ImageConfig(Group):
 class TrainConfig(Group):
     """Optimisation."""
 
-    epochs: int = Field(default=3, ge=1)
-    """Passes over the training rows."""
+    epochs: int | None = Field(default=3, ge=1)
+    """Passes over the training rows; None = until ``max_hours`` are over or somebody stops it (task text). The learning
+    rate rises over a share of the first epoch then, and stays."""
+    max_hours: float | None = Field(default=None, gt=0)
+    """Training ends after so many hours, those before interruptions counted, as if it had come to its last step."""
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps of an epoch where training shards are streamed; None = the rows say."""
     batch_size: RowsOrAuto = 16
@@ -160,7 +166,9 @@ class TrainConfig(Group):
     lr: float = Field(default=5e-5, gt=0)
     """Peak learning rate of AdamW."""
     lr_end: float = Field(default=1e-7, ge=0)
-    """Learning rate at the last step; the decay is linear."""
+    """Learning rate at the last step."""
+    num_cycles: int | None = Field(default=None, ge=1)
+    """The learning rate falls in so many half cosines, each from the peak; None = linearly, once."""
     warmup: float = Field(default=0.06, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     weight_decay: float = Field(default=0.001, ge=0)
@@ -196,6 +204,11 @@ class TrainConfig(Group):
             lambda group: group.lr_end <= group.lr,
             "the learning rate would rise from train.lr={lr:g} to train.lr_end={lr_end:g}; "
             "lower train.lr_end or raise train.lr",
+        ),
+        Relation(
+            ("num_cycles", "epochs"),
+            lambda group: group.num_cycles is None or group.epochs is not None,
+            "a training without an end has no last step to fall to; give train.epochs, or remove it",
         ),
         Relation(
             ("batch_size", "global_batch_size"),
@@ -315,11 +328,31 @@ def _needs_cross_entropy(name: str) -> Relation:
     )
 
 
+_NOT_OF_TEXT: Sequence[tuple[str, object]] = (
+    *(("model.vision", None), ("model.overrides", {}), ("style.dropout", 0), ("scst.enabled", False)),
+    *(("masked_lm.weight", 0), ("unlikelihood.leakage", 0), ("data.streaming", False), ("train.freeze", [])),
+    *(("train.rdrop", 0), ("train.drop_worst", 0), ("train.captions_per_row", 1), ("train.vision_stages", None)),
+    *(("train.vision_lr", None), ("train.group_pictures", False), ("train.group_lengths", False)),
+)
+"""What a text run has no use for, and how it is switched off."""
+
+
+def _not_of_text(key: str, off: object) -> Relation:
+    group, name = key.split(".")
+    return Relation(
+        (key, "task"),
+        lambda config: config.task != "text" or getattr(getattr(config, group), name) == off,
+        f"not used with task text; set it to {json.dumps(off)}",
+    )
+
+
 class RunConfig(Group):
     """Everything that a run is made from."""
 
+    task: Literal["captions", "text"] = "captions"
+    """What is trained: a captioner, or a language model on documents."""
     model: ModelConfig
-    data: DataConfig
+    data: DataConfig = Field(default_factory=DataConfig)
     style: StyleConfig = Field(default_factory=StyleConfig)
     image: ImageConfig = Field(default_factory=ImageConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
@@ -329,10 +362,37 @@ class RunConfig(Group):
     decode: DecodeConfig = Field(default_factory=DecodeConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    lm: LmConfig = Field(default_factory=LmConfig)
     work_dir: ConfigPath
     """The run folder."""
 
     RELATIONS = (
+        Relation(
+            ("data.format", "task"),
+            lambda config: bool(config.data.format) or config.task == "text",
+            f"missing; must be one of {', '.join(FORMATS)}",
+        ),
+        *(_not_of_text(key, off) for key, off in _NOT_OF_TEXT),
+        Relation(
+            ("checkpoint.select", "task"),
+            lambda config: config.task != "text" or config.checkpoint.select in ("loss", "nll"),
+            "a text run has no captions to score; use loss or nll",
+        ),
+        Relation(
+            ("train.epochs", "task"),
+            lambda config: config.train.epochs is not None or config.task == "text",
+            "only a text run is trained without an end; give a number",
+        ),
+        Relation(
+            ("unlikelihood.sequence", "task"),
+            lambda config: config.unlikelihood.sequence == 0 or config.task == "text",
+            "only used with task text; set it to 0",
+        ),
+        Relation(
+            ("lm", "task"),
+            lambda config: config.lm == LmConfig() or config.task == "text",
+            "only used with task text; remove it",
+        ),
         # Self-critical training without a model is told what it starts from, in place of the general rule below.
         Relation(
             ("model.name", "model.preset", "scst.enabled"),

@@ -45,8 +45,10 @@ FLAG_KEYS: Mapping[str, str] = MappingProxyType(
 )
 """Flags of the original's command line, without the dashes, to ours."""
 
-FORMER_KEYS: Mapping[str, str] = MappingProxyType({"checkpoint.keep": "checkpoint.keep_last"})
-"""Settings that older files know under another name."""
+FORMER_KEYS: Mapping[str, str] = MappingProxyType(
+    {"checkpoint.keep": "checkpoint.keep_last", "unlikelihood_alpha": "unlikelihood.repetition"}
+)
+"""Settings that older files, or others' programs, know under another name."""
 
 GROUPS: Mapping[str, type[Group]] = MappingProxyType(
     {
@@ -57,9 +59,12 @@ GROUPS: Mapping[str, type[Group]] = MappingProxyType(
 )
 """The groups by name, in the order of RunConfig."""
 
+ALONE = tuple(name for name in RunConfig.model_fields if name not in GROUPS)
+"""Settings that are in no group."""
+
 KNOWN_KEYS: tuple[str, ...] = (
     *(f"{group}.{name}" for group, fields in GROUPS.items() for name in fields.model_fields),
-    "work_dir",
+    *ALONE,
 )
 """Every setting's dotted key."""
 
@@ -77,7 +82,7 @@ def describe_unknown(key: str) -> str:
     if nearest:
         return f"unknown key; did you mean {' or '.join(nearest)}?"
     group = key.partition(".")[0]
-    known = [name for name in KNOWN_KEYS if name.startswith(f"{group}.")] or [*GROUPS, "work_dir"]
+    known = [name for name in KNOWN_KEYS if name.startswith(f"{group}.")] or [*GROUPS, *ALONE]
     return f"unknown key; known: {', '.join(known)}"
 
 

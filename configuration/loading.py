@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from configuration.groups import RunConfig
-from configuration.keys import FLAG_KEYS, FLAT_KEYS, FORMER_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
+from configuration.keys import ALONE, FLAG_KEYS, FLAT_KEYS, FORMER_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
 from configuration.types import Group
 from preprocessors.formats.table import FORMATS
 from utils.io import encode_json, parse_value, read_json, shorten_json
@@ -81,7 +81,7 @@ class _Draft:
         for key, value in document.items():
             if key in FLAT_KEYS:
                 continue
-            if key == "work_dir":
+            if key in ALONE or key in FORMER_KEYS:
                 self.put(key, value, f"{self.file}: {key}")
             elif key not in GROUPS:
                 self.faults.append(f"{self.file}: {key}: {describe_unknown(key)}")
@@ -157,6 +157,8 @@ class _Draft:
             self.values["data.split"] = form.own_split
         if self.values.get("scst.enabled") is True:
             self.values.setdefault("checkpoint.select", "CIDEr")
+        if self.values.get("task") == "text":
+            self.values.setdefault("train.label_smoothing", 0.0)  # OFA's is for captions
         if self.values.get("work_dir") is None:
             self.values["work_dir"] = default_work_dir
         nested: dict[str, Any] = {group: {} for group in GROUPS}
@@ -184,7 +186,8 @@ class _Draft:
             right = {name: value for name, value in nested[group].items() if f"{group}.{name}" not in wrong}
             partial[group] = fields.model_construct(**right)
             yield from self._describe_relations(partial[group], f"{group}.", wrong)
-        yield from self._describe_relations(RunConfig.model_construct(None, **partial), "", wrong)
+        alone = {name: nested[name] for name in ALONE if name in nested}
+        yield from self._describe_relations(RunConfig.model_construct(None, **partial, **alone), "", wrong)
 
     def _describe_relations(self, group: Group, prefix: str, wrong: set[str]) -> Iterator[str]:
         for rule in group.RELATIONS:
@@ -196,8 +199,6 @@ class _Draft:
         # Inside a list stands its index; inside a dict its key, with "[key]" after it if the key itself is at fault.
         parts = [f"item {part + 1}: " if isinstance(part, int) else f"{part}: " for part in error["loc"][2:]]
         item = "".join(part for part in parts if part != "[key]: ")
-        if error["type"] == "missing":
-            return f"{self.file}: {dotted}: missing; must be one of {', '.join(FORMATS)}"  # nothing else must be given
         if error["type"] == "value_error":
             message = str(error["ctx"]["error"])
         else:

@@ -52,9 +52,12 @@ class UnlikelihoodConfig(Group):
     """Losses that make unwanted tokens less probable (Welleck 2019, arXiv:1908.04319)."""
 
     repetition: float = Field(default=0.0, ge=0)
-    """Factor of the loss on tokens that the caption holds already; 0 = off."""
+    """Factor of the loss on tokens that the caption or document holds already; 0 = off."""
     leakage: float = Field(default=0.0, ge=0)
     """Factor of the loss on words typical of other styles; 0 = off."""
+    sequence: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the optimizer steps of a text run that make n-grams which the model's own greedy continuations repeat
+    less probable, in place of all else; Welleck's fine-tuning has 0.5. 0 = off."""
 
 
 class ScstConfig(Group):

@@ -72,10 +72,11 @@ class OneOf:
     Args:
         names: Those that there are.
         what: What they name, for the message about any other.
+        or_nothing: Let "" pass as well.
     """
 
-    def __init__(self, names: Collection[str], what: str) -> None:
-        self.names, self.what = names, what
+    def __init__(self, names: Collection[str], what: str, *, or_nothing: bool = False) -> None:
+        self.names, self.what, self.or_nothing = names, what, or_nothing
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_after_validator_function(self._check, handler(source))
@@ -84,7 +85,7 @@ class OneOf:
         return handler(schema) | {"enum": list(self.names)}
 
     def _check(self, name: str) -> str:
-        if name not in self.names:
+        if name not in self.names and (name or not self.or_nothing):
             spellings = {known.lower(): known for known in self.names}
             nearest = get_close_matches(name.lower(), spellings, n=1)
             hint = f"did you mean {spellings[nearest[0]]}? " if nearest else ""

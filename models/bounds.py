@@ -21,9 +21,6 @@ STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 Vocabulary = Annotated[int, Field(ge=1, le=1_000_000)]
 """Published: 59,457. The largest of any text model: 256,000."""
 TokenId = Annotated[int, Field(ge=0, lt=1_000_000)]
-Appended = Annotated[int, Field(ge=0, le=65_536)]
-"""Codes or bins behind a vocabulary. Published: 8,192 and 1,000. Each is an entry of its own, 5 microseconds and 500
-bytes."""
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Published: 256 (tiny) to 1,280 (huge)."""
 InnerWidth = Annotated[int, Field(ge=1, le=65_536)]
@@ -135,15 +132,6 @@ class OFAFields(TypedDict, total=False):
 
 
 @with_config(STRICT)
-class TokenizerFields(TypedDict, total=False):
-    """``tokenizer_config.json``: what stands behind the BPE."""
-
-    num_codes: Appended
-    num_bins: Appended
-    style_tokens: Names
-
-
-@with_config(STRICT)
 class BeamSearchFields(TypedDict):
     """``model.beam_search`` of ``configuration.json``."""
 
@@ -183,7 +171,6 @@ class StyleFields(TypedDict):
 
 
 OFA: TypeAdapter[Any] = TypeAdapter(OFAFields)
-TOKENIZER: TypeAdapter[Any] = TypeAdapter(TokenizerFields)
 SETTINGS: TypeAdapter[Any] = TypeAdapter(SettingsFields)
 STYLES: TypeAdapter[Any] = TypeAdapter(StyleFields)
 

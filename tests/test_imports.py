@@ -49,6 +49,12 @@ ROOMS: dict[str, set[str]] = {
     "preprocessors.pictures": {"preprocessors.examples"},
     "preprocessors.text": {"preprocessors.examples"},
     "preprocessors.formats": {"preprocessors.examples", "preprocessors.pictures"},
+    "preprocessors.documents": {
+        "preprocessors.examples",
+        "preprocessors.formats",
+        "preprocessors.readers",
+        "preprocessors.text",
+    },
     "preprocessors.streaming": {
         *("preprocessors.collator", "preprocessors.examples", "preprocessors.formats", "preprocessors.interface"),
         "preprocessors.pictures",
@@ -66,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
         "models.weights",
         "models.wrapping",
     },
+    "models.style_lm": {"models.bounds", "models.weights"},
     "trainers.losses": set(),
     "trainers.rewards": set(),
     "reports.data": {"reports.templating", "reports.thumbnails"},

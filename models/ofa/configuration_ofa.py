@@ -7,10 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-CODE_TOKENS = 8192
-"""``<code_k>`` entries behind the BPE of every published checkpoint (Wang et al. 2022, arXiv:2202.03052)."""
-BIN_TOKENS = 1000
-"""``<bin_k>`` entries behind the codes."""
+from preprocessors.text.bpe_files import BIN_TOKENS, CODE_TOKENS
 
 RESNET_LAYERS = {
     "resnet18": (2, 2, 2),

@@ -15,11 +15,12 @@ from models.bounds import OFA, find_foreign_faults
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
-from models.ofa.vocabulary import VOCABULARY_FILES, open_tokenizer
+from models.ofa.vocabulary import open_tokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import VisionDescription, load_named
 from models.weights import INDEXES, check_finite, find_misfits, read_weights
 from models.wrapping import drop_prefixes
+from preprocessors.text.bpe_files import VOCABULARY_FILES
 from utils.errors import first_line
 from utils.hub import resolve_model_folder
 from utils.io import write_json

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import RobertaTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from models.ofa.configuration_ofa import BIN_TOKENS, CODE_TOKENS
+from preprocessors.text.bpe_files import BIN_TOKENS, CODE_TOKENS
 from utils.io import write_json
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

@@ -68,11 +68,11 @@ def load_plan(path: Path, overrides: Mapping[str, Any] | None = None, checkpoint
         points = list(_points(file))
         trials = tuple(_trials(file, points))
         configs = [load_trial(file, trial) for trial in trials]
+        epochs = max(map(_epochs_of, configs))
         _check_alike(file, configs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     first = configs[0]
-    epochs = max(config.train.epochs for config in configs)
     return Plan(file, base, trials, epochs, first.checkpoint.select, first.eval.split)
 
 
@@ -131,6 +131,12 @@ def _trials(file: SweepFile, points: list[Point]) -> Iterator[Trial]:
             yield Trial(f"{number:0{digits}d}-seed{seed}", number, point, seed)
 
 
+def _epochs_of(config: RunConfig) -> int:
+    if config.train.epochs is None:
+        raise ValueError("train.epochs=null: the trials of a sweep need an end; give a number")
+    return config.train.epochs
+
+
 def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
     """Refuse trials that could not be compared."""
     if len({config.checkpoint.select for config in configs}) > 1:
@@ -149,9 +155,9 @@ def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
         raise ValueError(f"metric={file.metric}: no trial has it; eval.metrics gives {computed}")
     if file.halving is None:
         return
-    if len({config.train.epochs for config in configs}) > 1:
+    if len({*map(_epochs_of, configs)}) > 1:
         raise ValueError("axes.train.epochs: successive halving compares trials of one length; remove one of the two")
-    if file.halving.first >= configs[0].train.epochs:
+    if file.halving.first >= _epochs_of(configs[0]):
         raise ValueError(
             f"halving.first={file.halving.first:g}: trials end after train.epochs={configs[0].train.epochs}; "
             "compare them earlier, or set halving to null"

@@ -88,7 +88,7 @@ def test_load_config_missing_file_is_named(tmp_path):
         ({"train": {"warm_up": 1}}, "conf.json: train.warm_up: unknown key; did you mean train.warmup?"),
         ({"dataset_pth": "x"}, "conf.json: dataset_pth: unknown key; did you mean data.annotations?"),
         ({"train.lr": 1}, 'conf.json: train.lr: unknown key; write it as {"train": {"lr": ...}}'),
-        ({"xqzj": 1}, f"conf.json: xqzj: unknown key; known: {', '.join(GROUPS)}, work_dir"),
+        ({"xqzj": 1}, f"conf.json: xqzj: unknown key; known: {', '.join(GROUPS)}, task, work_dir"),
         (
             {"checkpoint": {"xqzj": 1}},
             "conf.json: checkpoint.xqzj: unknown key; "

@@ -1,0 +1,204 @@
+"""A causal language model with its tokenizer and styles: what writes, judges and completes text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from models.style_lm.folder import load_network, load_registry
+from models.style_lm.new import new_network
+from models.style_lm.steps import LMSteps
+from preprocessors.collator import IGNORE_INDEX
+from preprocessors.documents.codes import ControlCodes
+from preprocessors.documents.folders import open_text_tokenizer
+from preprocessors.documents.interface import TextTokenizer
+from preprocessors.text.styles import StyleRegistry
+
+LOGITS_AT_ONCE = 1 << 25
+"""Most scores that :meth:`StyleLM.log_probs` has in memory, 128 MiB of float32."""
+
+
+def block_logits(
+    network: nn.Module,
+    token_ids: Tensor,
+    position_ids: Tensor | None = None,
+    mask: Tensor | None = None,
+    **more: object,
+) -> Tensor:
+    """Scores of the token behind each position.
+
+    The mask keeps documents in one row apart. Positions that begin again do it too, but only where the library is given
+    neither a mask nor a cache, and otherwise say nothing.
+
+    Args:
+        network: A causal language model of transformers, or what wraps it.
+        token_ids: int64 (B, L).
+        position_ids: int64 (B, L), of each token in its document; None counts from the row's beginning.
+        mask: bool (B, 1, L, L), True where the token of a row may see that of a column; every token sees itself. None
+            sees all that came before.
+        **more: For the network.
+
+    Returns:
+        (B, L, V), with gradient.
+    """
+    found: Tensor = network(
+        input_ids=token_ids, position_ids=position_ids, attention_mask=mask, use_cache=False, **more
+    ).logits
+    return found
+
+
+class StyleLM:
+    """A language model of documents, each behind the control code of its style.
+
+    Args:
+        network: Any causal language model of transformers that attends by ``scaled_dot_product_attention``.
+        tokenizer: Of at most as many entries.
+        registry: Styles, and what stands for them; None where any words are a control code.
+    """
+
+    def __init__(self, network: PreTrainedModel, tokenizer: TextTokenizer, registry: StyleRegistry | None) -> None:
+        self.network, self.tokenizer, self.registry = network, tokenizer, registry
+        self._codes = ControlCodes(tokenizer, registry)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a folder of ours, or any causal language model's, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: If files are missing.
+            ValueError: If they are damaged or do not fit one another.
+            NoNumbers: If a weight is NaN or infinite.
+        """
+        tokenizer = open_text_tokenizer(folder)
+        return cls(load_network(folder, len(tokenizer)), tokenizer, load_registry(folder))
+
+    @classmethod
+    def new(
+        cls,
+        tokenizer: TextTokenizer,
+        registry: StyleRegistry | None,
+        *,
+        size: str = "nano",
+        positions: int = 256,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> Self:
+        """A model with random weights, in evaluation mode; see :func:`models.style_lm.new.new_network`."""
+        return cls(new_network(tokenizer, size, positions, dropout, seed), tokenizer, registry)
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that :meth:`open` and transformers open; the weights last."""
+        self.save_companions(folder)
+        self.network.save_pretrained(folder)
+
+    def save_companions(self, folder: Path) -> None:
+        """Write what weights need beside them; configuration and weights are written by somebody else."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(folder)
+        if self.registry is not None:
+            self.registry.save(folder)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.network.device
+        return device
+
+    @property
+    def positions(self) -> int | None:
+        """Most tokens of a document with BOS, control code and EOS; None has no limit."""
+        most: int | None = getattr(self.network.config, "max_position_embeddings", None)
+        return most
+
+    def prompt(self, style: str | None) -> list[int]:
+        """What stands before a text: BOS and the control code.
+
+        Args:
+            style: As in :meth:`preprocessors.text.styles.StyleRegistry.resolve`, or any words where there are no
+                styles; None and the neutral one have no code.
+
+        Raises:
+            ValueError: If no style has that name.
+        """
+        return [self.tokenizer.bos_id, *self._codes.ids([] if style is None else [style])]
+
+    def logits(self, token_ids: Tensor, position_ids: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Scores of the token behind each position, see :func:`block_logits`; (B, L, V)."""
+        return block_logits(self.network, token_ids, position_ids, mask)
+
+    @torch.no_grad()
+    def log_probs(self, texts: Sequence[str] | Tensor, styles: Sequence[str | None]) -> Tensor:
+        """Log-probabilities of texts' tokens, each given its control code and what stands before it.
+
+        Args:
+            texts: N texts, or their ids with EOS, int64 (N, T), filled up with -100.
+            styles: N styles as in :meth:`prompt`.
+
+        Returns:
+            float32 (N, T) on the model's device, nats, EOS included; 0 behind it.
+
+        Raises:
+            ValueError: If there are not as many styles, or a text is longer than the model's positions.
+        """
+        ids = self.encode(texts) if not isinstance(texts, Tensor) else texts
+        ids = ids.to(self.device)
+        if len(ids) != len(styles):
+            raise ValueError(f"{len(ids)} texts and {len(styles)} styles: each text needs one")
+        known = {style: self.prompt(style) for style in dict.fromkeys(styles)}
+        self.check_length(max(map(len, known.values()), default=0) + ids.shape[1] - 1)
+        rows = max(1, LOGITS_AT_ONCE // max(1, ids.shape[1] * len(self.tokenizer)))
+        parts = [
+            self._log_probs(ids[start : start + rows], [known[style] for style in styles[start : start + rows]])
+            for start in range(0, len(ids), rows)
+        ]
+        return torch.cat(parts) if parts else ids.new_zeros(ids.shape, dtype=torch.float32)
+
+    def _log_probs(self, ids: Tensor, prompts: Sequence[list[int]]) -> Tensor:
+        """Of a few rows (n, T) behind their prompts; what fills a row up stands last, where nobody sees it."""
+        counted = ids.ne(IGNORE_INDEX)
+        tokens = ids.masked_fill(~counted, self.tokenizer.eos_id)
+        heads = [torch.tensor(prompt, device=ids.device) for prompt in prompts]
+        longest = max(len(head) for head in heads)
+        joined = [torch.cat([head, row[:-1]]) for head, row in zip(heads, tokens, strict=True)]
+        whole = torch.stack([F.pad(row, (0, longest - len(head))) for row, head in zip(joined, heads, strict=True)])
+        # The last token of a prompt foretells the first of the text.
+        starts = torch.tensor([len(head) - 1 for head in heads], device=ids.device)
+        wanted = starts[:, None] + torch.arange(ids.shape[1], device=ids.device)  # (n, T)
+        logits = block_logits(self.network, whole, logits_to_keep=wanted)[..., : len(self.tokenizer)].float()
+        found = logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
+        return found.masked_fill(~counted, 0.0)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Ids of texts with EOS, int64 (N, T), filled up with -100."""
+        rows = [torch.tensor([*ids, self.tokenizer.eos_id]) for ids in self.tokenizer.encode_batch(texts)]
+        if not rows:
+            return torch.zeros(0, 1, dtype=torch.int64)
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORE_INDEX)
+
+    def steps(self, prompts: Sequence[Sequence[int]], most: int) -> LMSteps:
+        """Begin texts, for a search of one's own; without gradients.
+
+        Args:
+            prompts: N beginnings, token ids as of :meth:`prompt` with what else is there already.
+            most: Tokens that will come behind them at most.
+
+        Raises:
+            ValueError: If the model has no positions for so many tokens.
+        """
+        self.check_length(max(map(len, prompts)) + most - 1)
+        return LMSteps(self.network, prompts, len(self.tokenizer))
+
+    def check_length(self, tokens: int) -> None:
+        """Refuse what the model has no positions for.
+
+        Raises:
+            ValueError: If there are more tokens than positions.
+        """
+        if self.positions is not None and tokens > self.positions:
+            raise ValueError(f"{tokens:,} tokens: the language model has positions for {self.positions:,}; shorten it")
