@@ -252,12 +252,27 @@ class DecodeConfig(Group):
     """Exponent of the length that a beam's score is divided by."""
     guidance: float = Field(default=1.0, ge=0)
     """Weight of a style against the neutral one: neutral + guidance * (styled - neutral); 1 = off."""
+    lm: ConfigPath | None = None
+    """Folder of a language model of the styles, in the captioner's vocabulary, that captions of validation and
+    evaluation are written with; None = the captioner alone."""
+    lm_weight: float = Field(default=0.0, ge=0)
+    """Shallow fusion: times the language model's log p(caption | style), added to the captioner's (Gulcehre 2015,
+    arXiv:1503.03535); 0 = off."""
+    lm_guidance: float = Field(default=0.0, ge=0)
+    """Times what the style adds to the language model, log p(caption | style) - log p(caption | neutral), added as well
+    (after GeDi, Krause 2020, arXiv:2009.06367); 0 = off."""
 
     RELATIONS = (
         Relation(
             ("min_length", "max_length"),
             lambda group: group.max_length is None or group.min_length <= group.max_length,
             "must be at most decode.max_length",
+        ),
+        Relation(
+            ("lm", "lm_weight", "lm_guidance"),
+            lambda group: (group.lm is not None) == bool(group.lm_weight or group.lm_guidance),
+            "goes with decode.lm_weight or decode.lm_guidance above 0; give the folder of a language model and a "
+            "weight, or neither",
         ),
     )
 

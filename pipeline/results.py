@@ -116,7 +116,7 @@ def describe_provenance(
         "overlap_with_train": None if overlap is None else overlap._asdict(),
         "dropped_rows": len(read.dropped),
         "dropped_reasons": count_reasons(read.dropped),
-        "decoding": asdict(writer.decoding),
+        "decoding": asdict(writer.decoding) | ({} if writer.fusion is None else writer.fusion.describe()),
         "prompt": writer.preprocessor.prompt,
         "seed": seed,
         "environment": describe_environment(),
