@@ -96,8 +96,8 @@ def test_shell_blocks_use_scripts_options_and_keys_that_there_are(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_text_use_scripts_options_and_keys_that_there_are(page):
     spans = re.findall(r"`([^`\n]+)`", prose_of((REPOSITORY / page).read_text("utf-8")))
-    # A program that is merely named, as in `python -m metrics.evaluate`, is no command.
-    whole = re.compile(r"python finetune\.py \S|python -m \S+ \S|bash scripts/")
+    # What is merely named, as in `python -m metrics.evaluate` and `python finetune.py serve`, is no command.
+    whole = re.compile(r"python finetune\.py \S+ \S|python -m \S+ \S|bash scripts/")
     commands = [span for span in spans if whole.search(span) and "..." not in span]
     assert [f"{span}: {fault}" for span in commands for fault in faults_of_shell(span)] == []
 

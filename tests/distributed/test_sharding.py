@@ -40,7 +40,7 @@ def _assert_same(ours, others):
         assert (others[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-7, name
 
 
-@pytest.mark.parametrize("kind", ["masked_lm", "scst"])
+@pytest.mark.parametrize("kind", [pytest.param("masked_lm", marks=pytest.mark.slow), "scst"])
 def test_step_in_shards_is_the_step_of_whole_models(launch, write, start_model, tmp_path, kind):
     """Gradients, update and what is logged; with tied embeddings, two passes of a layer, and accumulation."""
     groups = {"model": {"overrides": STILL}, "train": {"batch_size": 2, "accumulation_steps": 2}}

@@ -64,6 +64,10 @@ def test_last_stages_are_trained_at_their_own_rate_and_the_others_stay(document,
     assert not any("running" in name for name in changed)
 
 
+def _no_network(name, revision=None):
+    raise ConnectionError("no network")
+
+
 @pytest.mark.parametrize(
     ("group", "values", "message"),
     [
@@ -76,8 +80,9 @@ def test_last_stages_are_trained_at_their_own_rate_and_the_others_stay(document,
     ],
 )
 def test_what_cannot_be_had_is_told_in_one_line_before_anything_is_written(
-    document, tmp_path, capsys, group, values, message
+    document, tmp_path, capsys, monkeypatch, group, values, message
 ):
+    monkeypatch.setattr("modelscope.snapshot_download", _no_network)  # the client itself tries again for 20 s
     document["style"] = {"neutral": "plain"}
     document.setdefault(group, {}).update(values)
     (tmp_path / "conf.json").write_text(json.dumps(document))

@@ -110,7 +110,11 @@ def killed_often(config: RunConfig, places: Iterator[int], kill_at: Callable[[in
 
 @pytest.mark.parametrize(
     ("kind", "workers", "accumulation"),
-    [("cross-entropy", 2, 1), ("SCST", 0, 3), ("several captions", 0, 1)],
+    [
+        pytest.param("cross-entropy", 2, 1, marks=pytest.mark.slow),  # as tests/faults does with real processes
+        ("SCST", 0, 3),
+        ("several captions", 0, 1),
+    ],
 )
 def test_run_killed_four_times_ends_with_the_bytes_of_one_that_was_not(
     document, start_model, tmp_path, kill_at, kind, workers, accumulation

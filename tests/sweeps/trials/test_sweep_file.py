@@ -127,10 +127,12 @@ def test_read_sweep_file_key_that_all_trials_share_is_taken_in_set(write_sweep: 
 
 
 def test_read_sweep_file_several_faults_are_told_at_once(write_sweep: Write):
-    assert faults_of(write_sweep(serch="grid", seeds=[], retries=-1)) == [
-        "3 faults in the sweep file:",
-        "seeds: is empty; name at least one, as in [7]",
+    head, *faults = faults_of(write_sweep(serch="grid", seeds=[], retries=-1))
+    assert head == "3 faults in the sweep file:"
+    # Their order is pydantic's, which has changed between its releases.
+    assert sorted(faults) == [
         "retries: must be greater than or equal to 0",
+        "seeds: is empty; name at least one, as in [7]",
         "serch: unknown key; did you mean search?",
     ]
 
