@@ -195,6 +195,13 @@ def look(
     return {name: found[name] for name in wanted}
 
 
+def describe_sight(sight: Sight | str, metrics: Collection[str]) -> dict[str, Any]:
+    """Under ``clip`` which model looked, for the provenance of results; None where none of the metrics needs one."""
+    if isinstance(sight, str) or not any(METRICS[name].needs_pictures for name in metrics):
+        return {"clip": None}
+    return {"clip": sight.clip.describe()}
+
+
 def _unit(features: Any) -> FloatArray:
     rows: FloatArray = features.cpu().numpy().astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metrics.baselines import LookedUp, Resampling, constant_baseline, group_by_style, neighbours_baseline
-from metrics.clip import Sight, look
+from metrics.clip import Sight, describe_sight, look
 from metrics.coco import CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
 from metrics.scores.clip import NO_CLIP
@@ -122,7 +122,7 @@ def evaluate_captions(
     )
     ids_by_style = group_by_style([*references], styles)
     style_scores, unscored = _score_parts(scores, ids_by_style, "per_style")
-    confidence, unsure = _confidence(scores, style_scores, images, resamples, seed)
+    confidence, unsure = confidence_of(scores, style_scores, images, resamples, seed)
     judged, unjudged = _judge(texts, styles)
     results: dict[str, Any] = {
         "overall": scores.overall,
@@ -157,6 +157,39 @@ def evaluate_captions(
     if per_image:
         results["per_image"] = _describe_examples(scores, images, styles)
     return results
+
+
+def confidence_of(
+    scores: CaptionScores,
+    style_scores: Mapping[str, CaptionScores],
+    images: Mapping[str, str],
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What results say of how sure scores are.
+
+    Args:
+        scores: Of all examples.
+        style_scores: Of those of each style.
+        images: Image by example_id.
+        resamples: How often to draw.
+        seed: Of the draws.
+
+    Returns:
+        Intervals overall and by style, {} where there are none, and the reasons for these.
+    """
+    intervals: dict[str, dict[str, list[float]]] = {}
+    missing: dict[str, str] = {}
+    parts = {"overall": scores} | {f"per_style/{style}": part for style, part in style_scores.items()}
+    for name, part in parts.items():
+        intervals[name] = {}
+        try:
+            intervals[name] = bootstrap_intervals(part, images, resamples=resamples, seed=seed)
+        except ValueError as error:
+            missing[f"confidence/{name}"] = str(error)
+    per_style = {style: intervals[f"per_style/{style}"] for style in style_scores}
+    described = {"level": LEVEL, "resamples": resamples, "seed": seed, "unit": "image"}
+    return described | {"overall": intervals["overall"], "per_style": per_style}, missing
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
@@ -219,28 +252,6 @@ def _describe_parts(
     }
 
 
-def _confidence(
-    scores: CaptionScores,
-    style_scores: Mapping[str, CaptionScores],
-    images: Mapping[str, str],
-    resamples: int,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Intervals overall and by style, {} where there are none, and the reasons for these."""
-    intervals: dict[str, dict[str, list[float]]] = {}
-    missing: dict[str, str] = {}
-    parts = {"overall": scores} | {f"per_style/{style}": part for style, part in style_scores.items()}
-    for name, part in parts.items():
-        intervals[name] = {}
-        try:
-            intervals[name] = bootstrap_intervals(part, images, resamples=resamples, seed=seed)
-        except ValueError as error:
-            missing[f"confidence/{name}"] = str(error)
-    per_style = {style: intervals[f"per_style/{style}"] for style in style_scores}
-    described = {"level": LEVEL, "resamples": resamples, "seed": seed, "unit": "image"}
-    return described | {"overall": intervals["overall"], "per_style": per_style}, missing
-
-
 def _judge(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Style scores, and the reasons for those that are missing."""
     if not styles:
@@ -264,7 +275,6 @@ def _describe_metrics(
         end = f", each caption ended with {document_frequency.eos}" if document_frequency.eos else ""
         cider = f"document frequencies of another corpus of {document_frequency.num_documents:,} pictures{end}"
     needs_java = any(METRICS[name].needs_java or (name == "METEOR" and meteor == "java") for name in metrics)
-    looks = any(METRICS[name].needs_pictures for name in metrics)
     return {
         "tokenizer": tokenizer.name,
         "references_sha256": _hash_references(texts.references),
@@ -272,7 +282,7 @@ def _describe_metrics(
         **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
         "meteor": METEOR_NAMES[meteor] if "METEOR" in metrics else None,
         "java": java_version() if needs_java else None,
-        "clip": sight.clip.describe() if looks and isinstance(sight, Sight) else None,
+        **describe_sight(sight, metrics),
     }
 
 

@@ -25,6 +25,7 @@ class Metric(NamedTuple):
     """Whether it knows words, so that of other languages it says nothing."""
     needs_pictures: bool = False
     """Whether it looks at the pictures with a CLIP model, which somebody has to name: it is measured where one is."""
+    needs_references: bool = True
     place: int | None = 100
     """Order of the cards on top of a report; None for no card."""
 
@@ -38,7 +39,9 @@ METRICS: Mapping[str, Metric] = {
     "ROUGE_L": Metric("ROUGE-L", "metrics.scores.rouge:ROUGE_L", place=3),
     "CIDEr": Metric("CIDEr", "metrics.scores.cider:CIDER", top=10.0, place=1),
     "SPICE": Metric("SPICE", "metrics.scores.java_metrics:SPICE", needs_java=True, needs_english=True, place=5),
-    "CLIPScore": Metric("CLIPScore", "metrics.scores.clip:CLIP_SCORE", top=2.5, needs_pictures=True, place=7),
+    "CLIPScore": Metric(
+        "CLIPScore", "metrics.scores.clip:CLIP_SCORE", top=2.5, needs_pictures=True, needs_references=False, place=7
+    ),
     "RefCLIPScore": Metric(
         "RefCLIPScore", "metrics.scores.clip:REF_CLIP_SCORE", top=10 / 7, needs_pictures=True, place=8
     ),

@@ -163,6 +163,7 @@ def evaluate_split(
         overlap=overlap,
         seed=config.train.seed,
     )
+    sight = open_sight(config.eval.clip, split.examples)
     if split.has_captions:
         source = feature_source(config, writer)
         results = score_examples(
@@ -174,11 +175,13 @@ def evaluate_split(
             else look_up(config.eval.neighbours, train_examples, split.examples, source),
             metrics=config.eval.measured,
             meteor=config.eval.meteor,
-            sight=open_sight(config.eval.clip, split.examples),
+            sight=sight,
             provenance=provenance,
         )
     else:
-        results = unscored_results(split.examples, hypotheses, metrics=config.eval.measured, provenance=provenance)
+        results = unscored_results(
+            split.examples, hypotheses, metrics=config.eval.measured, provenance=provenance, sight=sight
+        )
     results["length"] = describe_cut(
         split.examples, writer.cut, writer.decoding.max_length, writer.captioner, writer.preprocessor
     )
