@@ -86,8 +86,9 @@ class Completion:
         return len(self.typed) + TOKENS_OF_A_WORD * self.words
 
     def run(self, steps: Steps, most_steps: int) -> list[str]:
-        """Continuations, likeliest first, but for those that hardly ever come; none where the caption has ended with
-        more than half of all chances.
+        """Continuations, likeliest first, without those that hardly ever come.
+
+        There are none where the caption has ended with more than half of all chances.
 
         Args:
             steps: Of a captioner, behind what stands before the typed text.

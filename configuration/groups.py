@@ -24,7 +24,7 @@ from configuration.types import (
     Relation,
     RowsOrAuto,
 )
-from metrics.table import METRICS
+from metrics.table import TEXT_METRICS, with_pictures
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
@@ -284,10 +284,13 @@ class EvalConfig(Group):
     """Rows per device and generation."""
     styles: Names | None = None
     """Evaluate these styles only; None = all."""
-    metrics: list[MetricName] = Field(default=list(METRICS), min_length=1)
-    """Caption metrics to compute; SPICE needs Java and takes longest."""
+    metrics: list[MetricName] = Field(default=list(TEXT_METRICS), min_length=1)
+    """Caption metrics to compute; SPICE needs Java and takes longest, CLIPScore and RefCLIPScore need eval.clip."""
     meteor: Literal["python", "java"] = "python"
     """What computes METEOR: our own, or the Java program, whose scores are the same."""
+    clip: NameOrFolder | None = None
+    """A CLIP model of transformers, as a folder or hub id; naming one adds CLIPScore and RefCLIPScore to the metrics,
+    unless they name one of the two. None = none."""
     neighbours: int = Field(default=10_000, ge=0)
     """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
     beat; their names' hashes draw them. 0 = none."""
@@ -295,6 +298,11 @@ class EvalConfig(Group):
     """Validation rows captioned at every validation into samples.jsonl."""
     report_images: int = Field(default=24, ge=0)
     """Pictures shown in report.html."""
+
+    @property
+    def measured(self) -> list[str]:
+        """The caption metrics that are computed."""
+        return self.metrics if self.clip is None else with_pictures(self.metrics)
 
 
 class CheckpointConfig(Group):
@@ -308,7 +316,7 @@ class CheckpointConfig(Group):
     """Newest checkpoints kept; one could be damaged while it is written over an older one."""
     keep_best: int = Field(default=1, ge=1)
     """Best checkpoints kept beside them."""
-    select: Annotated[str, OneOf(["loss", "nll", *METRICS], "validation number")] = "loss"
+    select: Annotated[str, OneOf(["loss", "nll", *TEXT_METRICS], "validation number")] = "loss"
     """Validation number by which the best is chosen, which becomes output/; in self-critical training CIDEr, unless
     set. A caption metric captions the whole validation split every time."""
     on_lost_best: Literal["error", "next"] = "error"

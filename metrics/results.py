@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metrics.baselines import LookedUp, Resampling, constant_baseline, group_by_style, neighbours_baseline
+from metrics.clip import Sight, look
 from metrics.coco import CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
+from metrics.scores.clip import NO_CLIP
 from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.examples import check_same_ids
 from metrics.scores.java import java_version
 from metrics.style.diversity import caption_diversity
 from metrics.style.judge import judge_style
-from metrics.table import METRICS, measurements_of
+from metrics.table import METRICS, TEXT_METRICS, measurements_of
 from metrics.tokenizers.table import Tokenizer, open_tokenizer
 from utils.io import encode_json, write_bytes
 
@@ -46,7 +48,7 @@ def evaluate_captions(
     train_captions: Mapping[str, Sequence[str]] | None,
     neighbours: LookedUp | str | None = None,
     provenance: Mapping[str, Any],
-    metrics: Collection[str] = tuple(METRICS),
+    metrics: Collection[str] = TEXT_METRICS,
     per_image: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -54,6 +56,7 @@ def evaluate_captions(
     tokenizer: Tokenizer | None = None,
     document_frequency: DocumentFrequency | None = None,
     meteor: str = "python",
+    sight: Sight | str = NO_CLIP,
 ) -> dict[str, Any]:
     """Score captions overall and per style, say how sure the scores are, and what is reached without learning.
 
@@ -80,6 +83,7 @@ def evaluate_captions(
         tokenizer: Makes words of all text; None = PTB's, as everybody's.
         document_frequency: Of another corpus, for CIDEr, counted with this tokenizer; None counts over the references.
         meteor: Which of ``metrics.table.METEORS`` computes METEOR.
+        sight: What looks at the images for the metrics that need them, or why nothing can.
 
     Returns:
         ``overall``; ``per_style`` and, with domains, ``per_domain`` (each with ``n``); ``style`` (``judge_style``'s, {}
@@ -109,7 +113,12 @@ def evaluate_captions(
     tokenizer = tokenizer or open_tokenizer()
     texts = _tokenize_all(tokenizer, references, hypotheses, train_captions or {})
     scores = score_captions(
-        texts.references, texts.hypotheses, metrics=metrics, document_frequency=document_frequency, meteor=meteor
+        texts.references,
+        texts.hypotheses,
+        metrics=metrics,
+        document_frequency=document_frequency,
+        meteor=meteor,
+        beside=look(sight, metrics, references, hypotheses, images),
     )
     ids_by_style = group_by_style([*references], styles)
     style_scores, unscored = _score_parts(scores, ids_by_style, "per_style")
@@ -130,7 +139,7 @@ def evaluate_captions(
         "n": len(references),
         "provenance": {
             **provenance,
-            "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency, meteor),
+            "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency, meteor, sight),
         },
     }
     if domains:
@@ -247,6 +256,7 @@ def _describe_metrics(
     tokenizer: Tokenizer,
     document_frequency: DocumentFrequency | None,
     meteor: str,
+    sight: Sight | str,
 ) -> dict[str, Any]:
     """What the numbers depend on besides the captions."""
     cider = "document frequencies of the references scored, within a style those of the style"
@@ -254,6 +264,7 @@ def _describe_metrics(
         end = f", each caption ended with {document_frequency.eos}" if document_frequency.eos else ""
         cider = f"document frequencies of another corpus of {document_frequency.num_documents:,} pictures{end}"
     needs_java = any(METRICS[name].needs_java or (name == "METEOR" and meteor == "java") for name in metrics)
+    looks = any(METRICS[name].needs_pictures for name in metrics)
     return {
         "tokenizer": tokenizer.name,
         "references_sha256": _hash_references(texts.references),
@@ -261,6 +272,7 @@ def _describe_metrics(
         **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
         "meteor": METEOR_NAMES[meteor] if "METEOR" in metrics else None,
         "java": java_version() if needs_java else None,
+        "clip": sight.clip.describe() if looks and isinstance(sight, Sight) else None,
     }
 
 

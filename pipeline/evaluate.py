@@ -29,6 +29,7 @@ from pipeline.results import (
     write_evaluation,
     write_run_report,
 )
+from pipeline.sight import check_clip, open_sight
 from pipeline.streaming import read_training
 from pipeline.unscored import unscored_results
 from preprocessors.examples import CaptionExample
@@ -62,6 +63,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
+    on_first(partial(check_clip, config.eval.clip))
     train_split = _read_training(config)
     name = checkpoint or str(run.output)
     config, styled = _open_as_trained(config, name, train_split)
@@ -170,12 +172,13 @@ def evaluate_split(
             neighbours=NO_TRAINING_CAPTIONS
             if train_examples is None
             else look_up(config.eval.neighbours, train_examples, split.examples, source),
-            metrics=config.eval.metrics,
+            metrics=config.eval.measured,
             meteor=config.eval.meteor,
+            sight=open_sight(config.eval.clip, split.examples),
             provenance=provenance,
         )
     else:
-        results = unscored_results(split.examples, hypotheses, metrics=config.eval.metrics, provenance=provenance)
+        results = unscored_results(split.examples, hypotheses, metrics=config.eval.measured, provenance=provenance)
     results["length"] = describe_cut(
         split.examples, writer.cut, writer.decoding.max_length, writer.captioner, writer.preprocessor
     )
