@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, str] = {
     "eval": "commands.eval",
     "caption": "commands.caption",
     "check": "commands.check",
+    "encode": "commands.encode",
     "runs": "commands.runs",
     "serve": "commands.serve",
     "watch": "commands.watch",

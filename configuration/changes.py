@@ -13,7 +13,7 @@ MAY_CHANGE = {
     *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers", "train.report_to"),
     *("image.cache", "image.cache_mb", "image.max_pixels", "data.picture_record"),
     *("train.max_hours", "lm.sample_every", "lm.sample_num", "lm.sample_length", "lm.temperature", "lm.top_k"),
-    *("lm.top_p", "lm.hit_places"),
+    *("lm.top_p", "lm.hit_places", "documents.encoded"),
     *("checkpoint.keep_last", "checkpoint.keep_best", "checkpoint.every_minutes", "checkpoint.on_lost_best"),
 }
 """What cannot change the weights of a run: groups, or single settings."""

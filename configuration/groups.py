@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from configuration.data import DataConfig
+from configuration.documents import DocumentsConfig
 from configuration.objectives import MaskedLmConfig, ScstConfig, UnlikelihoodConfig
 from configuration.text import LmConfig
 from configuration.types import (
@@ -25,6 +26,7 @@ from configuration.types import (
     RowsOrAuto,
 )
 from metrics.table import TEXT_METRICS, with_pictures
+from preprocessors.documents.table import CAPTIONS
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
 
@@ -372,6 +374,14 @@ def _not_of_text(key: str, off: object) -> Relation:
     )
 
 
+def _only_of_text(name: str, group: type[Group]) -> Relation:
+    return Relation(
+        (name, "task"),
+        lambda config: getattr(config, name) == group() or config.task == "text",
+        "only used with task text; remove it",
+    )
+
+
 class RunConfig(Group):
     """Everything that a run is made from."""
 
@@ -388,6 +398,7 @@ class RunConfig(Group):
     decode: DecodeConfig = Field(default_factory=DecodeConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
+    documents: DocumentsConfig = Field(default_factory=DocumentsConfig)
     lm: LmConfig = Field(default_factory=LmConfig)
     work_dir: ConfigPath
     """The run folder."""
@@ -395,7 +406,7 @@ class RunConfig(Group):
     RELATIONS = (
         Relation(
             ("data.format", "task"),
-            lambda config: bool(config.data.format) or config.task == "text",
+            lambda config: bool(config.data.format) or (config.task == "text" and config.documents.format != CAPTIONS),
             f"missing; must be one of {', '.join(FORMATS)}",
         ),
         *(_not_of_text(key, off) for key, off in _NOT_OF_TEXT),
@@ -414,10 +425,11 @@ class RunConfig(Group):
             lambda config: config.unlikelihood.sequence == 0 or config.task == "text",
             "only used with task text; set it to 0",
         ),
+        *(_only_of_text(name, group) for name, group in (("documents", DocumentsConfig), ("lm", LmConfig))),
         Relation(
-            ("lm", "task"),
-            lambda config: config.lm == LmConfig() or config.task == "text",
-            "only used with task text; remove it",
+            ("documents.tokenizer", "model.name"),
+            lambda config: config.documents.tokenizer is None or config.model.name is None,
+            "the model to start from has a tokenizer; remove it, or use model.preset",
         ),
         # Self-critical training without a model is told what it starts from, in place of the general rule below.
         Relation(

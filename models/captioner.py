@@ -94,13 +94,11 @@ least the entries of :meth:`CaptionTokenizer.pieces`. Rows of one picture stand 
 
 
 class Steps(Protocol):
-    """Beginnings of a caption, N of one length, that grow token by token.
+    """Beginnings of a caption, N of one length, that grow token by token."""
 
-    Attributes:
-        log_probs: Of the next token, float32 (N, V), nats, in the distribution that ``sample`` draws from.
-    """
-
-    log_probs: Tensor
+    @property
+    def log_probs(self) -> Tensor:
+        """Of the next token, float32 (N, V), nats, in the distribution that ``sample`` draws from."""
 
     def take(self, rows: Tensor, token_ids: Tensor) -> None:
         """Go on with others in their place: each is one of the N, int64 (M,), and a token behind it, int64 (M,)."""

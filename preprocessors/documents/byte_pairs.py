@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from functools import cached_property
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from tokenizers.decoders import ByteLevel
 
+from utils.errors import first_line
 from utils.io import write_json
 
 TOKENIZER_FILE = "tokenizer.json"
 DESCRIPTION_FILE = "tokenizer_config.json"
 BYTES = frozenset(pre_tokenizers.ByteLevel.alphabet())
 """Entries for the 256 bytes, of which every text can be made."""
+AN_ENTRY = re.compile(r"(<[^<>]+>)")
+"""What an entry for a style looks like within a control code."""
 
 
 class BytePairTokenizer:
     """A byte-level BPE with BOS, EOS and maybe entries behind it, such as ``<style_3>``.
 
     Args:
-        backend: The tokenizer with its added entries; what it adds around a text, cuts and pads is left out.
+        description: As ``tokenizer.json`` has it; what it says of surroundings of a text, cutting and padding is left
+            out.
         bos: Entry that begins a document.
         eos: Entry that ends one; may be the same.
 
@@ -32,23 +36,31 @@ class BytePairTokenizer:
         ValueError: If it is no byte-level BPE, or lacks BOS or EOS.
     """
 
-    def __init__(self, backend: Tokenizer, *, bos: str, eos: str) -> None:
-        description = json.loads(backend.to_str())
-        model = description["model"]
-        if model.get("type") != "BPE" or (absent := BYTES - model["vocab"].keys()):
-            what = f"a {model.get('type')}" if model.get("type") != "BPE" else f"{len(absent)} of the 256 bytes lack"
-            raise ValueError(f"the tokenizer is no byte-level BPE ({what}), so it cannot write every text; use another")
-        known = backend.get_vocab(with_added_tokens=True)
-        if missing := [token for token in (bos, eos) if token not in known]:
-            raise ValueError(f"the tokenizer has no entry {missing[0]!r}, which begins or ends a document; use another")
-        self.bos, self.eos = bos, eos
-        self.bos_id, self.eos_id = known[bos], known[eos]
-        self._description = {**description, "post_processor": None, "truncation": None, "padding": None}
-        self._size = max(known.values()) + 1
-        self._whole = Tokenizer.from_str(json.dumps(self._description))
+    def __init__(self, description: Mapping[str, Any], *, bos: str, eos: str) -> None:
+        model = description.get("model")
+        if not isinstance(model, dict) or model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
+            raise ValueError("the tokenizer is no BPE; a text model needs one that can write every text")
+        if absent := BYTES - model["vocab"].keys():
+            raise ValueError(f"the tokenizer has no entry for {len(absent)} of the 256 bytes that texts are made of")
+        self._added: list[dict[str, Any]] = [*description.get("added_tokens", [])]
         # Without its added entries it finds none of them in a text: a person's "<s>" is three characters.
-        self._plain = Tokenizer.from_str(json.dumps({**self._description, "added_tokens": []}))
-        self._hidden = {self.bos_id, self.eos_id} | {token["id"] for token in description["added_tokens"]}
+        plain = {**description, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+        try:
+            self._plain = Tokenizer.from_str(json.dumps(plain))
+            self._ids: dict[str, int] = {token["content"]: token["id"] for token in self._added}
+        except Exception as error:  # the library raises nothing more precise
+            raise ValueError(f"the tokenizer cannot be opened ({first_line(error)[:300]})") from error
+        if missing := [token for token in (bos, eos) if not self.has(token)]:
+            raise ValueError(f"the tokenizer has no entry {missing[0]!r}, which begins or ends a document")
+        self.bos, self.eos = bos, eos
+        self.bos_id, self.eos_id = self._id_of(bos), self._id_of(eos)
+        self._hidden = {self.bos_id, self.eos_id, *self._ids.values()}
+        self._size = 1 + max(max(model["vocab"].values()), *self._hidden)
+        rules = {name: plain.get(name) for name in ("normalizer", "pre_tokenizer")}
+        self.splits_as_gpt2 = _splits_as_gpt2(rules) and not model.get("dropout")
+        parts = {"vocab": model["vocab"], "merges": _as_pairs(model["merges"]), **rules, "bos": bos, "eos": eos}
+        parts["added"] = sorted(self._ids.items(), key=lambda entry: entry[1])
+        self._digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
 
     def __len__(self) -> int:
         return self._size
@@ -59,7 +71,9 @@ class BytePairTokenizer:
 
     def encode_code(self, code: str) -> list[int]:
         """Ids of a control code; see :meth:`TextTokenizer.encode_code`."""
-        ids: list[int] = self._whole.encode(code, add_special_tokens=False).ids
+        ids: list[int] = []
+        for part in AN_ENTRY.split(code):
+            ids += [self._ids[part]] if part in self._ids else self.encode_batch([part])[0]
         return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -71,25 +85,51 @@ class BytePairTokenizer:
         """SHA-256 (hex) of vocabulary, merges, rules and special tokens."""
         return self._digest
 
-    @cached_property
-    def _digest(self) -> str:
-        added = [(token["content"], token["id"]) for token in self._description["added_tokens"]]
-        rules = {name: self._description[name] for name in ("normalizer", "pre_tokenizer")}
-        model = self._description["model"]
-        parts: dict[str, Any] = {"vocab": model["vocab"], "merges": model["merges"], **rules}
-        parts |= {"added": sorted(added, key=lambda entry: entry[1]), "bos": self.bos, "eos": self.eos}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
+    def extended(self, entries: Sequence[str]) -> BytePairTokenizer:
+        """A tokenizer with further entries of their own behind all others; those that it has keep their ids."""
+        fresh = [entry for entry in dict.fromkeys(entries) if not self.has(entry)]
+        added = [_added_token(entry, len(self) + number) for number, entry in enumerate(fresh)]
+        return BytePairTokenizer(self._described(added), bos=self.bos, eos=self.eos)
+
+    def has(self, entry: str) -> bool:
+        """Whether there is such an entry."""
+        return entry in self._ids or self._plain.token_to_id(entry) is not None
 
     def save(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and its description, which transformers opens too."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        write_json(folder / TOKENIZER_FILE, self._description, indent=False)
+        write_json(folder / TOKENIZER_FILE, self._described([]), indent=False)
         special = {"bos_token": self.bos, "eos_token": self.eos, "pad_token": self.eos}
         write_json(folder / DESCRIPTION_FILE, {"tokenizer_class": "PreTrainedTokenizerFast", **special})
 
+    def _described(self, more: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {**json.loads(self._plain.to_str()), "added_tokens": [*self._added, *more]}
+
+    def _id_of(self, entry: str) -> int:
+        number: int | None = self._ids.get(entry, self._plain.token_to_id(entry))
+        assert number is not None
+        return number
+
+
+def _splits_as_gpt2(rules: Mapping[str, Any]) -> bool:
+    """Whether texts are cut into pieces by GPT-2's pattern, and each is encoded for itself."""
+    wanted = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    rule = {"use_regex": True} | (rules["pre_tokenizer"] or {})
+    return rules["normalizer"] is None and {name: rule.get(name) for name in wanted} == wanted
+
+
+def _as_pairs(merges: Sequence[Any]) -> list[list[str]]:
+    """Older files write a pair as one text with a space between."""
+    return [pair.split(" ") if isinstance(pair, str) else [*pair] for pair in merges]
+
+
+def _added_token(content: str, number: int, *, special: bool = False) -> dict[str, Any]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": content, **flags, "special": special}
+
 
 def from_merges(
-    vocabulary: dict[str, int],
+    vocabulary: Mapping[str, int],
     merges: Sequence[tuple[str, str]],
     *,
     special: Sequence[str],
@@ -100,7 +140,7 @@ def from_merges(
     """A tokenizer as GPT-2, RoBERTa and OFA have it, from the content of ``vocab.json`` and ``merges.txt``.
 
     Args:
-        vocabulary: Id by entry.
+        vocabulary: Id by entry, from 0 without a gap.
         merges: Pairs that become one entry, the first ones first.
         special: Entries of the vocabulary that are no text.
         appended: Further entries, which get the ids behind the vocabulary in their order.
@@ -110,9 +150,10 @@ def from_merges(
     Raises:
         ValueError: As when a tokenizer is made.
     """
-    backend = Tokenizer(models.BPE(vocabulary, [*merges]))
+    backend = Tokenizer(models.BPE({**vocabulary}, [*merges]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevel()
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    backend.add_tokens([AddedToken(token, normalized=False) for token in appended])
-    return BytePairTokenizer(backend, bos=bos, eos=eos)
+    added = [_added_token(token, vocabulary[token], special=True) for token in special]
+    fresh = [token for token in dict.fromkeys(appended) if token not in vocabulary]
+    added += [_added_token(token, len(vocabulary) + number) for number, token in enumerate(fresh)]
+    return BytePairTokenizer({**json.loads(backend.to_str()), "added_tokens": added}, bos=bos, eos=eos)

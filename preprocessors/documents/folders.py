@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from preprocessors.documents.byte_pairs import TOKENIZER_FILE, BytePairTokenizer, from_merges
 from preprocessors.text.bpe_files import (
@@ -71,20 +70,20 @@ def _open_captioners(folder: Path) -> BytePairTokenizer:
 
 def _open_described(folder: Path) -> BytePairTokenizer:
     path = folder / TOKENIZER_FILE
-    if (size := path.stat().st_size) > TOKENIZER_BYTES:
-        raise ValueError(f"{path}: has {size:,} bytes, and at most {TOKENIZER_BYTES:,} are read")
+    description = read_small_json(path, TOKENIZER_BYTES)
     try:
-        backend = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more precise
-        raise ValueError(f"{path}: cannot be opened ({first_line(error)[:300]}); copy it again") from error
-    bos, eos = _ends(folder, backend.get_vocab(with_added_tokens=True))
-    try:
-        return BytePairTokenizer(backend, bos=bos, eos=eos)
+        model = description.get("model")
+        held = model.get("vocab") if isinstance(model, dict) else None
+        added = [token["content"] for token in description.get("added_tokens") or []]
+        bos, eos = _ends(folder, {*(held if isinstance(held, dict) else ()), *added})
+        return BytePairTokenizer(description, bos=bos, eos=eos)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is damaged ({first_line(error)}); copy it again") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _ends(folder: Path, vocabulary: dict[str, int]) -> tuple[str, str]:
+def _ends(folder: Path, vocabulary: Collection[str]) -> tuple[str, str]:
     """BOS and EOS as the folder names them, or as others have them; an EOS alone is both."""
     described = _described(folder, DESCRIPTION_FILE)
     eos = _content(described.get("eos_token"))

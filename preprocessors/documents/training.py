@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -59,7 +60,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> BytePairTokenizer:
         ValueError: If ``vocab_size`` is too small.
     """
     if vocab_size < SMALLEST_SIZE:
-        raise ValueError(f"documents.bpe_size={vocab_size}: must be at least {SMALLEST_SIZE} (special ones, bytes)")
+        raise ValueError(f"model.bpe_size={vocab_size}: must be at least {SMALLEST_SIZE} (special ones, bytes)")
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = ByteLevel()
@@ -67,4 +68,4 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> BytePairTokenizer:
         vocab_size=vocab_size, special_tokens=[*SPECIAL], initial_alphabet=sorted(BYTES), show_progress=False
     )
     backend.train_from_iterator(texts, trainer)
-    return BytePairTokenizer(backend, bos=SPECIAL[0], eos=SPECIAL[2])
+    return BytePairTokenizer(json.loads(backend.to_str()), bos=SPECIAL[0], eos=SPECIAL[2])

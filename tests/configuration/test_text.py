@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-TEXT = {"task": "text", "model": {"preset": "nano"}}
+TEXT = {"task": "text", "model": {"preset": "nano"}, "documents": {"format": "jsonl", "train": "rules.jsonl"}}
 
 
 def test_load_config_text_run_needs_no_captions(load):

@@ -83,15 +83,20 @@ def test_folder_without_a_byte_level_bpe_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="holds no tokenizer, which is tokenizer.json or vocab.json and merges"):
         open_text_tokenizer(tmp_path)
     Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1}, unk_token="<s>")).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ValueError, match=r"tokenizer\.json: the tokenizer is no byte-level BPE \(a WordLevel\)"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json: the tokenizer is no BPE"):
+        open_text_tokenizer(tmp_path)
+    described = json.loads((tmp_path / "tokenizer.json").read_text())
+    model = {"type": "BPE", "vocab": {"<s>": 0, "</s>": 1}, "merges": []}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described | {"model": model}))
+    with pytest.raises(ValueError, match="has no entry for 256 of the 256 bytes"):
         open_text_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(ValueError, match=r"tokenizer\.json: cannot be opened"):
+    with pytest.raises(ValueError, match=r"tokenizer\.json, line 1, column 2: not valid JSON"):
         open_text_tokenizer(tmp_path)
 
 
 def test_train_tokenizer_too_small_a_vocabulary_is_refused():
-    with pytest.raises(ValueError, match="documents.bpe_size=259: must be at least 260"):
+    with pytest.raises(ValueError, match="model.bpe_size=259: must be at least 260"):
         train_tokenizer(["a"], 259)
 
 

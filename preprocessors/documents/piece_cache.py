@@ -1,0 +1,92 @@
+"""Texts to packed ids, fast: each piece that a text falls into is looked up in the library once and remembered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from preprocessors.documents.byte_pairs import BytePairTokenizer
+
+MOST_PIECES = 200_000
+"""Pieces that are remembered; 30 to 50 MB."""
+SLICE = 1 << 20
+"""Most characters of a text that are encoded at once."""
+AT_ONCE = 4096
+"""Pieces that the library is given at once."""
+ASCII_PIECES = re.compile(
+    r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII
+).findall
+"""What GPT-2's pattern cuts out of a text in ASCII, where letters, numbers and spaces are these."""
+RUNS = re.compile(r"(?:[ \t-\r]*[!-~]+(?!\S))+|\s*\S+|\s+").findall
+"""What :data:`ASCII_PIECES` may cut further, and single words with whatever else. Each is whole pieces of the same
+pattern: none goes on behind a space that follows something else."""
+UNLIKE_SPACES = re.compile(r"[\x1c-\x1f]").search
+"""What Python takes for spaces, and Unicode does not."""
+SAFE_CUT = re.compile(r"(?<=[A-Za-z])(?= [A-Za-z])").search
+"""Where every byte-level tokenizer begins a new piece."""
+
+
+class PackedEncoder:
+    """Makes the ids of texts, those of :meth:`BytePairTokenizer.encode_batch`, as they stand in a file.
+
+    A BPE gives a piece of text the same ids wherever it stands, and text repeats its pieces: a tokenizer with GPT-2's
+    rule for pieces (``splits_as_gpt2``) needs the library only for those that are not in a table yet.
+
+    Args:
+        tokenizer: Of any byte-level BPE.
+        dtype: Little-endian, ``<u2`` or ``<u4``.
+    """
+
+    def __init__(self, tokenizer: BytePairTokenizer, dtype: str) -> None:
+        self._tokenizer, self._dtype = tokenizer, np.dtype(dtype)
+        self._known: dict[str, bytes] = {}
+
+    def encode(self, texts: Sequence[str]) -> list[bytes]:
+        """Ids of each text, packed; long ones in slices, whose memory would be a hundred times theirs."""
+        short = [text for text in texts if len(text) <= SLICE]
+        encoded = iter(self._encode_short(short))
+        return [next(encoded) if len(text) <= SLICE else self._encode_long(text) for text in texts]
+
+    def _encode_long(self, text: str) -> bytes:
+        return b"".join(self._encode_short([part])[0] for part in _slices(text))
+
+    def _encode_short(self, texts: list[str]) -> list[bytes]:
+        if not self._tokenizer.splits_as_gpt2:
+            return self._look_up(texts)
+        pieces = [self._pieces(text) for text in texts]
+        self._learn(pieces)
+        return [b"".join(map(self._known.__getitem__, found)) for found in pieces]
+
+    def _pieces(self, text: str) -> list[str]:
+        if text.isascii():
+            return ASCII_PIECES(text)
+        if UNLIKE_SPACES(text):
+            return [text]
+        pieces: list[str] = []
+        for run in RUNS(text):
+            pieces += ASCII_PIECES(run) if run.isascii() else (run,)
+        return pieces
+
+    def _learn(self, pieces: Sequence[Sequence[str]]) -> None:
+        needed = set[str]().union(*pieces)
+        if len(self._known) + len(fresh := needed - self._known.keys()) > MOST_PIECES:
+            self._known.clear()
+            fresh = needed
+        ordered = sorted(fresh)
+        self._known.update(zip(ordered, self._look_up(ordered), strict=True))
+
+    def _look_up(self, texts: list[str]) -> list[bytes]:
+        groups = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+        encode = self._tokenizer.encode_batch
+        return [np.array(ids, self._dtype).tobytes() for group in groups for ids in encode(group)]
+
+
+def _slices(text: str) -> Iterator[str]:
+    """A text in parts whose ids are those of the whole."""
+    start = 0
+    while len(text) - start > SLICE and (cut := SAFE_CUT(text, start + SLICE)):
+        yield text[start : cut.start()]
+        start = cut.start()
+    yield text[start:]
