@@ -293,6 +293,9 @@ class EvalConfig(Group):
     clip: NameOrFolder | None = None
     """A CLIP model of transformers, as a folder or hub id; naming one adds CLIPScore and RefCLIPScore to the metrics,
     unless they name one of the two. None = none."""
+    lm: ConfigPath | None = None
+    """Folder of a language model of the styles, whose perplexity on the captions is told beside that of n-grams; None =
+    none."""
     neighbours: int = Field(default=10_000, ge=0)
     """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
     beat; their names' hashes draw them. 0 = none."""

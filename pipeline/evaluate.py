@@ -17,6 +17,7 @@ from pipeline.captioner import check_fits, make_settings, make_writer, new_regis
 from pipeline.data import hash_examples, prepare_data, styles_of
 from pipeline.features import feature_source, keep_features
 from pipeline.lengths import describe_cut, own_limit, with_limit
+from pipeline.lm_perplexity import add_lm_perplexity, check_lm
 from pipeline.neighbours import look_up
 from pipeline.overlap import Overlap, find_overlap, tell_overlap
 from pipeline.prepare import read_eval_split, with_model_styles
@@ -64,6 +65,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
     on_first(partial(check_clip, config.eval.clip))
+    on_first(partial(check_lm, config.eval.lm))
     train_split = _read_training(config)
     name = checkpoint or str(run.output)
     config, styled = _open_as_trained(config, name, train_split)
@@ -178,6 +180,8 @@ def evaluate_split(
             sight=sight,
             provenance=provenance,
         )
+        if config.eval.lm is not None:
+            add_lm_perplexity(results, config.eval.lm, split.examples, hypotheses, writer.captioner.device)
     else:
         results = unscored_results(
             split.examples, hypotheses, metrics=config.eval.measured, provenance=provenance, sight=sight

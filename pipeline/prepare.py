@@ -16,6 +16,7 @@ from pipeline.continuation import resizer_of
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
 from pipeline.lengths import LengthChoice, choose_length, with_limit
+from pipeline.lm_perplexity import check_lm
 from pipeline.punctuation import punctuation_of
 from pipeline.sight import check_clip
 from pipeline.streaming import read_training
@@ -93,6 +94,7 @@ def prepare(config: RunConfig) -> Prepared:
     check_fits(config.decode, writer)
     check_vision(config, writer)
     on_first(partial(check_clip, config.eval.clip))
+    on_first(partial(check_lm, config.eval.lm))
     train = with_model_styles(train, registry)
     val = read_split(config.data, "val", config.eval.styles, aliases=registry.aliases, neutral=registry.neutral)
     val = with_model_styles(val, registry)

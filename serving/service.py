@@ -126,10 +126,12 @@ class Service:
         self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_DECODERS), thread_name_prefix="decoder")
         # A thread of their own: large pictures that wait for each other must not keep the decoders from small ones.
         self._large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large-decoder")
+        # One thread, so that texts are completed in the order in which they came.
+        self._completer = ThreadPoolExecutor(1, thread_name_prefix="completer")
 
     def close(self) -> None:
         """End all threads; what waits for a model is done first."""
-        for pool in (self._decoders, self._large_decoder):
+        for pool in (self._decoders, self._large_decoder, self._completer):
             pool.shutdown(wait=False, cancel_futures=True)
         for hosted in self.hosted.values():
             hosted.batcher.close()
@@ -192,7 +194,7 @@ class Service:
             if self.complete_text is None:
                 raise Refusal("needs_picture", "image: is needed, since there is no model for text alone")
             try:
-                return await clock.wait(self._decoders.submit(self.complete_text, asked.text, asked.style, asked.num))
+                return await clock.wait(self._completer.submit(self.complete_text, asked.text, asked.style, asked.num))
             except ValueError as error:
                 raise Refusal("unknown_style", str(error)) from None
         style = hosted.style(asked.style)
