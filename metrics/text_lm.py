@@ -78,8 +78,8 @@ def _cut(number: int, text: str, words: Sequence[int]) -> Iterator[Place]:
         begin = text.index(word, position)
         position = begin + len(word)
         ends.append((begin, position))
-    for word in words:
-        begin, end = ends[word]
+    for chosen in words:
+        begin, end = ends[chosen]
         yield Place(number, text[:begin].rstrip(), text[begin:end])
 
 

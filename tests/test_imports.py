@@ -50,6 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "preprocessors.text": {"preprocessors.examples"},
     "preprocessors.formats": {"preprocessors.examples", "preprocessors.pictures"},
     "preprocessors.documents": {
+        "preprocessors.collator",
         "preprocessors.examples",
         "preprocessors.formats",
         "preprocessors.readers",
