@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 COMMANDS: Mapping[str, str] = {
     "train": "commands.train",
+    "lm": "commands.lm",
     "eval": "commands.eval",
     "caption": "commands.caption",
     "check": "commands.check",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+WORD = re.compile(r"\S+")
 
 
 class TextScore(NamedTuple):
@@ -57,30 +60,17 @@ def places_of(texts: Mapping[int, str], most: int) -> Iterator[Place]:
         texts: By the number of the document.
         most: So many places at most.
     """
-    counts = {number: max(0, len(text.split()) - 1) for number, text in texts.items()}
-    every, chosen = sum(counts.values()), min(most, sum(counts.values()))
-    wanted = iter([place * every // chosen for place in range(chosen)])
-    at, start = next(wanted, None), 0
+    every = sum(max(0, len(text.split()) - 1) for text in texts.values())
+    chosen = min(most, every)
+    passed = 0  # of all places those before this one, of which about passed * chosen / every were taken
     for number, text in texts.items():
-        inside = []
-        while at is not None and at < start + counts[number]:
-            inside.append(at - start + 1)
-            at = next(wanted, None)
-        start += counts[number]
-        yield from _cut(number, text, inside)
-
-
-def _cut(number: int, text: str, words: Sequence[int]) -> Iterator[Place]:
-    """The places before some words of a text, by their number from 0."""
-    ends: list[tuple[int, int]] = []
-    position = 0
-    for word in text.split():
-        begin = text.index(word, position)
-        position = begin + len(word)
-        ends.append((begin, position))
-    for chosen in words:
-        begin, end = ends[chosen]
-        yield Place(number, text[:begin].rstrip(), text[begin:end])
+        begins = [found.start() for found in WORD.finditer(text)][1:]
+        for begin in begins:
+            if passed * chosen % every < chosen:
+                word = WORD.match(text, begin)
+                assert word is not None  # that is where it was found
+                yield Place(number, text[:begin].rstrip(), word[0])
+            passed += 1
 
 
 def is_same_word(a: str, b: str) -> bool:

@@ -23,8 +23,10 @@ from utils.hub import resolve_model_folder
 from utils.io import hash_file, write_json
 
 FIXED_DATA = {
-    "train_sha256": "training captions",
+    "train_sha256": "training captions or documents",
     "shards_sha256": "training shards",
+    "documents_sha256": "training documents",
+    "tokenizer_sha256": "tokenizer",
     "corpus_sha256": "masked_lm.corpus",
     "document_frequency_sha256": "scst.document_frequency",
     "fluency_lm_sha256": "weights of scst.fluency_lm",

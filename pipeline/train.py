@@ -72,7 +72,7 @@ def train(
     end_with_launcher()
     on_first(partial(prepare_data, config.data))
     with ExitStack() as held:
-        is_known = on_first(partial(_take_up, held, Run(config.work_dir)))
+        is_known = on_first(partial(take_up, held, Run(config.work_dir)))
         prepared = prepare(config)
         config, run = prepared.config, prepared.run
         overlaps = on_first(partial(_find_overlaps, prepared))
@@ -101,7 +101,7 @@ def train(
         )
 
 
-def _take_up(held: ExitStack, run: Run) -> bool:
+def take_up(held: ExitStack, run: Run) -> bool:
     """Lock a run folder for as long as ``held`` is open, if it is there; whether it is."""
     if not run.root.is_dir():
         return False

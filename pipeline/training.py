@@ -120,9 +120,7 @@ def build_trainer(
     train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
     freeze_parts(captioner, frozen, train.vision_stages)
     captioner.module.to(args.device)
-    steps_per_epoch = train.steps or -(-len(train_examples) // rows_per_step(config, args))
-    args.logging_steps = max(1, min(50, steps_per_epoch // 10))
-    args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
+    set_intervals(args, config, train.steps or -(-len(train_examples) // rows_per_step(config, args)))
     validation = Validation(
         writer,
         config.eval.samples,
@@ -175,6 +173,12 @@ def build_trainer(
         trainer = ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
     add_endings(trainer, config, run)
     return trainer
+
+
+def set_intervals(args: TrainingArguments, config: RunConfig, steps_per_epoch: int) -> None:
+    """Say how often numbers are logged, and when training is validated and saved; in place."""
+    args.logging_steps = max(1, min(50, steps_per_epoch // 10))
+    args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
 
 
 def add_endings(trainer: ResumableTrainer, config: RunConfig, run: Run) -> None:

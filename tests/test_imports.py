@@ -77,6 +77,10 @@ ROOMS: dict[str, set[str]] = {
     "models.style_lm": {"models.bounds", "models.drawing", "models.weights"},
     "trainers.losses": set(),
     "trainers.rewards": set(),
+    "pipeline.text": {
+        *("pipeline.continuation", "pipeline.documents", "pipeline.loop", "pipeline.processes", "pipeline.record"),
+        *("pipeline.train", "pipeline.training", "pipeline.vocabulary"),
+    },
     "reports.data": {"reports.templating", "reports.thumbnails"},
     "reports.run": {"reports.templating", "reports.thumbnails", "reports.ticks"},
     "reports.runs": {"reports.run", "reports.templating", "reports.ticks"},

@@ -108,6 +108,21 @@ class PauseAfter(TrainerCallback):
             args.load_best_model_at_end = False
 
 
+class SaveEvery(TrainerCallback):
+    """Saves a checkpoint after every so many optimizer steps, besides those of the validations.
+
+    Args:
+        steps: So many.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Ask for it where it is due."""
+        control.should_save = control.should_save or state.global_step % self.steps == 0
+
+
 class EndAfter(TrainerCallback):
     """Ends training when it has taken so long, those starts that were interrupted counted.
 

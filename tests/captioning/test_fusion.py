@@ -99,9 +99,9 @@ def test_written_and_drawn_captions_of_a_model_listen_to_it(start_model, styled,
 
 
 def test_run_opens_the_model_that_it_names_and_records_the_weights(styled, lm, tmp_path: Path, load):
-    lm.save(tmp_path)
+    lm.save(tmp_path / "lm")
     document = {"model": {"name": "a"}, "data": {"format": "drawn_scenes"}}
-    config = load(document | {"decode": {"lm": str(tmp_path), "lm_weight": 0.25, "max_length": 8}})
+    config = load(document | {"decode": {"lm": str(tmp_path / "lm"), "lm_weight": 0.25, "max_length": 8}})
     fusion = make_writer(config, styled).fusion
     assert fusion.describe() == {"lm_weight": 0.25, "lm_guidance": 0.0}
     assert make_writer(load(document | {"decode": {"max_length": 8}}), styled).fusion is None

@@ -38,7 +38,7 @@ def test_places_stand_before_every_word_but_the_first():
 
 
 @pytest.mark.parametrize(
-    ("most", "words"), [(0, []), (1, ["red"]), (2, ["red", "sat,"]), (4, ["red", "dog", "sat,", "down"])]
+    ("most", "words"), [(0, []), (1, ["red"]), (2, ["red", "down"]), (4, ["red", "sat,", "down", "words"])]
 )
 def test_places_are_spread_when_there_are_too_many(most, words):
     assert [place.word for place in places_of(TEXTS, most)] == words
