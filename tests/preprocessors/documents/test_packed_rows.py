@@ -14,7 +14,7 @@ from preprocessors.documents.reading import Batch
 from preprocessors.documents.token_bins import TokenBins
 from preprocessors.documents.writing import Limits, Writer
 
-CONTEXT = 40
+CONTEXT = 45
 
 
 @pytest.fixture(scope="module")
