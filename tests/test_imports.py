@@ -15,6 +15,7 @@ from captioning.outputs.table import FORMATS
 from commands.table import COMMANDS
 from metrics.table import METRICS
 from models import CAPTIONERS
+from preprocessors.documents.table import SOURCES
 from sweeps.engines.table import ENGINES
 from trainers.rewards.table import REWARD_TERMS
 from utils import exit_codes
@@ -49,12 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "preprocessors.pictures": {"preprocessors.examples"},
     "preprocessors.text": {"preprocessors.examples"},
     "preprocessors.formats": {"preprocessors.examples", "preprocessors.pictures"},
-    "preprocessors.documents": {
-        "preprocessors.examples",
-        "preprocessors.formats",
-        "preprocessors.readers",
-        "preprocessors.text",
-    },
+    "preprocessors.documents": {"preprocessors.collator", "preprocessors.examples", "preprocessors.text"},
     "preprocessors.streaming": {
         *("preprocessors.collator", "preprocessors.examples", "preprocessors.formats", "preprocessors.interface"),
         "preprocessors.pictures",
@@ -215,6 +211,7 @@ def test_only_the_table_of_captioners_leads_into_one():
     "place",
     [
         *(*CAPTIONERS.values(), *REWARD_TERMS.values()),
+        *(kind.opens for kind in SOURCES.values()),
         *(entry.source for entry in (*METRICS.values(), *ENGINES.values(), *FORMATS.values())),
     ],
 )

@@ -19,6 +19,8 @@ TOKENIZER_FILE = "tokenizer.json"
 DESCRIPTION_FILE = "tokenizer_config.json"
 BYTES = frozenset(pre_tokenizers.ByteLevel.alphabet())
 """Entries for the 256 bytes, of which every text can be made."""
+ASCII_BYTES = {**{byte: chr(0x100 + byte) for byte in range(33)}, 127: chr(0x121)}
+"""How GPT-2 writes the bytes of ASCII that cannot be seen."""
 AN_ENTRY = re.compile(r"(<[^<>]+>)")
 """What an entry for a style looks like within a control code."""
 
@@ -55,7 +57,7 @@ class BytePairTokenizer:
         self.bos, self.eos = bos, eos
         self.bos_id, self.eos_id = self._id_of(bos), self._id_of(eos)
         self._hidden = {self.bos_id, self.eos_id, *self._ids.values()}
-        self._size = 1 + max(max(model["vocab"].values()), *self._hidden)
+        self._size: int = 1 + max(max(model["vocab"].values()), *self._hidden)
         rules = {name: plain.get(name) for name in ("normalizer", "pre_tokenizer")}
         self.splits_as_gpt2 = _splits_as_gpt2(rules) and not model.get("dropout")
         parts = {"vocab": model["vocab"], "merges": _as_pairs(model["merges"]), **rules, "bos": bos, "eos": eos}
@@ -68,6 +70,12 @@ class BytePairTokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts, in all cores; see :meth:`TextTokenizer.encode_batch`."""
         return [encoding.ids for encoding in self._plain.encode_batch_fast([*texts], add_special_tokens=False)]
+
+    def encode_piece(self, piece: str) -> list[int]:
+        """Ids of a text; where the tokenizer splits as GPT-2, of one whose part in ASCII that pattern leaves whole."""
+        if not piece.isascii():
+            return self.encode_batch([piece])[0]
+        return [token.id for token in self._plain.model.tokenize(piece.translate(ASCII_BYTES))]
 
     def encode_code(self, code: str) -> list[int]:
         """Ids of a control code; see :meth:`TextTokenizer.encode_code`."""
@@ -106,9 +114,8 @@ class BytePairTokenizer:
         return {**json.loads(self._plain.to_str()), "added_tokens": [*self._added, *more]}
 
     def _id_of(self, entry: str) -> int:
-        number: int | None = self._ids.get(entry, self._plain.token_to_id(entry))
-        assert number is not None
-        return number
+        number = self._plain.token_to_id(entry)
+        return self._ids[entry] if number is None else int(number)
 
 
 def _splits_as_gpt2(rules: Mapping[str, Any]) -> bool:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from preprocessors.documents.byte_pairs import BytePairTokenizer
 
-MOST_PIECES = 200_000
-"""Pieces that are remembered; 30 to 50 MB."""
+MOST_PIECES = 120_000
+"""Pieces that are remembered, in 25 MB."""
 SLICE = 1 << 20
 """Most characters of a text that are encoded at once."""
-AT_ONCE = 4096
-"""Pieces that the library is given at once."""
 ASCII_PIECES = re.compile(
     r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+", re.ASCII
 ).findall
@@ -41,46 +40,46 @@ class PackedEncoder:
 
     def __init__(self, tokenizer: BytePairTokenizer, dtype: str) -> None:
         self._tokenizer, self._dtype = tokenizer, np.dtype(dtype)
-        self._known: dict[str, bytes] = {}
+        self._known = _Pieces(tokenizer, self._dtype)
 
     def encode(self, texts: Sequence[str]) -> list[bytes]:
         """Ids of each text, packed; long ones in slices, whose memory would be a hundred times theirs."""
-        short = [text for text in texts if len(text) <= SLICE]
-        encoded = iter(self._encode_short(short))
-        return [next(encoded) if len(text) <= SLICE else self._encode_long(text) for text in texts]
+        short = iter(self._encode([text for text in texts if len(text) <= SLICE]))
+        return [next(short) if len(text) <= SLICE else self._encode_long(text) for text in texts]
 
     def _encode_long(self, text: str) -> bytes:
-        return b"".join(self._encode_short([part])[0] for part in _slices(text))
+        return b"".join(self._encode([part])[0] for part in _slices(text))
 
-    def _encode_short(self, texts: list[str]) -> list[bytes]:
-        if not self._tokenizer.splits_as_gpt2:
-            return self._look_up(texts)
-        pieces = [self._pieces(text) for text in texts]
-        self._learn(pieces)
-        return [b"".join(map(self._known.__getitem__, found)) for found in pieces]
+    def _encode(self, texts: list[str]) -> list[bytes]:
+        if self._tokenizer.splits_as_gpt2:
+            known = self._known.__getitem__
+            return [b"".join(map(known, _pieces(text))) for text in texts]
+        return [np.array(ids, self._dtype).tobytes() for ids in self._tokenizer.encode_batch(texts)]
 
-    def _pieces(self, text: str) -> list[str]:
-        if text.isascii():
-            return ASCII_PIECES(text)
-        if UNLIKE_SPACES(text):
-            return [text]
-        pieces: list[str] = []
-        for run in RUNS(text):
-            pieces += ASCII_PIECES(run) if run.isascii() else (run,)
-        return pieces
 
-    def _learn(self, pieces: Sequence[Sequence[str]]) -> None:
-        needed = set[str]().union(*pieces)
-        if len(self._known) + len(fresh := needed - self._known.keys()) > MOST_PIECES:
-            self._known.clear()
-            fresh = needed
-        ordered = sorted(fresh)
-        self._known.update(zip(ordered, self._look_up(ordered), strict=True))
+class _Pieces(dict[str, bytes]):
+    """Packed ids by piece of text; those that are looked up for the first time are encoded."""
 
-    def _look_up(self, texts: list[str]) -> list[bytes]:
-        groups = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
-        encode = self._tokenizer.encode_batch
-        return [np.array(ids, self._dtype).tobytes() for group in groups for ids in encode(group)]
+    def __init__(self, tokenizer: BytePairTokenizer, dtype: np.dtype[Any]) -> None:
+        super().__init__()
+        self._tokenizer, self._dtype = tokenizer, dtype
+
+    def __missing__(self, piece: str) -> bytes:
+        if len(self) >= MOST_PIECES:
+            self.clear()
+        packed = self[piece] = np.array(self._tokenizer.encode_piece(piece), self._dtype).tobytes()
+        return packed
+
+
+def _pieces(text: str) -> list[str]:
+    if text.isascii():
+        return ASCII_PIECES(text)
+    if UNLIKE_SPACES(text):
+        return [text]
+    pieces: list[str] = []
+    for run in RUNS(text):
+        pieces += ASCII_PIECES(run) if run.isascii() else (run,)
+    return pieces
 
 
 def _slices(text: str) -> Iterator[str]:

@@ -17,8 +17,8 @@ from preprocessors.documents.reading import Batch, DocumentSource, batches_of
 from preprocessors.documents.writing import Writer
 from utils.errors import Fault
 
-WORTH_ANOTHER = 8_000_000
-"""Bytes of documents for which one more process is started, which takes a second."""
+WORTH_ANOTHER = 16_000_000
+"""Bytes of documents for which one more process is started, which takes half a second."""
 MOST_PROCESSES = 16
 """One process reads for them all."""
 

@@ -16,8 +16,8 @@ MOST_TEXT = 1 << 22
 """Most bytes of a text that is one document: a longer one is divided at the end of a line, so that no file need fit
 into memory."""
 BLOCK = 1 << 20
-LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s][^()]*)\)")
-"""``[text](title)``."""
+LINK = re.compile(r"(?<!!)\[[^\[\]]*\]\(((?:[^()\n]|\([^()\n]*\))+)\)")
+"""``[text](title)``, and no picture; a title may have brackets of its own."""
 
 
 class JsonlDocuments:

@@ -45,6 +45,21 @@ def test_load_config_endless_text_run(load):
         (TEXT | {"lm": {"positions": 4}}, "lm.positions=4: must be greater than or equal to 8"),
         (TEXT | {"train": {"epochs": None, "num_cycles": 2}}, "train.num_cycles=2: a training without an end"),
         (TEXT | {"unlikelihood": {"sequence": 1}}, "unlikelihood.sequence=1: must be less than 1"),
+        (TEXT | {"documents": {}}, "data.format: missing; must be one of"),
+        (
+            TEXT | {"documents": {"format": "json"}},
+            'documents.format="json": unknown document format; did you mean jsonl?',
+        ),
+        (TEXT | {"documents": {"format": "jsonl"}}, "documents.train: required with documents.format=jsonl"),
+        (TEXT | {"documents": {"val": "a"}}, 'documents.val="a": captions are divided as the data group says'),
+        (
+            TEXT | {"documents": {"format": "jsonl", "train": "a", "separator": "--"}},
+            'documents.separator="--": only used with documents.format text; remove it',
+        ),
+        (
+            {"task": "text", "model": {"name": "a"}, "documents": {"format": "folder", "train": "a", "tokenizer": "b"}},
+            'documents.tokenizer="b": the model to start from has a tokenizer',
+        ),
     ],
 )
 def test_load_config_wrong_text_run_names_key_value_and_rule(faults, document, fault):
@@ -55,6 +70,7 @@ def test_load_config_wrong_text_run_names_key_value_and_rule(faults, document, f
     ("groups", "fault"),
     [
         ({"lm": {"dropout": 0.2}}, "conf.json: lm: only used with task text; remove it"),
+        ({"documents": {"overlap": 2}}, "conf.json: documents: only used with task text; remove it"),
         ({"train": {"epochs": None}}, "conf.json: train.epochs=null: only a text run is trained without an end"),
         ({"unlikelihood": {"sequence": 0.5}}, "conf.json: unlikelihood.sequence=0.5: only used with task text"),
     ],
