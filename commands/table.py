@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, str] = {
     "lm": "commands.lm",
     "eval": "commands.eval",
     "caption": "commands.caption",
+    "sample": "commands.sample",
     "check": "commands.check",
     "encode": "commands.encode",
     "runs": "commands.runs",

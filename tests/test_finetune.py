@@ -436,7 +436,11 @@ def test_shipped_configuration_loads_and_builds_its_model(conf):
     config = load_config(conf, flags=starts_from)
     assert config.scst.enabled == ("scst" in document)
     assert config.work_dir == Path("work_dir") / conf.stem
-    if config.model.preset:
+    if config.task == "text":
+        from models.style_lm import SIZES
+
+        assert config.model.preset in SIZES
+    elif config.model.preset:
         ofa = OFAConfig(**PRESETS[config.model.preset] | config.model.overrides)
         stride = ofa.patch_size if config.model.vision is None else 32  # EfficientNet-Lite's
         assert config.image.size % stride == 0

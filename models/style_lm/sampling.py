@@ -61,13 +61,16 @@ class Sampling:
 
 
 @torch.no_grad()
-def sample_texts(lm: StyleLM, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[list[int]]:
+def sample_texts(
+    lm: StyleLM, prompts: Sequence[Sequence[int]], sampling: Sampling, *, first: int = 0
+) -> list[list[int]]:
     """Write on from prompts.
 
     Args:
         lm: In evaluation mode.
         prompts: N beginnings, token ids as of :meth:`StyleLM.prompt` with what the text begins with.
         sampling: The rules.
+        first: Place of the first of them, where they are a part of many.
 
     Returns:
         N continuations, token ids; one that came to its end by itself has EOS last.
@@ -79,7 +82,7 @@ def sample_texts(lm: StyleLM, prompts: Sequence[Sequence[int]], sampling: Sampli
     if not prompts:
         return []
     steps = lm.steps(prompts, sampling.max_length)
-    uniforms = torch.stack([_uniforms(sampling, place) for place in range(len(prompts))]).to(lm.device)
+    uniforms = torch.stack([_uniforms(sampling, first + place) for place in range(len(prompts))]).to(lm.device)
     texts = [_Text(prompt, sampling.no_repeat_ngram_size, lm.tokenizer.eos_id) for prompt in prompts]
     going, rows = texts, torch.arange(len(texts), device=lm.device)
     for position in range(sampling.max_length):

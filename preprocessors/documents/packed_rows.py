@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ from torch import Tensor, stack, tensor
 
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.documents.packing import PADDING, PackedBatch, Packer
-from preprocessors.documents.rows import Plan
 
 FILLED_WITH = {"position_ids": 0, "document_ids": PADDING, "targets": IGNORE_INDEX}
 """What stands behind a row that is shorter than others of its batch; for the ids it is BOS."""
@@ -37,9 +37,8 @@ class TrainingRows:
 
     def __init__(self, packer: Packer) -> None:
         self.packer, self.epoch = packer, 0
-        self._held: dict[int, Plan] = {}
-        self._ends = [0]
-        self._plan(0)
+        self._plan = lru_cache(maxsize=2)(packer.plan)  # an epoch may begin within one and end within the next
+        self._ends = [0, len(self._plan(0))]
 
     def __len__(self) -> int:
         return self._ends[1]
@@ -51,19 +50,9 @@ class TrainingRows:
     def __getitem__(self, row: int) -> PackedRow:
         place = self.epoch * len(self) + row
         while self._ends[-1] <= place:
-            self._plan(len(self._ends) - 1)
+            self._ends.append(self._ends[-1] + len(self._plan(len(self._ends) - 1)))
         number = bisect_right(self._ends, place) - 1
         return PackedRow(row, self.packer.batch(self._plan(number), [place - self._ends[number]]))
-
-    def _plan(self, number: int) -> Plan:
-        """A packing, of which the last two are held: an epoch may begin within one and end within the next."""
-        if number not in self._held:
-            self._held[number] = self.packer.plan(number)
-            for old in sorted(self._held)[:-2]:
-                del self._held[old]
-        if number == len(self._ends) - 1:
-            self._ends.append(self._ends[-1] + len(self._held[number]))
-        return self._held[number]
 
 
 class ValidationRows:
