@@ -26,7 +26,10 @@ def run(options: argparse.Namespace) -> int:
     trained = options.checkpoint or "output"
     config = read_config(options, leave_out=("checkpoint", "cider"), default_model=trained)
     start_console()
-    from pipeline.evaluate import evaluate
+    if config.task == "text":
+        from pipeline.text.evaluate import evaluate_text as evaluate
+    else:
+        from pipeline.evaluate import evaluate
 
     print_results(evaluate(config, options.checkpoint))
     return exit_codes.FINISHED

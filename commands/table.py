@@ -9,8 +9,10 @@ from typing import Protocol, cast
 
 COMMANDS: Mapping[str, str] = {
     "train": "commands.train",
+    "lm": "commands.lm",
     "eval": "commands.eval",
     "caption": "commands.caption",
+    "sample": "commands.sample",
     "check": "commands.check",
     "encode": "commands.encode",
     "runs": "commands.runs",

@@ -34,7 +34,10 @@ def run(options: argparse.Namespace) -> int:
     """Print the results of the evaluation."""
     config = read_config(options)
     start_console()
-    from pipeline.train import train
+    if config.task == "text":
+        from pipeline.text.run import train_text as train
+    else:
+        from pipeline.train import train
 
     command = [Path(sys.executable).name, *sys.argv]
     print_results(train(config, command, options.conf, options.pause_after, allow_change=options.allow_change))

@@ -28,10 +28,10 @@ HEAD = """\
 
 <!-- Written by `python -m configuration.document` from the types in configuration/. Change those, not this page. -->
 
-A run is described by one JSON file of groups. `data.format` must be given (but for `task` text), and one of
-`model.name` and `model.preset`; every other key has a default. `python finetune.py --conf FILE` reads it, `--set group.key=value` overrides any key (the
-value is JSON, or a string), and the complete result stands in the run's `config.json`. Unknown keys and wrong values
-are refused, all at once, with the nearest name.
+A run is described by one JSON file of groups. `data.format` must be given, but for `task` text, and one of
+`model.name` and `model.preset`; every other key has a default. `python finetune.py --conf FILE` reads it,
+`--set group.key=value` overrides any key (the value is JSON, or a string), and the complete result stands in the run's
+`config.json`. Unknown keys and wrong values are refused, all at once, with the nearest name.
 
 <!-- configuration -->
 ```json

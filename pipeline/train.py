@@ -15,28 +15,25 @@ from captioning.styled import open_styled
 from captioning.writer import CaptionWriter
 from configuration.groups import RunConfig
 from pipeline.captioner import make_writer
-from pipeline.continuation import Start, forget_after
+from pipeline.continuation import Start
 from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
 from pipeline.findings import warn_of_findings
+from pipeline.loop import train_to_end
 from pipeline.overlap import Overlap, find_overlap, tell_overlap
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
 from pipeline.punctuation import tell_punctuation
 from pipeline.record import enter_run, keep_document_frequency
 from pipeline.training import build_trainer, make_store, rows_per_step, training_arguments
-from runs.checkpoints import choose_checkpoint
 from runs.ending import record_ending
 from runs.folder import Run
 from runs.lock import locked
-from runs.metrics_log import has_reached
 from runs.source import warn_of_other_source
 from trainers.processes import ending_with_the_others, on_first
-from trainers.progress import progress_shown
 from utils.durable import clear_leftovers, recover_folder
-from utils.errors import Stopped
 from utils.logging import setup_logging
-from utils.signals import leaving_soon, requested_by
+from utils.signals import leaving_soon
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +72,7 @@ def train(
     end_with_launcher()
     on_first(partial(prepare_data, config.data))
     with ExitStack() as held:
-        is_known = on_first(partial(_take_up, held, Run(config.work_dir)))
+        is_known = on_first(partial(take_up, held, Run(config.work_dir)))
         prepared = prepare(config)
         config, run = prepared.config, prepared.run
         overlaps = on_first(partial(_find_overlaps, prepared))
@@ -104,7 +101,7 @@ def train(
         )
 
 
-def _take_up(held: ExitStack, run: Run) -> bool:
+def take_up(held: ExitStack, run: Run) -> bool:
     """Lock a run folder for as long as ``held`` is open, if it is there; whether it is."""
     if not run.root.is_dir():
         return False
@@ -130,26 +127,8 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
     if rank() == 0 and prepared.tasks.document_frequency is not None:
         keep_document_frequency(run, prepared.tasks.document_frequency)
     store = make_store(prepared.config, run, args)
-    held = on_first(partial(choose_checkpoint, run, store.verifier))
-    if held is not None and pause_after is not None and has_reached(held.epoch, pause_after) and not held.is_finished:
-        return report_pause(run, held.epoch, held.step, held.max_steps)
-    on_first(partial(forget_after, run, held))
-    trainer = build_trainer(args, prepared, pause_after, store)
-    with progress_shown(trainer):
-        trainer.train(resume_from_checkpoint=None if held is None else str(held.folder))
-    state = trainer.state
-    if trainer.is_stopped:
-        raise Stopped(
-            f"stopped by {requested_by()} after the checkpoint of step {state.global_step} of {state.max_steps}; "
-            "the same command goes on from there"
-        )
-    if state.global_step < state.max_steps:
-        return report_pause(run, state.epoch or 0.0, state.global_step, state.max_steps)
-    # Evaluate what is saved: accelerate leaves the forward pass under autocast.
-    trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
-    store.keep_model(run.output, lambda: prepared.captioner.save(run.output))
-    logger.info("model: %s", run.output)
-    return None
+    build = partial(build_trainer, args, prepared, pause_after, store)
+    return train_to_end(store, build, lambda: prepared.captioner.save(run.output), pause_after)
 
 
 def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
@@ -172,11 +151,3 @@ def _warn_of_other_use(prepared: Prepared) -> None:
     if before is not None and settings is not None:
         for difference in before.differences(settings, prepared.config.model.name or ""):
             logger.warning("%s", difference)
-
-
-def report_pause(run: Run, epoch: float, global_step: int, max_steps: int) -> dict[str, Any]:
-    """What is said of a run that will go on later."""
-    if rank() != 0:
-        return {}
-    logger.info("paused after %.2f epochs, step %d/%d", epoch, global_step, max_steps)
-    return {"paused": {"epoch": epoch, "global_step": global_step}}

@@ -26,12 +26,14 @@ from pipeline.streaming import check_lanes, make_stream
 from preprocessors.collator import CaptionCollator, with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
+from runs.checkpoints import ENDLESS
 from runs.folder import Run
-from trainers.callbacks import PauseAfter, RunRecorder, StopOnNan, StopOrSave
+from trainers.callbacks import EndAfter, PauseAfter, RunRecorder, StopOnNan, StopOrSave
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
 from trainers.mirrors import Mirror, check_installed
+from trainers.resumable import ResumableTrainer
 from trainers.scst_trainer import ScstTrainer
 from trainers.sharding import is_wished, take_wish
 from trainers.validation import Validation
@@ -64,7 +66,8 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(config.work_dir / "tensorboard")
     return TrainingArguments(
         output_dir=str(config.work_dir / "checkpoints"),
-        num_train_epochs=train.epochs,
+        num_train_epochs=train.epochs or 1,
+        max_steps=-1 if train.epochs else ENDLESS,
         per_device_train_batch_size=rows_per_batch(config, int(os.environ.get("WORLD_SIZE", "1"))),
         per_device_eval_batch_size=config.eval.batch_size,
         gradient_accumulation_steps=train.accumulation_steps,
@@ -117,9 +120,7 @@ def build_trainer(
     train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
     freeze_parts(captioner, frozen, train.vision_stages)
     captioner.module.to(args.device)
-    steps_per_epoch = train.steps or -(-len(train_examples) // rows_per_step(config, args))
-    args.logging_steps = max(1, min(50, steps_per_epoch // 10))
-    args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
+    set_intervals(args, config, train.steps or -(-len(train_examples) // rows_per_step(config, args)))
     validation = Validation(
         writer,
         config.eval.samples,
@@ -153,6 +154,7 @@ def build_trainer(
         "objective": make_objective(config, tasks.foreign),
         "warmup": train.warmup,
         "lr_end": train.lr_end,
+        "num_cycles": train.num_cycles,
         "vision_lr": train.vision_lr,
         "validation": validation,
         "sharded": is_wished(),
@@ -169,8 +171,21 @@ def build_trainer(
     else:
         self_critical = make_self_critical(config.scst, writer.decoding, frozen, train.seed)
         trainer = ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
-    trainer.add_callback(StopOrSave(trainer.stop_here, run.save_now, config.checkpoint.every_minutes))
+    add_endings(trainer, config, run)
     return trainer
+
+
+def set_intervals(args: TrainingArguments, config: RunConfig, steps_per_epoch: int) -> None:
+    """Say how often numbers are logged, and when training is validated and saved; in place."""
+    args.logging_steps = max(1, min(50, steps_per_epoch // 10))
+    args.eval_steps = args.save_steps = max(1, math.ceil(config.checkpoint.every_epochs * steps_per_epoch - 1e-9))
+
+
+def add_endings(trainer: ResumableTrainer, config: RunConfig, run: Run) -> None:
+    """Let training end by the clock, or by a signal, and save when somebody asks for it."""
+    if config.train.max_hours is not None:
+        trainer.add_callback(EndAfter(config.train.max_hours, trainer))
+    trainer.add_callback(StopOrSave(trainer.stop_here, run.save_now, config.checkpoint.every_minutes))
 
 
 def is_greater_better(select: str) -> bool:

@@ -16,6 +16,14 @@ from utils.manifest import MANIFEST_FILE, find_faults, read_manifest
 
 logger = logging.getLogger(__name__)
 
+ENDLESS = 10**9
+"""Optimizer steps that no training comes to: the number of steps of one that has no end."""
+
+
+def describe_step(step: int, max_steps: int) -> str:
+    """Where a training stands, as in ``step 3 of 10``."""
+    return f"step {step} of {max_steps}" if max_steps < ENDLESS else f"step {step}"
+
 
 class Checkpoint(NamedTuple):
     """What a checkpoint says of itself in its manifest."""
@@ -159,7 +167,7 @@ def _tell_choice(chosen: Checkpoint, passed_over: Sequence[str]) -> None:
     for reason in passed_over:
         logger.warning("passed over %s", reason)
     why = "the newest" if not passed_over else "the newest that can be used"
-    where = f"step {chosen.step} of {chosen.max_steps}, epoch {chosen.epoch:.2f}"
+    where = f"{describe_step(chosen.step, chosen.max_steps)}, epoch {chosen.epoch:.2f}"
     logger.info("going on from %s (%s): %s", chosen.folder, where, why)
 
 

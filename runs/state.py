@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runs.checkpoints import best_first, whole_checkpoints
+from runs.checkpoints import ENDLESS, best_first, whole_checkpoints
 from runs.ending import FAILED, PAUSED
 from runs.files import Record, read_object, read_record
 from runs.folder import Run
@@ -173,7 +173,7 @@ def _state(run: Run, record: Record, held: bool) -> tuple[str, str]:
 
 def _max_steps(run: Run, record: Record, step: int, epoch: float) -> int | None:
     for checkpoint in whole_checkpoints(run):
-        return checkpoint.max_steps
+        return checkpoint.max_steps if checkpoint.max_steps < ENDLESS else None
     epochs = get_number(record.config, "train.epochs")
     return round(step / epoch * epochs) if epochs and epoch > 0 else None
 

@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from preprocessors.workers import worker_init
+from runs.checkpoints import ENDLESS
 from trainers import processes
 from trainers.fitting import FittingRows
 from trainers.memory import StepPieces
@@ -22,7 +23,7 @@ from trainers.numbers import NumbersGuard
 from trainers.pieces import StepStart
 from trainers.probing import find_rows
 from trainers.resumable import ResumableTrainer
-from trainers.schedule import EpochSampler, InOrder, SimilarLengths, polynomial_decay
+from trainers.schedule import EpochSampler, InOrder, SimilarLengths, polynomial_decay, rise_and_stay
 
 
 class EpochData(Protocol):
@@ -58,8 +59,9 @@ class BaseTrainer(ResumableTrainer):
         row_groups: Training rows that follow one another, see :class:`EpochSampler`.
         in_order: Rows are taken as they stand, from data that has an order of its own.
         length_of: Length of a training row in an epoch; rows of about one length make a batch then.
-        warmup: Share of the steps in which the learning rate rises.
+        warmup: Share of the steps in which the learning rate rises; of a training without an end of the first epoch's.
         lr_end: Learning rate at the last step.
+        num_cycles: Half cosines in which it falls; None falls linearly.
         folder: Where bad steps and the rows that fit into memory are written down; None writes nothing.
         finds_rows: Find out first how many rows fit into memory at once.
         skips_spikes: Leave out optimizer steps whose loss or gradient stands far out.
@@ -89,6 +91,7 @@ class BaseTrainer(ResumableTrainer):
         length_of: Callable[[int, int], int] | None = None,
         warmup: float = 0.0,
         lr_end: float = 0.0,
+        num_cycles: int | None = None,
         folder: Path | None = None,
         finds_rows: bool = False,
         skips_spikes: bool = False,
@@ -102,7 +105,7 @@ class BaseTrainer(ResumableTrainer):
             self.remove_callback(spoken)
         for callback in (_EpochForData(self), *callbacks):
             self.add_callback(callback)
-        self.warmup, self.lr_end = warmup, lr_end
+        self.warmup, self.lr_end, self.num_cycles = warmup, lr_end, num_cycles
         self.loss_is_scaled_for_ga = True
         lengths = None if length_of is None else SimilarLengths(length_of, args.per_device_train_batch_size)
         self._sampler: EpochSampler | InOrder = (
@@ -143,13 +146,21 @@ class BaseTrainer(ResumableTrainer):
         return self._sampler
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
-        """Linear warm-up, linear decay."""
+        """Linear warm-up, then the decay, if there is an end to come to."""
         if self.lr_scheduler is None:
-            chosen = self.optimizer if optimizer is None else optimizer
-            lr = self.args.learning_rate
-            self.lr_scheduler = polynomial_decay(chosen, num_training_steps, self.warmup, lr, self.lr_end)
+            chosen, lr = self.optimizer if optimizer is None else optimizer, self.args.learning_rate
+            if num_training_steps >= ENDLESS:
+                self.lr_scheduler = rise_and_stay(chosen, round(self.warmup * self._steps_of_an_epoch()))
+            else:
+                told = (num_training_steps, self.warmup, lr, self.lr_end, self.num_cycles)
+                self.lr_scheduler = polynomial_decay(chosen, *told)
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def _steps_of_an_epoch(self) -> int:
+        args = self.args
+        rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return -(-len(self.train_dataset) // rows)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         return self.sum_over_processes(torch.tensor([*self.count_tokens(batch_samples)], device=device))

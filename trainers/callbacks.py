@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from runs.checkpoints import ENDLESS
 from runs.metrics_log import append_metrics, has_reached
 from trainers.processes import agree, broadcast, is_first
 from utils.errors import NoNumbers
@@ -63,7 +64,8 @@ class RunRecorder(TrainerCallback):
         epoch = state.epoch or 0.0
         append_metrics(self.metrics_file, state.global_step, epoch, metrics | {"time": round(time.time(), 2)})
         numbers = ", ".join(f"{key} {value:.4g}" for key, value in metrics.items())
-        logger.info("step %d/%d, epoch %.2f: %s", state.global_step, state.max_steps, epoch, numbers)
+        end = f"/{state.max_steps}" if state.max_steps < ENDLESS else ""
+        logger.info("step %d%s, epoch %.2f: %s", state.global_step, end, epoch, numbers)
 
 
 class StopOnNan(TrainerCallback):
@@ -104,6 +106,38 @@ class PauseAfter(TrainerCallback):
             control.should_training_stop = True
             # What a Trainer does when training is over would load the best weights.
             args.load_best_model_at_end = False
+
+
+class SaveEvery(TrainerCallback):
+    """Saves a checkpoint after every so many optimizer steps, besides those of the validations.
+
+    Args:
+        steps: So many.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Ask for it where it is due."""
+        control.should_save = control.should_save or state.global_step % self.steps == 0
+
+
+class EndAfter(TrainerCallback):
+    """Ends training when it has taken so long, those starts that were interrupted counted.
+
+    Args:
+        hours: Of training.
+        trainer: Whose ``seconds_before`` tells what earlier starts took; see ``trainers.resumable``.
+    """
+
+    def __init__(self, hours: float, trainer: Any) -> None:
+        self.hours, self.trainer = hours, trainer
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Look at the clock of the first process."""
+        if broadcast(is_first() and self.trainer.seconds() >= 3600 * self.hours):
+            self.trainer.end_here()
 
 
 class StopOrSave(TrainerCallback):

@@ -8,27 +8,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
-from preprocessors.workers import worker_init
-from trainers import processes
 from trainers.base import BaseTrainer
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
 from trainers.memory import ADVICE
 from trainers.objective import Objective, StepTokens, split_tasks, targets_of, two_views
 from trainers.pieces import take_rows
-from trainers.processes import agree
-from trainers.progress import on_terminal
+from trainers.row_losses import mean_losses
 from trainers.schedule import give_own_rate
 from trainers.sharding import trainable_copy
 from trainers.validation import Validation
 from utils.memory import Halving
-from utils.signals import StopRequested, stop_requested
 
 
 class StyleCaptionTrainer(BaseTrainer):
@@ -168,31 +162,13 @@ class StyleCaptionTrainer(BaseTrainer):
             scores captions.
         """
         with self.whole_captioner():
-            numbers = self._validation_loss()
+            numbers = mean_losses(self, self.validating, self._row_losses)
             if self.validation is not None:
                 examples, step = self.eval_dataset.examples, self.state.global_step
                 score = self.validation.run(examples, step, record=self.is_world_process_zero())
                 if score is not None:
                     numbers[self.validation.metric] = score
         return numbers
-
-    @torch.no_grad()
-    def _validation_loss(self) -> dict[str, float]:
-        # A place for every row: what the processes have adds up to the same numbers in the same order as in one alone.
-        losses = torch.zeros(len(self.eval_dataset), 3, dtype=torch.float64, device=self.args.device)
-        batches = self._validation_batches()
-        with tqdm(batches, "validation", unit="batch", disable=not on_terminal(), leave=False) as shown:
-            for batch in shown:
-                if stop_requested():  # told to the others below, where they wait
-                    break
-                inputs = self._prepare_inputs(batch)
-                every = range(len(inputs["rows"]))
-                rows = self.validating.in_pieces(every, lambda part: self._row_losses(inputs, part))  # noqa: B023
-                losses[inputs["rows"]] = torch.stack(rows).double()
-        if agree(stop_requested()):
-            raise StopRequested
-        loss, nll, tokens = self.sum_over_processes(losses).sum(0).tolist()
-        return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
 
     def _row_losses(self, inputs: dict[str, Tensor], rows: Sequence[int]) -> list[Tensor]:
         """Sums of loss, nll and tokens of some rows that follow one another, each of shape (3,)."""
@@ -206,19 +182,3 @@ class StyleCaptionTrainer(BaseTrainer):
             for row in range(len(labels))
         )
         return [torch.stack([*row]) for row in losses]
-
-    def _validation_batches(self) -> DataLoader[Any]:
-        """This process's share of the batches; a Trainer's own loader would fill the last ones up with other rows."""
-        args, rows = self.args, range(len(self.eval_dataset))
-        size = args.per_device_eval_batch_size
-        batches = [[*rows[start : start + size]] for start in range(0, len(rows), size)]
-        return DataLoader(
-            self.eval_dataset,
-            batch_sampler=batches[args.process_index :: args.world_size],
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory,
-            timeout=processes.WORKER_PATIENCE if args.dataloader_num_workers else 0,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            worker_init_fn=worker_init(),
-        )

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from runs.checkpoints import ENDLESS
 from trainers.processes import is_first
 
 
@@ -49,7 +50,7 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Open the bar where the run stands: a resumed one not at 0."""
         self.bar = tqdm(
-            total=state.max_steps,
+            total=state.max_steps if state.max_steps < ENDLESS else None,
             initial=state.global_step,
             desc="training",
             unit="step",

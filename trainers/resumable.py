@@ -52,6 +52,8 @@ class ResumableTrainer(Trainer):
         awaits_validation: The validation that is due at this step was put off, because a signal came first; a training
             that goes on from here makes up for it.
         is_stopped: A signal ended training before its end.
+        is_over: Its time is over, so that this is its end.
+        seconds_before: What earlier starts took.
     """
 
     control: Any
@@ -74,7 +76,8 @@ class ResumableTrainer(Trainer):
         # optimizer, which this class does.
         self.is_distributed_loading_by_transformers = self.shards is not None
         self.save_companions, self.checkpoints = save_companions, checkpoints
-        self.awaits_validation = self.is_stopped = False
+        self.awaits_validation = self.is_stopped = self.is_over = False
+        self.seconds_before, self._began = 0.0, time.monotonic()
         self._resumed: dict[str, Any] = {}
         self._scored: tuple[int, float | None] = (0, None)
 
@@ -92,6 +95,8 @@ class ResumableTrainer(Trainer):
         """
         if resume_from_checkpoint is not None:
             self._resumed = json.loads((Path(resume_from_checkpoint) / LOOP_FILE).read_bytes())
+            self.seconds_before = float(self._resumed.get("seconds", 0.0))
+        self._began = time.monotonic()
         with waiting(), explained():
             done = super().train(resume_from_checkpoint, **others)
         if self.shards is not None:
@@ -105,6 +110,15 @@ class ResumableTrainer(Trainer):
         self.control.should_save = self.control.should_training_stop = True
         # What a Trainer does when training is over would load the best weights in place of these.
         self.args.load_best_model_at_end = False
+
+    def end_here(self) -> None:
+        """Let this step be the last: it is validated and saved, and the best weights are chosen."""
+        self.is_over = True
+        self.control.should_evaluate = self.control.should_save = self.control.should_training_stop = True
+
+    def seconds(self) -> float:
+        """What training has taken so far, earlier starts counted up to the checkpoint that this one began with."""
+        return self.seconds_before + time.monotonic() - self._began
 
     def catch_up(self) -> None:
         """Take up the loop where the checkpoint left it, with the validation that it awaits."""
@@ -205,6 +219,7 @@ class ResumableTrainer(Trainer):
             "meter": self.meter.state(),
             "awaits_validation": self.awaits_validation,
             "extra": self.extra_state(),
+            "seconds": self.seconds(),
         }
 
     def _expected_bytes(self) -> int:

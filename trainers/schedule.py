@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
+
+from runs.checkpoints import ENDLESS
 
 
 def polynomial_factor(step: int, total_steps: int, warmup_steps: int, end_ratio: float) -> float:
@@ -33,8 +36,30 @@ def polynomial_factor(step: int, total_steps: int, warmup_steps: int, end_ratio:
     return 1.0 + (end_ratio - 1.0) * done
 
 
-def polynomial_decay(optimizer: Optimizer, total_steps: int, warmup: float, lr: float, lr_end: float) -> LambdaLR:
-    """Scheduler over :func:`polynomial_factor`.
+def cosine_factor(step: int, total_steps: int, warmup_steps: int, end_ratio: float, num_cycles: int) -> float:
+    """Factor of the peak learning rate at a step: linear rise, then half cosines down to ``end_ratio``.
+
+    Args:
+        step: As for :func:`polynomial_factor`, like the next three.
+        total_steps: Steps of the whole run.
+        warmup_steps: Steps of the rise.
+        end_ratio: Final over peak learning rate.
+        num_cycles: Half cosines of one length, each from the peak, at least 1.
+
+    Source:
+        Loshchilov and Hutter 2017, arXiv:1608.03983.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+    within = 1.0 if done == 1.0 else done * num_cycles % 1.0
+    return end_ratio + (1.0 - end_ratio) * (1.0 + math.cos(math.pi * within)) / 2
+
+
+def polynomial_decay(
+    optimizer: Optimizer, total_steps: int, warmup: float, lr: float, lr_end: float, num_cycles: int | None = None
+) -> LambdaLR:
+    """Scheduler over :func:`polynomial_factor`, or :func:`cosine_factor`.
 
     Args:
         optimizer: With peak learning rate ``lr`` in every group.
@@ -42,9 +67,17 @@ def polynomial_decay(optimizer: Optimizer, total_steps: int, warmup: float, lr: 
         warmup: Share of the steps for the rise, in [0, 1).
         lr: Peak learning rate.
         lr_end: Learning rate at the end.
+        num_cycles: Half cosines; None falls linearly.
     """
     warmup_steps = round(warmup * total_steps)
-    return LambdaLR(optimizer, lambda step: polynomial_factor(step, total_steps, warmup_steps, lr_end / lr))
+    if num_cycles is None:
+        return LambdaLR(optimizer, lambda step: polynomial_factor(step, total_steps, warmup_steps, lr_end / lr))
+    return LambdaLR(optimizer, lambda step: cosine_factor(step, total_steps, warmup_steps, lr_end / lr, num_cycles))
+
+
+def rise_and_stay(optimizer: Optimizer, warmup_steps: int) -> LambdaLR:
+    """Scheduler of a training without an end: the linear rise, then the peak."""
+    return LambdaLR(optimizer, lambda step: polynomial_factor(step, ENDLESS, warmup_steps, 1.0))
 
 
 def give_own_rate(optimizer: Optimizer, parameters: Sequence[nn.Parameter], lr: float) -> None:

@@ -8,12 +8,12 @@ from typing import cast
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from models.bounds import find_foreign_faults
+from models.bounds import STYLES, find_foreign_faults
 from models.weights import check_finite, read_weights
 from preprocessors.text.styles import FILE_NAME as STYLES_FILE
 from preprocessors.text.styles import StyleRegistry
 from utils.errors import first_line
-from utils.small_json import read_small_json
+from utils.small_json import check_against, read_small_json
 
 
 def load_network(folder: Path, entries: int) -> PreTrainedModel:
@@ -63,5 +63,13 @@ def load_network(folder: Path, entries: int) -> PreTrainedModel:
 
 
 def load_registry(folder: Path) -> StyleRegistry | None:
-    """The styles of a folder; None if it has none, so that any words may be a control code."""
-    return StyleRegistry.load(folder) if (folder / STYLES_FILE).is_file() else None
+    """The styles of a folder; None if it has none, so that any words may be a control code.
+
+    Raises:
+        ValueError: If the file is damaged, or an entry is out of bounds.
+    """
+    path = folder / STYLES_FILE
+    if not path.is_file():
+        return None
+    check_against(STYLES, read_small_json(path), path)
+    return StyleRegistry.load(folder)

@@ -7,50 +7,23 @@ from pathlib import Path
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.style_lm.folder import load_network, load_registry
 from models.style_lm.new import new_network
+from models.style_lm.scoring import block_logits, token_log_probs
 from models.style_lm.steps import LMSteps
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.folders import open_text_tokenizer
 from preprocessors.documents.interface import TextTokenizer
 from preprocessors.text.styles import StyleRegistry
+from utils.durable import replaced_folder
+from utils.manifest import check_sealed, seal
 
 LOGITS_AT_ONCE = 1 << 25
 """Most scores that :meth:`StyleLM.log_probs` has in memory, 128 MiB of float32."""
-
-
-def block_logits(
-    network: nn.Module,
-    token_ids: Tensor,
-    position_ids: Tensor | None = None,
-    mask: Tensor | None = None,
-    **more: object,
-) -> Tensor:
-    """Scores of the token behind each position.
-
-    The mask keeps documents in one row apart. Positions that begin again do it too, but only where the library is given
-    neither a mask nor a cache, and otherwise say nothing.
-
-    Args:
-        network: A causal language model of transformers, or what wraps it.
-        token_ids: int64 (B, L).
-        position_ids: int64 (B, L), of each token in its document; None counts from the row's beginning.
-        mask: bool (B, 1, L, L), True where the token of a row may see that of a column; every token sees itself. None
-            sees all that came before.
-        **more: For the network.
-
-    Returns:
-        (B, L, V), with gradient.
-    """
-    found: Tensor = network(
-        input_ids=token_ids, position_ids=position_ids, attention_mask=mask, use_cache=False, **more
-    ).logits
-    return found
 
 
 class StyleLM:
@@ -72,9 +45,10 @@ class StyleLM:
 
         Raises:
             FileNotFoundError: If files are missing.
-            ValueError: If they are damaged or do not fit one another.
+            ValueError: If they are damaged or do not fit one another, or do not have the content they were saved with.
             NoNumbers: If a weight is NaN or infinite.
         """
+        check_sealed(folder)
         tokenizer = open_text_tokenizer(folder)
         return cls(load_network(folder, len(tokenizer)), tokenizer, load_registry(folder))
 
@@ -93,9 +67,11 @@ class StyleLM:
         return cls(new_network(tokenizer, size, positions, dropout, seed), tokenizer, registry)
 
     def save(self, folder: Path) -> None:
-        """Write a folder that :meth:`open` and transformers open; the weights last."""
-        self.save_companions(folder)
-        self.network.save_pretrained(folder)
+        """Write a folder that transformers opens too: aside first, sealed, then in place of an older one."""
+        with replaced_folder(folder) as aside:
+            self.save_companions(aside)
+            self.network.save_pretrained(aside)
+            seal(aside, {"kind": "model"})
 
     def save_companions(self, folder: Path) -> None:
         """Write what weights need beside them; configuration and weights are written by somebody else."""
@@ -154,25 +130,16 @@ class StyleLM:
         self.check_length(max(map(len, known.values()), default=0) + ids.shape[1] - 1)
         rows = max(1, LOGITS_AT_ONCE // max(1, ids.shape[1] * len(self.tokenizer)))
         parts = [
-            self._log_probs(ids[start : start + rows], [known[style] for style in styles[start : start + rows]])
+            token_log_probs(
+                self.network,
+                [known[style] for style in styles[start : start + rows]],
+                ids[start : start + rows],
+                filler=self.tokenizer.eos_id,
+                entries=len(self.tokenizer),
+            )
             for start in range(0, len(ids), rows)
         ]
         return torch.cat(parts) if parts else ids.new_zeros(ids.shape, dtype=torch.float32)
-
-    def _log_probs(self, ids: Tensor, prompts: Sequence[list[int]]) -> Tensor:
-        """Of a few rows (n, T) behind their prompts; what fills a row up stands last, where nobody sees it."""
-        counted = ids.ne(IGNORE_INDEX)
-        tokens = ids.masked_fill(~counted, self.tokenizer.eos_id)
-        heads = [torch.tensor(prompt, device=ids.device) for prompt in prompts]
-        longest = max(len(head) for head in heads)
-        joined = [torch.cat([head, row[:-1]]) for head, row in zip(heads, tokens, strict=True)]
-        whole = torch.stack([F.pad(row, (0, longest - len(head))) for row, head in zip(joined, heads, strict=True)])
-        # The last token of a prompt foretells the first of the text.
-        starts = torch.tensor([len(head) - 1 for head in heads], device=ids.device)
-        wanted = starts[:, None] + torch.arange(ids.shape[1], device=ids.device)  # (n, T)
-        logits = block_logits(self.network, whole, logits_to_keep=wanted)[..., : len(self.tokenizer)].float()
-        found = logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
-        return found.masked_fill(~counted, 0.0)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Ids of texts with EOS, int64 (N, T), filled up with -100."""

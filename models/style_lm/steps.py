@@ -16,6 +16,9 @@ class LMSteps:
         network: In evaluation mode.
         prompts: N beginnings, token ids with BOS.
         entries: V, of the vocabulary; what a network has behind them is never chosen.
+
+    Attributes:
+        logits: Scores of the next token, float32 (N, V).
     """
 
     def __init__(self, network: PreTrainedModel, prompts: Sequence[Sequence[int]], entries: int) -> None:
@@ -33,7 +36,12 @@ class LMSteps:
             causal = places[:, None] >= places
             # What fills up sees itself, since a row of scores that are all masked is no number.
             mask = ((causal & self._seen[:, None, :]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
-        self.log_probs = self._look(torch.tensor(rows, device=device), mask)
+        self.logits = self._look(torch.tensor(rows, device=device), mask)
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Of the next token, float32 (N, V), nats."""
+        return self.logits.log_softmax(-1)
 
     def take(self, rows: Tensor, token_ids: Tensor) -> None:
         """Keep the state of the rows, in their number."""
@@ -48,7 +56,7 @@ class LMSteps:
             seen = self._seen[rows]
             self._seen = torch.cat([seen, seen.new_ones(len(rows), 1)], 1)
             mask = self._seen[:, None, None, :]
-        self.log_probs = self._look(token_ids.to(device)[:, None], mask)
+        self.logits = self._look(token_ids.to(device)[:, None], mask)
 
     @torch.no_grad()
     def _look(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -61,4 +69,4 @@ class LMSteps:
             logits_to_keep=1,
         )
         logits: Tensor = found.logits[:, -1, : self._entries]
-        return logits.float().log_softmax(-1)
+        return logits.float()

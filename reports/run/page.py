@@ -99,8 +99,8 @@ def write_report(
         chart=line_chart(losses),
         self_critical="scst" in training,
         training=training_charts(training, training_labels),
-        settings=_flatten(settings),
-        details={"Configuration": _flatten(config), "Provenance": _flatten(results["provenance"])},
+        settings=flatten(settings),
+        details={"Configuration": flatten(config), "Provenance": flatten(results["provenance"])},
     )
     write_text(path, page)
 
@@ -134,12 +134,12 @@ def _thumbnail(path: Path) -> str | None:
         return None
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested groups as (dotted key, text) in the order given."""
     flat: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            flat += _flatten(value, f"{prefix}{key}.")
+            flat += flatten(value, f"{prefix}{key}.")
         else:
             text = str(value) if isinstance(value, str | Path) else json.dumps(value, default=str, ensure_ascii=False)
             flat.append((f"{prefix}{key}", text))

@@ -5,7 +5,15 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 
-from trainers.schedule import EpochSampler, SimilarLengths, polynomial_decay, polynomial_factor
+from runs.checkpoints import ENDLESS
+from trainers.schedule import (
+    EpochSampler,
+    SimilarLengths,
+    cosine_factor,
+    polynomial_decay,
+    polynomial_factor,
+    rise_and_stay,
+)
 
 
 def test_polynomial_factor_by_hand():
@@ -16,6 +24,20 @@ def test_polynomial_factor_by_hand():
 
 def test_polynomial_factor_end_above_the_peak_rises():
     assert [polynomial_factor(step, 2, 0, 3.0) for step in range(3)] == pytest.approx([1.0, 2.0, 3.0])
+
+
+def test_cosine_factor_by_hand():
+    # 1 of warm-up, then two half cosines of 4 steps to 0.2: from 1 through 0.6 half-way, and again from 1.
+    factors = [cosine_factor(step, 9, 1, 0.2, 2) for step in range(11)]
+    quarter = 0.2 + 0.8 * (1 + 0.5**0.5) / 2
+    fall = [1.0, quarter, 0.6, 1.2 - quarter]
+    assert factors == pytest.approx([0.5, *fall, *fall, 0.2, 0.2])
+
+
+def test_rise_and_stay_never_falls():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.6)
+    (rate,) = rise_and_stay(optimizer, 2).lr_lambdas
+    assert [rate(step) for step in (0, 1, 2, 10**6, ENDLESS)] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0])
 
 
 def test_polynomial_decay_sets_learning_rates_of_the_optimizer():

@@ -29,7 +29,10 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(folder, tmp_path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "copy"))
+    """Without its seal, which would tell every change before anybody looks at what was changed."""
+    copied = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copied / "MANIFEST.json").unlink()
+    return copied
 
 
 def _logits(network) -> torch.Tensor:
@@ -46,6 +49,13 @@ def test_saved_folder_opens_with_the_same_logits_styles_and_ids(folder, tmp_path
     assert again.tokenizer.digest() == lm.tokenizer.digest()
     assert again.positions == 32
     assert not again.network.training
+
+
+def test_folder_that_was_changed_behind_its_seal_is_refused(folder, tmp_path):
+    changed = Path(shutil.copytree(folder, tmp_path / "changed"))
+    (changed / "styles.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"styles\.json"):
+        StyleLM.open(changed)
 
 
 def test_transformers_opens_the_folder_with_the_same_logits_and_ids(folder):

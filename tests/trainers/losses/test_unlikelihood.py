@@ -8,7 +8,9 @@ import torch
 from trainers.losses.unlikelihood import (
     MIN_COMPLEMENT,
     leakage_unlikelihood,
+    repeated_ngrams,
     repetition_unlikelihood,
+    sequence_unlikelihood,
 )
 
 
@@ -29,6 +31,43 @@ def test_repetition_unlikelihood_padding_is_neither_candidate_nor_position():
     assert loss.item() == pytest.approx(-math.log(0.5), rel=1e-5)
     loss.backward()
     assert logits.grad[:, 2:].abs().max() == 0
+
+
+def test_repetition_unlikelihood_of_a_pack_is_that_of_its_documents():
+    generator = torch.Generator().manual_seed(2)
+    logits, labels = torch.randn(1, 7, 4, generator=generator), torch.tensor([[0, 1, 0, 1, 2, 2, -100]])
+    packed = repetition_unlikelihood(logits, labels, torch.tensor([[0, 0, 0, 1, 1, 1, -1]]))
+    alone = [repetition_unlikelihood(logits[:, part], labels[:, part]) for part in (slice(3), slice(3, 6))]
+    assert packed.item() == pytest.approx(sum(alone).item(), rel=1e-6)
+    assert packed < repetition_unlikelihood(logits, labels)
+
+
+def test_repeated_ngrams_by_hand():
+    #            5 6 is there again at 3, and 6 5 at 4, which overlap; 7 7 overlaps itself.
+    ids = torch.tensor([[5, 6, 5, 6, 9, 9], [7, 7, 7, 8, -100, -100], [1, 2, 3, 4, 5, 6]])
+    assert repeated_ngrams(ids, 2).int().tolist() == [[0, 0, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    assert repeated_ngrams(ids, 1).int().tolist() == [[0, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    assert not repeated_ngrams(ids, 7).any()
+
+
+def test_repeated_ngrams_equal_a_loop_over_sets():
+    ids = torch.randint(3, (5, 30), generator=torch.Generator().manual_seed(4))
+    wanted = torch.zeros_like(ids)
+    for row, tokens in enumerate(ids.tolist()):
+        seen = set()
+        for place in range(len(tokens) - 2):
+            if (ngram := tuple(tokens[place : place + 3])) in seen:
+                wanted[row, place : place + 3] = 1
+            seen.add(ngram)
+    assert torch.equal(repeated_ngrams(ids, 3), wanted.bool())
+
+
+def test_sequence_unlikelihood_by_hand():
+    log_probs = torch.tensor([[0.5, 0.25, 1.0], [0.9, 0.2, 0.0]]).log().requires_grad_()
+    loss = sequence_unlikelihood(log_probs, torch.tensor([[True, False, True], [False, True, True]]))
+    assert loss.item() == pytest.approx(-math.log(0.5) - math.log(MIN_COMPLEMENT) - math.log(0.8), rel=1e-3)
+    loss.backward()
+    assert log_probs.grad.isfinite().all()
 
 
 def test_repetition_unlikelihood_of_a_single_token_is_zero():

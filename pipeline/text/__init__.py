@@ -1,0 +1,1 @@
+"""Text runs, from their configuration to an evaluated language model."""

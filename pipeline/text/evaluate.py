@@ -1,0 +1,111 @@
+"""A language model's evaluation on documents, from a trained folder or right after training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configuration.groups import RunConfig
+from metrics.results import write_results
+from pipeline.processes import rank
+from pipeline.text.prepare import PreparedText, prepare_text
+from pipeline.text.samples import sample_writer
+from pipeline.text.scoring import text_results
+from reports.run.text_page import write_text_report
+from runs.folder import Run
+from runs.metrics_log import read_curves
+from utils.durable import recover_folder
+from utils.environment import describe_environment
+from utils.io import write_json
+from utils.logging import setup_logging
+
+logger = logging.getLogger(__name__)
+
+ON_TRAINING = (
+    "evaluated on the documents that the model was trained on, since the configuration names no others "
+    "(documents.val): the numbers say how well it knows them by heart"
+)
+
+
+def evaluate_text(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
+    """Evaluate a trained language model on ``eval.split``.
+
+    Args:
+        config: Of the run; results go into its folder.
+        checkpoint: Model folder or hub id; None takes the run's own ``output``.
+
+    Returns:
+        The results; empty on ranks above 0.
+
+    Raises:
+        FileNotFoundError: If there is no model yet.
+    """
+    run = Run(config.work_dir)
+    if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
+        raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
+    name = checkpoint or str(run.output)
+    setup_logging(run.log, rank())
+    return evaluate_documents(open_trained(config, name), name)
+
+
+def open_trained(config: RunConfig, name: str) -> PreparedText:
+    """A trained model, to be used in place of what its run began with.
+
+    Raises:
+        FileNotFoundError: If the folder is not there.
+        ValueError: If it cannot be used.
+    """
+    model = config.model.model_copy(update={"name": name, "preset": None, "revision": None})
+    documents = config.documents.model_copy(update={"tokenizer": None})
+    prepared = prepare_text(config.model_copy(update={"model": model, "documents": documents}))
+    prepared.lm.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    return prepared
+
+
+def evaluate_documents(prepared: PreparedText, model: str) -> dict[str, Any]:
+    """Score the documents of ``eval.split``, write results, texts and report (rank 0), and return the results."""
+    if rank() > 0:
+        return {}
+    config, lm, data, run = prepared.config, prepared.lm, prepared.data, prepared.run
+    lm.network.eval()
+    results = text_results(lm, prepared.packer(data.eval), config.lm.hit_places)
+    results["provenance"] = _provenance(prepared, model)
+    if data.eval is data.train:
+        results["note"] = ON_TRAINING
+        logger.warning("%s", ON_TRAINING)
+    own = Path(model).resolve() == run.output.resolve()
+    folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
+    texts = sample_writer(lm, config.lm, data.eval, config.train.seed).write() if config.lm.sample_num else []
+    write_json(folder / f"{config.eval.split}.texts.json", texts)
+    write_results(folder / f"{config.eval.split}.json", results)
+    curves = read_curves(run.metrics)
+    write_text_report(
+        run.report if own else folder / "report.html",
+        title=run.root.name,
+        results=results,
+        texts=texts,
+        losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
+        training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
+        config=config.to_json_dict(),
+    )
+    return results
+
+
+def _provenance(prepared: PreparedText, model: str) -> dict[str, Any]:
+    config, lm, data = prepared.config, prepared.lm, prepared.data
+    return {
+        "model": model,
+        "split": config.eval.split,
+        "documents": data.eval.about["source"],
+        "data_sha256": data.eval.about["sha256"]["tokens.bin"],
+        "train_sha256": data.train.about["sha256"]["tokens.bin"],
+        "skipped": data.eval.about["skipped"],
+        "tokenizer": lm.tokenizer.digest(),
+        "styles": None if lm.registry is None else lm.registry.hash,
+        "positions": config.lm.positions,
+        "seed": config.train.seed,
+        "environment": describe_environment(),
+    }

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from models.style_lm import StyleLM
+from pipeline.text.evaluate import evaluate_text
+from pipeline.text.scoring import document_costs, styles_of_documents
+from runs.folder import Run
+from runs.metrics_log import read_curves
+from utils.io import read_json, read_jsonl
+
+
+@pytest.fixture(scope="module")
+def trained(write_text, run_text, tmp_path_factory) -> tuple[Any, dict[str, Any]]:
+    config = write_text(tmp_path_factory.mktemp("runs") / "trained")
+    return config, run_text(config)
+
+
+def test_run_leaves_a_model_that_transformers_opens_and_numbers_that_fall(trained):
+    config, results = trained
+    run = Run(config.work_dir)
+    lm = StyleLM.open(run.output)
+    ids = torch.tensor([lm.prompt("pirate")])
+    assert torch.equal(AutoModelForCausalLM.from_pretrained(run.output)(ids).logits, lm.logits(ids))
+    curve = [value for _, value in read_curves(run.metrics)["val/loss"]]
+    assert curve[-1] < curve[0]
+    assert results["overall"]["loss"] == pytest.approx(min(curve), rel=1e-5)
+    assert results["n"] == 6
+    assert set(results["per_style"]) == {"neutral", "pirate"}
+    assert results["provenance"]["split"] == "val"
+    assert "note" not in results
+    assert read_json(run.eval / "val.json") == json.loads(json.dumps(results))
+    assert "pirate" in run.report.read_text()
+
+
+def test_samples_stand_beside_every_validation_with_their_settings(trained):
+    run = Run(trained[0].work_dir)
+    rows = [row for _, row in read_jsonl(run.samples)]
+    validated = [step for step, _ in read_curves(run.metrics)["val/loss"]]
+    assert [row["global_step"] for row in rows] == [step for step in validated for _ in range(2)]
+    assert {row["style"] for row in rows} == {"neutral", "pirate"}
+    assert rows[0]["decoding"] == {
+        **{"max_length": 8, "temperature": 1.0, "top_k": None, "top_p": 0.95},
+        **{"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "seed": 7},
+    }
+
+
+def test_evaluating_again_gives_the_same_numbers(trained):
+    config, results = trained
+    again = evaluate_text(config, None)
+    assert {name: again[name] for name in ("overall", "per_style", "n", "tokens", "places")} == {
+        name: results[name] for name in ("overall", "per_style", "n", "tokens", "places")
+    }
+
+
+def test_documents_cost_in_packs_what_they_cost_alone(trained):
+    """Bits per byte and perplexity rest on it: by style, EOS counted and control codes not."""
+    from pipeline.text.evaluate import open_trained
+
+    prepared = open_trained(trained[0], str(Run(trained[0].work_dir).output))
+    lm, bins = prepared.lm, prepared.data.eval
+    costs, styles = document_costs(lm, prepared.packer(bins)), styles_of_documents(lm, bins)
+    texts = [lm.tokenizer.decode(bins[number].body.tolist()) for number in range(len(bins))]
+    alone = -lm.log_probs(texts, styles).double()
+    assert costs.nats.tolist() == pytest.approx(alone.sum(1).tolist(), rel=1e-4)
+    assert costs.tokens.tolist() == (alone != 0).sum(1).tolist()
+    assert {style for style, text in zip(styles, texts, strict=True) if text.startswith("arr")} == {"pirate"}
+
+
+def test_run_without_documents_to_validate_on_says_so(write_text, run_text, tmp_path):
+    config = write_text(tmp_path / "alone", documents={"val": None}, train={"epochs": 1})
+    results = run_text(config)
+    assert results["note"].startswith("evaluated on the documents that the model was trained on")
+    assert results["provenance"]["data_sha256"] == results["provenance"]["train_sha256"]
+    assert "validated on the training documents" in Run(config.work_dir).log.read_text()
+
+
+def test_run_is_validated_saved_and_sampled_at_the_steps_that_were_asked_for(write_text, run_text, tmp_path):
+    lm = {"val_every": 4, "save_every": 3, "sample_every": 2, "sample_num": 1, "val_batches": 1}
+    config = write_text(tmp_path / "steps", lm=lm, train={"epochs": 3}, checkpoint={"keep_last": 50})
+    run_text(config)
+    run = Run(config.work_dir)
+    steps = read_json(run.last)["step"]
+    validated = {*range(4, steps + 1, 4), steps}  # the last step is validated, whatever was asked for
+    assert [step for step, _ in read_curves(run.metrics)["val/loss"]] == sorted(validated)
+    assert [row["global_step"] for _, row in read_jsonl(run.samples)] == [*range(2, steps + 1, 2)]
+    saved = {step for step, _ in run.numbered_checkpoints()}
+    assert saved == {*range(3, steps + 1, 3), *validated}
+
+
+def test_run_goes_on_from_a_model_folder_with_its_tokenizer_styles_and_positions(
+    trained, write_text, run_text, tmp_path
+):
+    output = Run(trained[0].work_dir).output
+    start = {"name": str(output), "preset": None}
+    config = write_text(tmp_path / "further", model=start, lm={"positions": None}, train={"epochs": 1, "lr": 1e-6})
+    results = run_text(config)
+    assert results["overall"]["loss"] == pytest.approx(trained[1]["overall"]["loss"], rel=1e-2)
+    assert read_json(Run(config.work_dir).config_file)["lm"]["positions"] == 48
+    with pytest.raises(ValueError, match="lm.positions=64: .* has positions for 48; lower it"):
+        run_text(write_text(tmp_path / "longer", model=start, lm={"positions": 64}))
+    assert not (tmp_path / "longer").exists()
+
+
+def test_run_on_other_documents_is_refused(trained, write_text, run_text, documents, tmp_path):
+    config = write_text(tmp_path / "other")
+    run_text(config, 1.0)
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text((documents / "train.jsonl").read_text().replace("cat", "rat"))
+    with pytest.raises(ValueError, match="holds a run with other settings|holds a run on other training"):
+        run_text(write_text(tmp_path / "other", documents={"train": str(changed)}))
+
+
+def test_evaluation_of_documents_that_there_are_none_of_is_refused(write_text, run_text, tmp_path):
+    with pytest.raises(ValueError, match="eval.split=test: there are no such documents"):
+        run_text(write_text(tmp_path / "none", eval={"split": "test"}))
+    with pytest.raises(FileNotFoundError, match="no trained model there; train first"):
+        evaluate_text(write_text(tmp_path / "none"), None)
