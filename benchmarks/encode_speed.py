@@ -4,11 +4,13 @@
     python benchmarks/encode_speed.py --tokenizer ../shared/data/ofa_bpe --megabytes 200 1000 --ways ours
     python benchmarks/encode_speed.py --tokenizer ../shared/data/ofa_bpe --text my/documents.jsonl
 
-The classic way reads all documents, encodes one after the other, joins the ids and saves them with `np.savez`. The way
-of `datasets` maps a fast tokenizer over batches and writes Arrow; it is left out where the library cannot be imported
-(`--datasets FOLDER` is looked into as well). All read the same JSON Lines, with the same tokenizer, each in a process
-of its own, whose whole time counts, imports included. Without `--text` the documents are made up, of two kilobytes in
-the median: sentences of words that recur by Zipf's law, with new ones as often as in English (Heaps' law).
+The classic way reads all documents, encodes one after the other, joins the ids and saves them with `np.savez`. With
+`datasets` a fast tokenizer is mapped over the documents one by one, as `map` does unless it is told otherwise, or
+(`datasets_batched`) over batches in as many processes as cores, and Arrow is written; both are left out where the
+library cannot be imported (`--datasets FOLDER` is looked into as well). All read the same JSON Lines, with the same
+tokenizer, each in a process of its own, whose whole time counts, imports included. Without `--text` the documents are
+made up, of two kilobytes in the median: sentences of words that recur by Zipf's law, with new ones as often as in
+English (Heaps' law).
 
 Prints one JSON object: MB of bodies (10^6 bytes of UTF-8) a second, and a second of all processors' time, which a busy
 machine changes less; the most memory of the process and its children together (MB of PSS, which counts once what they
@@ -22,6 +24,7 @@ import argparse
 import itertools
 import json
 import math
+import os
 import random
 import resource
 import subprocess
@@ -147,25 +150,31 @@ def classic(text: Path, tokenizer: Path, out: Path) -> None:
 
 
 def datasets_map(text: Path, tokenizer: Path, out: Path) -> None:
-    """A fast tokenizer mapped over batches, in as many processes as cores."""
-    import os
+    """A fast tokenizer mapped over documents."""
+    _map(text, tokenizer, out)
 
+
+def datasets_map_batched(text: Path, tokenizer: Path, out: Path) -> None:
+    """The same over batches, in as many processes as cores."""
+    _map(text, tokenizer, out, batched=True, num_proc=len(os.sched_getaffinity(0)))
+
+
+def _map(text: Path, tokenizer: Path, out: Path, **how: Any) -> None:
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     from datasets import load_dataset
     from transformers import AutoTokenizer
 
     encode = AutoTokenizer.from_pretrained(tokenizer)
     read = load_dataset("json", data_files=str(text), split="train", cache_dir=str(out / "cache"))
-    mapped = read.map(
-        lambda batch: {"ids": encode(batch["body"])["input_ids"]},
-        batched=True,
-        remove_columns=read.column_names,
-        num_proc=len(os.sched_getaffinity(0)),
-    )
+    mapped = read.map(lambda held: {"ids": encode(held["body"])["input_ids"]}, remove_columns=read.column_names, **how)
     mapped.save_to_disk(str(out / "saved"))
 
 
-WAYS: dict[str, Callable[[Path, Path, Path], None]] = {"classic": classic, "datasets": datasets_map}
+WAYS: dict[str, Callable[[Path, Path, Path], None]] = {
+    "classic": classic,
+    "datasets": datasets_map,
+    "datasets_batched": datasets_map_batched,
+}
 
 
 def save_tokenizer(source: Path, folder: Path) -> None:

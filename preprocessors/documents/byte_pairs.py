@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, pre_tokenizers
-from tokenizers.decoders import ByteLevel
+import orjson
+from tokenizers import Tokenizer, pre_tokenizers
 
 from utils.errors import first_line
-from utils.io import write_json
+from utils.io import encode_json, write_json
 
 TOKENIZER_FILE = "tokenizer.json"
 DESCRIPTION_FILE = "tokenizer_config.json"
@@ -48,7 +48,7 @@ class BytePairTokenizer:
         # Without its added entries it finds none of them in a text: a person's "<s>" is three characters.
         plain = {**description, "added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
         try:
-            self._plain = Tokenizer.from_str(json.dumps(plain))
+            self._plain = Tokenizer.from_buffer(encode_json(plain))
             self._ids: dict[str, int] = {token["content"]: token["id"] for token in self._added}
         except Exception as error:  # the library raises nothing more precise
             raise ValueError(f"the tokenizer cannot be opened ({first_line(error)[:300]})") from error
@@ -62,7 +62,7 @@ class BytePairTokenizer:
         self.splits_as_gpt2 = _splits_as_gpt2(rules) and not model.get("dropout")
         parts = {"vocab": model["vocab"], "merges": _as_pairs(model["merges"]), **rules, "bos": bos, "eos": eos}
         parts["added"] = sorted(self._ids.items(), key=lambda entry: entry[1])
-        self._digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8")).hexdigest()
+        self._digest = hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def __len__(self) -> int:
         return self._size
@@ -125,9 +125,10 @@ def _splits_as_gpt2(rules: Mapping[str, Any]) -> bool:
     return rules["normalizer"] is None and {name: rule.get(name) for name in wanted} == wanted
 
 
-def _as_pairs(merges: Sequence[Any]) -> list[list[str]]:
+def _as_pairs(merges: Sequence[Any]) -> Sequence[Any]:
     """Older files write a pair as one text with a space between."""
-    return [pair.split(" ") if isinstance(pair, str) else [*pair] for pair in merges]
+    is_text = bool(merges) and isinstance(merges[0], str)
+    return [pair.split(" ") for pair in merges] if is_text else merges
 
 
 def _added_token(content: str, number: int, *, special: bool = False) -> dict[str, Any]:
@@ -157,10 +158,10 @@ def from_merges(
     Raises:
         ValueError: As when a tokenizer is made.
     """
-    backend = Tokenizer(models.BPE({**vocabulary}, [*merges]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = ByteLevel()
     added = [_added_token(token, vocabulary[token], special=True) for token in special]
     fresh = [token for token in dict.fromkeys(appended) if token not in vocabulary]
     added += [_added_token(token, len(vocabulary) + number) for number, token in enumerate(fresh)]
-    return BytePairTokenizer({**json.loads(backend.to_str()), "added_tokens": added}, bos=bos, eos=eos)
+    rule = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model = {"type": "BPE", "vocab": vocabulary, "merges": merges}
+    parts = {"normalizer": None, "pre_tokenizer": rule, "decoder": rule, "model": model, "added_tokens": added}
+    return BytePairTokenizer({"version": "1.0", **parts}, bos=bos, eos=eos)

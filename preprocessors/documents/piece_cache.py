@@ -10,8 +10,10 @@ import numpy as np
 
 from preprocessors.documents.byte_pairs import BytePairTokenizer
 
-MOST_PIECES = 120_000
-"""Pieces that are remembered, in 25 MB."""
+MOST_PIECES = 170_000
+"""Pieces that are remembered, in 30 MB: those that come first, which are the most frequent ones."""
+UNKNOWN = 8
+"""Times as many pieces that were not remembered as are, after which others have become frequent."""
 SLICE = 1 << 20
 """Most characters of a text that are encoded at once."""
 ASCII_PIECES = re.compile(
@@ -58,16 +60,22 @@ class PackedEncoder:
 
 
 class _Pieces(dict[str, bytes]):
-    """Packed ids by piece of text; those that are looked up for the first time are encoded."""
+    """Packed ids by piece of text; those that are not remembered are encoded."""
 
     def __init__(self, tokenizer: BytePairTokenizer, dtype: np.dtype[Any]) -> None:
         super().__init__()
         self._tokenizer, self._dtype = tokenizer, dtype
+        self._unknown = 0
 
     def __missing__(self, piece: str) -> bytes:
-        if len(self) >= MOST_PIECES:
+        packed = np.array(self._tokenizer.encode_piece(piece), self._dtype).tobytes()
+        if len(self) < MOST_PIECES:
+            self[piece] = packed
+            return packed
+        self._unknown += 1
+        if self._unknown > UNKNOWN * MOST_PIECES:
+            self._unknown = 0
             self.clear()
-        packed = self[piece] = np.array(self._tokenizer.encode_piece(piece), self._dtype).tobytes()
         return packed
 
 

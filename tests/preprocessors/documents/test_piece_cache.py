@@ -42,12 +42,16 @@ def test_packed_encoder_gives_the_librarys_ids_of_random_texts(tokenizer: BytePa
     assert PackedEncoder(tokenizer, "<u4").encode(texts) == reference(tokenizer, texts, "<u4")
 
 
-def test_packed_encoder_with_a_table_that_is_full_gives_the_same(tokenizer: BytePairTokenizer, monkeypatch):
+def test_packed_encoder_with_a_full_table_gives_the_same_and_begins_anew_at_last(tokenizer, monkeypatch):
     monkeypatch.setattr(piece_cache, "MOST_PIECES", 3)
-    texts = ["the cat sat on the mat", "a dog, a hen; the sea", "the roof"]
     encoder = PackedEncoder(tokenizer, "<u2")
-    assert encoder.encode(texts) == reference(tokenizer, texts)
-    assert encoder.encode(texts[::-1]) == reference(tokenizer, texts[::-1])
+    known = []
+    for text in ["the cat sat on the mat"] * 2 + ["a dog, a hen; the sea", "roof "] * 4:
+        assert encoder.encode([text]) == reference(tokenizer, [text])
+        known.append({*encoder._known})
+    assert known[0] == known[1] == {"the", " cat", " sat"}
+    assert known[-1] != known[0]
+    assert max(map(len, known)) == 3
 
 
 @pytest.mark.parametrize("as_gpt2", [True, False])
