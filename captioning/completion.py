@@ -15,6 +15,8 @@ WIDTH = 4
 """Beginnings that are followed for each continuation that is asked for."""
 TOKENS_OF_A_WORD = 8
 """Most that are looked for; longer words are not found."""
+LEAST_SHARE = 0.01
+"""Of the likeliest continuation's chances: what has less of them is no help to who writes."""
 
 
 class Pieces:
@@ -84,7 +86,9 @@ class Completion:
         return len(self.typed) + TOKENS_OF_A_WORD * self.words
 
     def run(self, steps: Steps, most_steps: int) -> list[str]:
-        """Continuations, likeliest first; none where the caption has ended with more than half of all chances.
+        """Continuations, likeliest first, without those that hardly ever come.
+
+        There are none where the caption has ended with more than half of all chances.
 
         Args:
             steps: Of a captioner, behind what stands before the typed text.
@@ -107,7 +111,8 @@ class Completion:
         if math.exp(self.found.pop("", -math.inf)) > self.all_chances / 2:
             return []
         ordered = sorted(self.found, key=self.found.__getitem__, reverse=True)
-        return ordered[: self.num]
+        least = max(self.found.values(), default=0.0) + math.log(LEAST_SHARE)
+        return [text for text in ordered[: self.num] if self.found[text] >= least]
 
     def _goes_on(self) -> bool:
         """Whether a beginning may still come to more than what is found."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from captioning.completion import Completion, Pieces, split_typed
+from captioning.fusion import open_fusion
 from captioning.pictures import Picture, read_picture
 from captioning.requests import Request, RequestWriter, fingerprint
 from captioning.styled import StyledCaptioner, open_styled
@@ -95,6 +96,23 @@ class CaptionModel:
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r}: cannot be used ({error}); try cpu") from error
         return model
+
+    def fuse(self, folder: Path, *, weight: float = 0.0, guidance: float = 0.0) -> None:
+        """Write captions together with a language model from now on.
+
+        Args:
+            folder: Of the language model, see :func:`captioning.fusion.open_fusion` for what it needs and raises.
+            weight: Of its log-probabilities.
+            guidance: Of what the style adds to them.
+        """
+        self._writer.fusion = open_fusion(
+            folder,
+            self._captioner.tokenizer,
+            self.styles,
+            weight=weight,
+            guidance=guidance,
+            max_length=self.decoding.max_length,
+        )
 
     def style(self, given: str | None) -> str:
         """The name of a style, or combination, as the model writes it.

@@ -14,8 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 from captioning.encoding import encode_prompts
 from captioning.endings import cut_at_limit
 from captioning.features import look_at
+from captioning.fusion import Fusion
 from captioning.writing import Caption, Writing
-from models.captioner import Captioner, Encoded
+from models.captioner import Captioner, Encoded, NextScores
 from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.interface import CaptionPreprocessor, EncodedExample
@@ -46,10 +47,14 @@ class RequestWriter:
         captioner: In evaluation mode, and stays there.
         preprocessor: Makes its prompts.
         decoding: Rules of the model folder.
+
+    Attributes:
+        fusion: Of a language model that captions are written with; None writes them alone.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
+        self.fusion: Fusion | None = None
         self._looking, self._writing = Halving("looking at pictures", ADVICE), Halving("captioning", ADVICE)
         self._scoring = Halving("scoring captions", ADVICE)
 
@@ -86,11 +91,14 @@ class RequestWriter:
         )
         items = [self._item(request) for request in requests]
         encoded, neutral = encode_prompts(self.captioner, self.preprocessor, items, guided=guided)
+        fusion = None if self.fusion is None else self.fusion.of([request.style for request in requests])
         if writing.sampling == "beam":
-            token_ids = self.captioner.beams(encoded, rules, num_captions=writing.num, neutral=neutral, prefix=prefix)
+            token_ids = self.captioner.beams(
+                encoded, rules, num_captions=writing.num, neutral=neutral, prefix=prefix, fusion=fusion
+            )
         else:
             uniforms = torch.stack([_uniforms(request, writing, rules.max_length + 1) for request in requests])
-            token_ids = self._draw(encoded, neutral, uniforms, writing, prefix)
+            token_ids = self._draw(encoded, neutral, uniforms, writing, prefix, fusion)
         log_probs = self.captioner.token_log_probs(encoded, token_ids)
         if writing.sampling == "beam":
             cut = cut_at_limit(self.captioner, encoded, token_ids, rules, neutral=neutral, log_probs=log_probs)
@@ -101,7 +109,13 @@ class RequestWriter:
         return [captions[start : start + writing.num] for start in range(0, len(captions), writing.num)]
 
     def _draw(
-        self, encoded: Encoded, neutral: Encoded | None, uniforms: Tensor, writing: Writing, prefix: Sequence[int]
+        self,
+        encoded: Encoded,
+        neutral: Encoded | None,
+        uniforms: Tensor,
+        writing: Writing,
+        prefix: Sequence[int],
+        fusion: NextScores | None,
     ) -> Tensor:
         """Token ids of drawn captions; those that do not end within ``max_length`` have no EOS."""
         rules = writing.rules(self.decoding)
@@ -113,6 +127,7 @@ class RequestWriter:
             guidance=rules.guidance,
             neutral=neutral,
             prefix=prefix,
+            fusion=fusion,
         )
         words, behind = drawn[:, : rules.max_length], drawn[:, rules.max_length :]
         # Behind the limit an EOS may stand, but no word.

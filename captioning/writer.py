@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from captioning.encoding import encode_prompts
 from captioning.endings import cut_at_limit
+from captioning.fusion import Fusion
 from models.captioner import Captioner
 from models.settings import Decoding
 from preprocessors.collator import IGNORE_INDEX, encode_together
@@ -34,6 +35,7 @@ class CaptionWriter:
         decoding: How to generate.
 
     Attributes:
+        fusion: Of a language model that captions are written with; None writes them alone.
         features: Of the vision network; pictures that are among them are not opened. None opens all.
         memory: Divides batches that do not fit.
         cut: Ids of the examples captioned last whose captions were cut at the limit of their length.
@@ -41,6 +43,7 @@ class CaptionWriter:
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
         self.captioner, self.preprocessor, self.decoding = captioner, preprocessor, decoding
+        self.fusion: Fusion | None = None
         self.features: FeatureCache | None = None
         self.memory = Halving("captioning", ADVICE)
         self.cut: set[str] = set()
@@ -64,7 +67,8 @@ class CaptionWriter:
             encoded, neutral = encode_prompts(
                 self.captioner, self.preprocessor, self._encode(examples), guided=self._is_guided(examples)
             )
-            token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral)
+            fusion = None if self.fusion is None else self.fusion.of([example.style for example in examples])
+            token_ids = self.captioner.beams(encoded, self.decoding, neutral=neutral, fusion=fusion)
             cut = cut_at_limit(self.captioner, encoded, token_ids, self.decoding, neutral=neutral)
         self.cut |= {example.example_id for example, is_cut in zip(examples, cut, strict=True) if is_cut}
         return [

@@ -17,6 +17,9 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("--model", required=True, nargs="+", metavar="FOLDER", help="model folders; the first answers")
+    parser.add_argument(
+        "--text-model", type=Path, metavar="FOLDER", help="language model that completes texts without a picture"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000); 0 is any free one")
     parser.add_argument("--device", help="such as cpu or cuda:1; a GPU where there is one, if not given")
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     token = read_token(options.token_file)
     with bind(options.host, options.port) as bound:
         hosts = LOOPBACK if token is None and options.host in LOOPBACK else ()
-        app = open_service(options.model, limits, token, options.device, hosts)
+        app = open_service(options.model, limits, token, options.device, hosts, options.text_model)
         log_accesses()
         serve(app, [bound], limits)
     return exit_codes.FINISHED

@@ -55,9 +55,10 @@ class DocumentsConfig(Group):
     """Probability that a document is read without its control code in an epoch, so that the model also writes without
     one: ``style.dropout`` of text."""
     links: bool = False
-    """Read a document behind those that it links to, as many as fit into a row: by ``links`` of jsonl, by
-    ``[text](title)``, of a folder with the path of a file without .txt as its title. Captions in a style link to the
-    picture's captions in ``style.neutral``."""
+    """Read a document behind those that it links to: by ``links`` of jsonl, by ``[text](title)``, of a folder with the
+    path of a file without .txt as its title. Captions in a style link to those of the picture in ``style.neutral``."""
+    link_tokens: int | None = Field(default=None, ge=1)
+    """Ids that the documents before one may have together, the nearest first; None = as many as fit into a row."""
     encoded: ConfigPath | None = None
     """Folder of encoded documents, kept for all runs under names that tell what they were made from; None =
     ``.documents`` beside the run folder."""
@@ -73,5 +74,10 @@ class DocumentsConfig(Group):
             ("separator", "format"),
             lambda group: group.separator == "<|endoftext|>" or group.format in WITH_SEPARATOR,
             f"only used with documents.format {' or '.join(WITH_SEPARATOR)}; remove it",
+        ),
+        Relation(
+            ("link_tokens", "links"),
+            lambda group: group.link_tokens is None or group.links,
+            "only used with documents.links; set that to true, or remove this",
         ),
     )

@@ -25,7 +25,7 @@ from configuration.types import (
     Relation,
     RowsOrAuto,
 )
-from metrics.table import METRICS
+from metrics.table import TEXT_METRICS, with_pictures
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
@@ -252,12 +252,27 @@ class DecodeConfig(Group):
     """Exponent of the length that a beam's score is divided by."""
     guidance: float = Field(default=1.0, ge=0)
     """Weight of a style against the neutral one: neutral + guidance * (styled - neutral); 1 = off."""
+    lm: ConfigPath | None = None
+    """Folder of a language model of the styles, in the captioner's vocabulary, that captions of validation and
+    evaluation are written with; None = the captioner alone."""
+    lm_weight: float = Field(default=0.0, ge=0)
+    """Shallow fusion: times the language model's log p(caption | style), added to the captioner's (Gulcehre 2015,
+    arXiv:1503.03535); 0 = off."""
+    lm_guidance: float = Field(default=0.0, ge=0)
+    """Times what the style adds to the language model, log p(caption | style) - log p(caption | neutral), added as well
+    (after GeDi, Krause 2020, arXiv:2009.06367); 0 = off."""
 
     RELATIONS = (
         Relation(
             ("min_length", "max_length"),
             lambda group: group.max_length is None or group.min_length <= group.max_length,
             "must be at most decode.max_length",
+        ),
+        Relation(
+            ("lm", "lm_weight", "lm_guidance"),
+            lambda group: (group.lm is not None) == bool(group.lm_weight or group.lm_guidance),
+            "goes with decode.lm_weight or decode.lm_guidance above 0; give the folder of a language model and a "
+            "weight, or neither",
         ),
     )
 
@@ -271,10 +286,16 @@ class EvalConfig(Group):
     """Rows per device and generation."""
     styles: Names | None = None
     """Evaluate these styles only; None = all."""
-    metrics: list[MetricName] = Field(default=list(METRICS), min_length=1)
-    """Caption metrics to compute; SPICE needs Java and takes longest."""
+    metrics: list[MetricName] = Field(default=list(TEXT_METRICS), min_length=1)
+    """Caption metrics to compute; SPICE needs Java and takes longest, CLIPScore and RefCLIPScore need eval.clip."""
     meteor: Literal["python", "java"] = "python"
     """What computes METEOR: our own, or the Java program, whose scores are the same."""
+    clip: NameOrFolder | None = None
+    """A CLIP model of transformers, as a folder or hub id; naming one adds CLIPScore and RefCLIPScore to the metrics,
+    unless they name one of the two. None = none."""
+    lm: ConfigPath | None = None
+    """Folder of a language model of the styles, whose perplexity on the captions is told beside that of n-grams; None =
+    none."""
     neighbours: int = Field(default=10_000, ge=0)
     """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
     beat; their names' hashes draw them. 0 = none."""
@@ -282,6 +303,11 @@ class EvalConfig(Group):
     """Validation rows captioned at every validation into samples.jsonl."""
     report_images: int = Field(default=24, ge=0)
     """Pictures shown in report.html."""
+
+    @property
+    def measured(self) -> list[str]:
+        """The caption metrics that are computed."""
+        return self.metrics if self.clip is None else with_pictures(self.metrics)
 
 
 class CheckpointConfig(Group):
@@ -295,7 +321,7 @@ class CheckpointConfig(Group):
     """Newest checkpoints kept; one could be damaged while it is written over an older one."""
     keep_best: int = Field(default=1, ge=1)
     """Best checkpoints kept beside them."""
-    select: Annotated[str, OneOf(["loss", "nll", *METRICS], "validation number")] = "loss"
+    select: Annotated[str, OneOf(["loss", "nll", *TEXT_METRICS], "validation number")] = "loss"
     """Validation number by which the best is chosen, which becomes output/; in self-critical training CIDEr, unless
     set. A caption metric captions the whole validation split every time."""
     on_lost_best: Literal["error", "next"] = "error"

@@ -89,6 +89,8 @@ class ScstConfig(Group):
     document_frequency_eos: bool = True
     """Whether that file counts the end of a caption as a word, as self-critical.pytorch's do. Where it does not, the
     reward counts none either, and captions without a proper end lose nothing by it."""
+    fluency_lm: ConfigPath | None = None
+    """Folder of the language model with the styles that the reward term ``fluency`` asks."""
     reward_workers: int = Field(default=2, ge=1)
     """Threads that compute rewards; the results are the same for any number."""
     dropout: bool = False
@@ -103,6 +105,11 @@ class ScstConfig(Group):
             ("document_frequency_eos", "document_frequency"),
             lambda group: group.document_frequency_eos or group.document_frequency is not None,
             "says something of scst.document_frequency; name that file, or remove this",
+        ),
+        Relation(
+            ("fluency_lm", "rewards"),
+            lambda group: (group.fluency_lm is not None) == ("fluency" in group.rewards),
+            "goes with scst.rewards.fluency; give both, the folder of a language model and a weight, or neither",
         ),
         Relation(
             ("num_samples", "baseline", "sampling"),

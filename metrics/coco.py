@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.examples import check_same_ids, first_five
-from metrics.scores.measurement import Measurement, MetricUnavailable, Wait
-from metrics.table import METEORS, METRICS, measurements_of
+from metrics.scores.measurement import Measurement, MetricUnavailable, Wait, given
+from metrics.table import METEORS, METRICS, TEXT_METRICS, measurements_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +95,10 @@ def score_captions(
     references: Mapping[str, Sequence[str]],
     hypotheses: Mapping[str, str],
     *,
-    metrics: Collection[str] = tuple(METRICS),
+    metrics: Collection[str] = TEXT_METRICS,
     document_frequency: DocumentFrequency | None = None,
     meteor: str = "python",
+    beside: Mapping[str, NDArray[Any] | str] = MappingProxyType({}),
 ) -> CaptionScores:
     """Score one caption per example as pycocoevalcap does.
 
@@ -112,6 +114,8 @@ def score_captions(
         metrics: Which of ``metrics.table.METRICS`` to compute.
         document_frequency: Of another corpus, tokenised alike, to weigh CIDEr with in place of these references.
         meteor: Which of ``metrics.table.METEORS`` computes METEOR.
+        beside: By name of the measurement what was measured from more than tokenised captions, such as pictures: its
+            rows, in the order of the references, or why there are none.
 
     Returns:
         Scores overall and per example.
@@ -131,7 +135,7 @@ def score_captions(
     hypothesis_texts = tuple(_single_spaced(hypotheses[example_id]) for example_id in ids)
     _check_references(ids, reference_texts)
     names = tuple(name for name in METRICS if name in metrics)
-    measured, unavailable = _measure(names, reference_texts, hypothesis_texts, document_frequency, meteor)
+    measured, unavailable = _measure(names, reference_texts, hypothesis_texts, document_frequency, meteor, beside)
     return CaptionScores(ids, reference_texts, hypothesis_texts, names, measured, unavailable, document_frequency)
 
 
@@ -150,6 +154,7 @@ def _measure(
     hypotheses: Sequence[str],
     document_frequency: DocumentFrequency | None,
     meteor: str = "python",
+    beside: Mapping[str, NDArray[Any] | str] = MappingProxyType({}),
 ) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """The rows that all metrics come from, and the reasons for those that are missing."""
     measured: dict[str, NDArray[Any]] = {}
@@ -157,8 +162,9 @@ def _measure(
     with ExitStack() as running:
         waiting: list[tuple[Measurement, Wait]] = []
         for measurement in _measurements(names, document_frequency, meteor):
+            run = given(beside[measurement.name]) if measurement.name in beside else measurement.run
             with _noting(measurement, names, unavailable):
-                waiting.append((measurement, running.enter_context(measurement.run(references, hypotheses))))
+                waiting.append((measurement, running.enter_context(run(references, hypotheses))))
         # Other programs work meanwhile.
         for measurement, wait in sorted(waiting, key=lambda pair: pair[0].runs_beside):
             with _noting(measurement, names, unavailable):

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metrics.command_line import run_command, show_path
 from metrics.table import METRICS, measurements_of
+from utils.trees import find_at
 
 if TYPE_CHECKING:
     from metrics.confidence import FloatArray, ImageSums, PairedTest
@@ -197,16 +198,31 @@ def choose_metrics(a: ScoredFile, b: ScoredFile, asked: Sequence[str] | None) ->
     Raises:
         ValueError: If a metric was asked for that is not in both files, or there is none that is.
     """
-    both = [name for name in a.names if name in b.names]
+    both = _without_other_clip([name for name in a.names if name in b.names], a, b, asked)
     missing = [name for name in asked or () if name not in both]
     if missing or not both:
         raise ValueError(
             f"{', '.join(missing) or 'metrics'}: not in both files; both have: {', '.join(both) or 'none'}."
         )
-    alone = [name for name in {**dict.fromkeys(a.names), **dict.fromkeys(b.names)} if name not in both]
+    alone = [*(name for name in a.names if name not in b.names), *(name for name in b.names if name not in a.names)]
     if alone and asked is None:
         logger.warning("left out, as they are not in both files: %s", ", ".join(alone))
     return [name for name in both if asked is None or name in asked]
+
+
+def _without_other_clip(names: Sequence[str], a: ScoredFile, b: ScoredFile, asked: Sequence[str] | None) -> list[str]:
+    """The metrics, without those of two CLIP models, whose cosines have nothing to do with each other.
+
+    Raises:
+        ValueError: If one of these was asked for.
+    """
+    weights = [find_at(file.metrics, "clip.weights_sha256") for file in (a, b)]
+    of_two = [name for name in names if METRICS[name].needs_pictures and weights[0] != weights[1]]
+    if unfit := [name for name in of_two if name in (asked or ())]:
+        raise ValueError(f"{', '.join(unfit)}: of two CLIP models, whose numbers cannot be compared.")
+    if of_two and asked is None:
+        logger.warning("left out, as they are of two CLIP models: %s", ", ".join(of_two))
+    return [name for name in names if name not in of_two]
 
 
 def sum_images(file: ScoredFile, names: Sequence[str]) -> ImageSums:

@@ -2,6 +2,7 @@
 
     python -m metrics.evaluate --references R.json --hypotheses H.json
     python -m metrics.evaluate --references R.json --hypotheses H.json --metrics Bleu_4 CIDEr --out O.json --per-image
+    python -m metrics.evaluate --references R.json --hypotheses H.json --clip CLIP --images PHOTOS
 
 References are COCO annotations, a data set as it is published (docs/data.md lists them), a list of rows {"image_id",
 "caption"}, or a map {id: [captions]}; hypotheses are COCO results, rows that also have "style" and "example_id", or a
@@ -20,11 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metrics.command_line import check_writable, run_command, show_path
-from metrics.table import METEORS, METRICS
+from metrics.table import METEORS, METRICS, TEXT_METRICS, with_pictures
 from metrics.tokenizers.table import PTB, TOKENIZERS
 
 if TYPE_CHECKING:
     from metrics.caption_table import CaptionTable
+    from metrics.clip import Sight
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="what computes METEOR: our own (default), or the Java program, whose scores are the same",
     )
     parser.add_argument(
+        "--clip",
+        metavar="CLIP",
+        help="folder or hub id of a CLIP model of transformers, for CLIPScore and RefCLIPScore as well",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="PHOTOS", help="folder, or file such as a tar, of the pictures that it looks at"
+    )
+    parser.add_argument(
         "--allow-missing", action="store_true", help="score the ids that both files have, if there are others"
     )
     return parser
@@ -97,10 +107,14 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from metrics.matching import keep_used_splits, match_pictures
     from metrics.other_corpus import read_document_frequency
     from metrics.results import evaluate_captions
+    from metrics.scores.clip import NO_CLIP
     from metrics.tokenizers.table import open_tokenizer
 
     tokenizer = open_tokenizer(options.tokenizer)
+    if (options.clip is None) != (options.images is None):
+        raise ValueError("--clip and --images: give both, for CLIPScore looks at pictures, or neither.")
     names = check_metric_names(options.metrics or default_metrics(options.tokenizer))
+    names = names if options.clip is None else with_pictures(names)
     given = (options.references, options.hypotheses, options.train_captions, options.document_frequency)
     inputs = [path for path in given if path is not None]
     if options.out is not None:
@@ -112,13 +126,14 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     references = keep_used_splits(references, hypotheses)
     train_captions = None if options.train_captions is None else read_train_captions(options.train_captions)
     ids = common_ids(references, hypotheses, allow_missing=options.allow_missing)
+    images = {key: key for key in ids} | merge_labels(references.images, hypotheses.images, ids)
+    sight = NO_CLIP if options.clip is None else open_sight(options, ids, images, (references, hypotheses))
     logger.info("scoring %s captions: %s", f"{len(ids):,}", ", ".join(names))
-    images = merge_labels(references.images, hypotheses.images, ids)
     return evaluate_captions(
         {key: references.captions[key] for key in ids},
         {key: hypotheses.captions[key][0] for key in ids},
         merge_labels(references.styles, hypotheses.styles, ids),
-        images={key: images.get(key, key) for key in ids},
+        images=images,
         train_captions=train_captions,
         provenance=describe_inputs(options, references, hypotheses, len(ids))
         | ({"matched_by": matched_by} if matched_by else {})
@@ -129,6 +144,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
         tokenizer=tokenizer,
         document_frequency=weights,
         meteor=options.meteor,
+        sight=sight,
     )
 
 
@@ -145,9 +161,33 @@ def tell_doubts(tables: Sequence[CaptionTable], *, by_words: bool) -> list[str]:
     return doubts
 
 
+def open_sight(
+    options: argparse.Namespace, ids: Sequence[str], images: Mapping[str, str], tables: Sequence[CaptionTable]
+) -> Sight:
+    """The CLIP model and the pictures that it looks at.
+
+    Raises:
+        ValueError: If the model cannot be used, or a picture could be several.
+        FileNotFoundError: If the model or a picture is not there.
+    """
+    from transformers.utils.logging import disable_progress_bar
+
+    from metrics.clip import Clip, Sight
+    from metrics.pictures import pictures_of
+    from metrics.scores.measurement import MetricUnavailable
+    from utils.hub import resolve_model_folder
+
+    disable_progress_bar()  # of the weights
+    open_picture = pictures_of(options.images, ids, images, tables)
+    try:
+        return Sight(Clip.open(resolve_model_folder(options.clip), options.clip), open_picture)
+    except MetricUnavailable as error:
+        raise ValueError(f"--clip {options.clip}: {error}.") from error
+
+
 def default_metrics(tokenizer: str) -> list[str]:
-    """The metrics where none is asked for: all, but of other words than PTB's no English ones."""
-    return [name for name, metric in METRICS.items() if tokenizer == PTB or not metric.needs_english]
+    """The metrics where none is asked for: all of captions alone, but of other words than PTB's no English ones."""
+    return [name for name in TEXT_METRICS if tokenizer == PTB or not METRICS[name].needs_english]
 
 
 def check_metric_names(names: Sequence[str]) -> list[str]:
@@ -213,6 +253,7 @@ def describe_inputs(
         "hypotheses": show_path(options.hypotheses),
         "train_captions": show_path(options.train_captions),
         "document_frequency": show_path(options.document_frequency),
+        "images": show_path(options.images),
     }
     if options.allow_missing:
         provenance["unmatched"] = {

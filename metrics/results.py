@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metrics.baselines import LookedUp, Resampling, constant_baseline, group_by_style, neighbours_baseline
+from metrics.clip import Sight, describe_sight, look
 from metrics.coco import CaptionScores, score_captions
 from metrics.confidence import LEVEL, bootstrap_intervals
+from metrics.scores.clip import NO_CLIP
 from metrics.scores.document_frequency import DocumentFrequency
 from metrics.scores.examples import check_same_ids
 from metrics.scores.java import java_version
 from metrics.style.diversity import caption_diversity
 from metrics.style.judge import judge_style
-from metrics.table import METRICS, measurements_of
+from metrics.table import METRICS, TEXT_METRICS, measurements_of
 from metrics.tokenizers.table import Tokenizer, open_tokenizer
 from utils.io import encode_json, write_bytes
 
@@ -46,7 +48,7 @@ def evaluate_captions(
     train_captions: Mapping[str, Sequence[str]] | None,
     neighbours: LookedUp | str | None = None,
     provenance: Mapping[str, Any],
-    metrics: Collection[str] = tuple(METRICS),
+    metrics: Collection[str] = TEXT_METRICS,
     per_image: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -54,6 +56,7 @@ def evaluate_captions(
     tokenizer: Tokenizer | None = None,
     document_frequency: DocumentFrequency | None = None,
     meteor: str = "python",
+    sight: Sight | str = NO_CLIP,
 ) -> dict[str, Any]:
     """Score captions overall and per style, say how sure the scores are, and what is reached without learning.
 
@@ -80,6 +83,7 @@ def evaluate_captions(
         tokenizer: Makes words of all text; None = PTB's, as everybody's.
         document_frequency: Of another corpus, for CIDEr, counted with this tokenizer; None counts over the references.
         meteor: Which of ``metrics.table.METEORS`` computes METEOR.
+        sight: What looks at the images for the metrics that need them, or why nothing can.
 
     Returns:
         ``overall``; ``per_style`` and, with domains, ``per_domain`` (each with ``n``); ``style`` (``judge_style``'s, {}
@@ -109,11 +113,16 @@ def evaluate_captions(
     tokenizer = tokenizer or open_tokenizer()
     texts = _tokenize_all(tokenizer, references, hypotheses, train_captions or {})
     scores = score_captions(
-        texts.references, texts.hypotheses, metrics=metrics, document_frequency=document_frequency, meteor=meteor
+        texts.references,
+        texts.hypotheses,
+        metrics=metrics,
+        document_frequency=document_frequency,
+        meteor=meteor,
+        beside=look(sight, metrics, references, hypotheses, images),
     )
     ids_by_style = group_by_style([*references], styles)
     style_scores, unscored = _score_parts(scores, ids_by_style, "per_style")
-    confidence, unsure = _confidence(scores, style_scores, images, resamples, seed)
+    confidence, unsure = confidence_of(scores, style_scores, images, resamples, seed)
     judged, unjudged = _judge(texts, styles)
     results: dict[str, Any] = {
         "overall": scores.overall,
@@ -130,7 +139,7 @@ def evaluate_captions(
         "n": len(references),
         "provenance": {
             **provenance,
-            "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency, meteor),
+            "metrics": _describe_metrics(texts, metrics, tokenizer, document_frequency, meteor, sight),
         },
     }
     if domains:
@@ -148,6 +157,39 @@ def evaluate_captions(
     if per_image:
         results["per_image"] = _describe_examples(scores, images, styles)
     return results
+
+
+def confidence_of(
+    scores: CaptionScores,
+    style_scores: Mapping[str, CaptionScores],
+    images: Mapping[str, str],
+    resamples: int,
+    seed: int,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What results say of how sure scores are.
+
+    Args:
+        scores: Of all examples.
+        style_scores: Of those of each style.
+        images: Image by example_id.
+        resamples: How often to draw.
+        seed: Of the draws.
+
+    Returns:
+        Intervals overall and by style, {} where there are none, and the reasons for these.
+    """
+    intervals: dict[str, dict[str, list[float]]] = {}
+    missing: dict[str, str] = {}
+    parts = {"overall": scores} | {f"per_style/{style}": part for style, part in style_scores.items()}
+    for name, part in parts.items():
+        intervals[name] = {}
+        try:
+            intervals[name] = bootstrap_intervals(part, images, resamples=resamples, seed=seed)
+        except ValueError as error:
+            missing[f"confidence/{name}"] = str(error)
+    per_style = {style: intervals[f"per_style/{style}"] for style in style_scores}
+    described = {"level": LEVEL, "resamples": resamples, "seed": seed, "unit": "image"}
+    return described | {"overall": intervals["overall"], "per_style": per_style}, missing
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
@@ -210,28 +252,6 @@ def _describe_parts(
     }
 
 
-def _confidence(
-    scores: CaptionScores,
-    style_scores: Mapping[str, CaptionScores],
-    images: Mapping[str, str],
-    resamples: int,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Intervals overall and by style, {} where there are none, and the reasons for these."""
-    intervals: dict[str, dict[str, list[float]]] = {}
-    missing: dict[str, str] = {}
-    parts = {"overall": scores} | {f"per_style/{style}": part for style, part in style_scores.items()}
-    for name, part in parts.items():
-        intervals[name] = {}
-        try:
-            intervals[name] = bootstrap_intervals(part, images, resamples=resamples, seed=seed)
-        except ValueError as error:
-            missing[f"confidence/{name}"] = str(error)
-    per_style = {style: intervals[f"per_style/{style}"] for style in style_scores}
-    described = {"level": LEVEL, "resamples": resamples, "seed": seed, "unit": "image"}
-    return described | {"overall": intervals["overall"], "per_style": per_style}, missing
-
-
 def _judge(texts: _Texts, styles: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Style scores, and the reasons for those that are missing."""
     if not styles:
@@ -247,6 +267,7 @@ def _describe_metrics(
     tokenizer: Tokenizer,
     document_frequency: DocumentFrequency | None,
     meteor: str,
+    sight: Sight | str,
 ) -> dict[str, Any]:
     """What the numbers depend on besides the captions."""
     cider = "document frequencies of the references scored, within a style those of the style"
@@ -261,6 +282,7 @@ def _describe_metrics(
         **{package: version(package) for package in ("pycocoevalcap", "numpy", "scikit-learn")},
         "meteor": METEOR_NAMES[meteor] if "METEOR" in metrics else None,
         "java": java_version() if needs_java else None,
+        **describe_sight(sight, metrics),
     }
 
 

@@ -23,6 +23,9 @@ class Metric(NamedTuple):
     needs_java: bool = False
     needs_english: bool = False
     """Whether it knows words, so that of other languages it says nothing."""
+    needs_pictures: bool = False
+    """Whether it looks at the pictures with a CLIP model, which somebody has to name: it is measured where one is."""
+    needs_references: bool = True
     place: int | None = 100
     """Order of the cards on top of a report; None for no card."""
 
@@ -36,12 +39,27 @@ METRICS: Mapping[str, Metric] = {
     "ROUGE_L": Metric("ROUGE-L", "metrics.scores.rouge:ROUGE_L", place=3),
     "CIDEr": Metric("CIDEr", "metrics.scores.cider:CIDER", top=10.0, place=1),
     "SPICE": Metric("SPICE", "metrics.scores.java_metrics:SPICE", needs_java=True, needs_english=True, place=5),
+    "CLIPScore": Metric(
+        "CLIPScore", "metrics.scores.clip:CLIP_SCORE", top=2.5, needs_pictures=True, needs_references=False, place=7
+    ),
+    "RefCLIPScore": Metric(
+        "RefCLIPScore", "metrics.scores.clip:REF_CLIP_SCORE", top=10 / 7, needs_pictures=True, place=8
+    ),
 }
-"""By pycocoevalcap's key, in the order of its own tables."""
+"""By pycocoevalcap's key, in the order of its own tables; behind them what it does not have."""
+
+TEXT_METRICS = tuple(name for name, metric in METRICS.items() if not metric.needs_pictures)
+"""Those that compare captions alone, and so can be measured wherever there are captions."""
 
 
 METEORS: Mapping[str, str] = {"python": METRICS["METEOR"].source, "java": "metrics.scores.java_metrics:METEOR"}
 """By what computes METEOR its measurement: our own, or the program that ours is equal to."""
+
+
+def with_pictures(names: Collection[str]) -> list[str]:
+    """The metrics to measure where a CLIP model is named: all that look at pictures, unless some of them are chosen."""
+    looking = [name for name, metric in METRICS.items() if metric.needs_pictures]
+    return [*names, *(looking if set(looking).isdisjoint(names) else ())]
 
 
 def measurements_of(names: Collection[str], *, meteor: str = "python") -> list[Measurement]:

@@ -8,7 +8,7 @@ The preprocessor's side, :class:`preprocessors.interface.CaptionPreprocessor`, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -86,6 +86,11 @@ class CaptionTokenizer(MaskTokenizer, Protocol):
 
         A word comes with the space before it.
         """
+
+
+NextScores = Callable[[Tensor], Tensor]
+"""From captions that grow, without BOS, int64 (N, T), what another model says of each next token, float32 (N, V), V at
+least the entries of :meth:`CaptionTokenizer.pieces`. Rows of one picture stand together; ended ones hold anything."""
 
 
 class Steps(Protocol):
@@ -209,6 +214,7 @@ class Captioner(Protocol):
         guidance: float = 1.0,
         neutral: Encoded | None = None,
         prefix: Sequence[int] = (),
+        fusion: NextScores | None = None,
     ) -> Tensor:
         """Draw captions; equal uniforms give equal captions, whatever else is in the batch.
 
@@ -223,6 +229,7 @@ class Captioner(Protocol):
             neutral: As for :meth:`beams`.
             prefix: Token ids that every caption starts with, at most T; the random numbers of their positions are
                 passed over.
+            fusion: As for :meth:`beams`.
 
         Returns:
             int64 (B * K', T') with K' = K + with_greedy and T' <= T. A caption that had not ended after T tokens has
@@ -238,6 +245,7 @@ class Captioner(Protocol):
         force_end: bool = True,
         neutral: Encoded | None = None,
         prefix: Sequence[int] = (),
+        fusion: NextScores | None = None,
     ) -> Tensor:
         """The likeliest captions that a beam search finds.
 
@@ -250,6 +258,7 @@ class Captioner(Protocol):
             neutral: Of the same pictures with the neutral prompt, for ``decoding.guidance``; None guides nothing.
             prefix: Token ids that every caption starts with, at most ``decoding.max_length``. The lengths of
                 ``decoding`` and its n-grams count them; beams are compared by what they say behind them.
+            fusion: Added to the log-probabilities of next tokens, guided or not; None adds nothing.
 
         Returns:
             int64 (B * K, T), with the prefix.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from captioning.fusion import open_fusion
 from captioning.styled import StyledCaptioner, join_styles, open_styled
 from captioning.writer import CaptionWriter
 from configuration.groups import DecodeConfig, ImageConfig, RunConfig, StyleConfig
@@ -148,7 +149,7 @@ def make_settings(
 
 def make_decoding(decode: DecodeConfig) -> Decoding:
     """How a run generates captions; ``decode.max_length`` is resolved."""
-    return Decoding(**decode.model_dump())
+    return Decoding(**decode.model_dump(exclude={"lm", "lm_weight", "lm_guidance"}))
 
 
 def make_writer(config: RunConfig, styled: StyledCaptioner) -> CaptionWriter:
@@ -161,7 +162,18 @@ def make_writer(config: RunConfig, styled: StyledCaptioner) -> CaptionWriter:
         random_crop_from=config.image.max_size if crops else None,
         seed=config.train.seed,
     )
-    return CaptionWriter(styled.captioner, preprocessor, make_decoding(config.decode))
+    writer = CaptionWriter(styled.captioner, preprocessor, make_decoding(config.decode))
+    if (decode := config.decode).lm is not None:
+        assert styled.settings is not None  # its preprocessor has been made
+        writer.fusion = open_fusion(
+            decode.lm,
+            styled.captioner.tokenizer,
+            styled.settings.trained_styles,
+            weight=decode.lm_weight,
+            guidance=decode.lm_guidance,
+            max_length=writer.decoding.max_length,
+        )
+    return writer
 
 
 def check_guidance(decode: DecodeConfig, styled: StyledCaptioner) -> None:

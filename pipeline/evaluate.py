@@ -17,6 +17,7 @@ from pipeline.captioner import check_fits, make_settings, make_writer, new_regis
 from pipeline.data import hash_examples, prepare_data, styles_of
 from pipeline.features import feature_source, keep_features
 from pipeline.lengths import describe_cut, own_limit, with_limit
+from pipeline.lm_perplexity import add_lm_perplexity, check_lm
 from pipeline.neighbours import look_up
 from pipeline.overlap import Overlap, find_overlap, tell_overlap
 from pipeline.prepare import read_eval_split, with_model_styles
@@ -29,6 +30,7 @@ from pipeline.results import (
     write_evaluation,
     write_run_report,
 )
+from pipeline.sight import check_clip, open_sight
 from pipeline.streaming import read_training
 from pipeline.unscored import unscored_results
 from preprocessors.examples import CaptionExample
@@ -62,6 +64,8 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
+    on_first(partial(check_clip, config.eval.clip))
+    on_first(partial(check_lm, config.eval.lm))
     train_split = _read_training(config)
     name = checkpoint or str(run.output)
     config, styled = _open_as_trained(config, name, train_split)
@@ -161,6 +165,7 @@ def evaluate_split(
         overlap=overlap,
         seed=config.train.seed,
     )
+    sight = open_sight(config.eval.clip, split.examples)
     if split.has_captions:
         source = feature_source(config, writer)
         results = score_examples(
@@ -170,12 +175,17 @@ def evaluate_split(
             neighbours=NO_TRAINING_CAPTIONS
             if train_examples is None
             else look_up(config.eval.neighbours, train_examples, split.examples, source),
-            metrics=config.eval.metrics,
+            metrics=config.eval.measured,
             meteor=config.eval.meteor,
+            sight=sight,
             provenance=provenance,
         )
+        if config.eval.lm is not None:
+            add_lm_perplexity(results, config.eval.lm, split.examples, hypotheses, writer.captioner.device)
     else:
-        results = unscored_results(split.examples, hypotheses, metrics=config.eval.metrics, provenance=provenance)
+        results = unscored_results(
+            split.examples, hypotheses, metrics=config.eval.measured, provenance=provenance, sight=sight
+        )
     results["length"] = describe_cut(
         split.examples, writer.cut, writer.decoding.max_length, writer.captioner, writer.preprocessor
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from captioning.styled import StyledCaptioner
 from captioning.writer import CaptionWriter
@@ -15,7 +16,9 @@ from pipeline.continuation import resizer_of
 from pipeline.data import read_corpus, read_split, styles_of
 from pipeline.features import check_vision
 from pipeline.lengths import LengthChoice, choose_length, with_limit
+from pipeline.lm_perplexity import check_lm
 from pipeline.punctuation import punctuation_of
+from pipeline.sight import check_clip
 from pipeline.streaming import read_training
 from pipeline.tasks import TrainingTasks, prepare_tasks
 from preprocessors.pictures.images import limit_pixels
@@ -23,6 +26,7 @@ from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.styles import StyleRegistry, resolve_styles
 from runs.folder import Run
+from trainers.processes import on_first
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def prepare(config: RunConfig) -> Prepared:
     lengths = replace(lengths, trainable=writer.preprocessor.max_source_length)
     check_fits(config.decode, writer)
     check_vision(config, writer)
+    on_first(partial(check_clip, config.eval.clip))
+    on_first(partial(check_lm, config.eval.lm))
     train = with_model_styles(train, registry)
     val = read_split(config.data, "val", config.eval.styles, aliases=registry.aliases, neutral=registry.neutral)
     val = with_model_styles(val, registry)

@@ -29,6 +29,7 @@ FIXED_DATA = {
     "tokenizer_sha256": "tokenizer",
     "corpus_sha256": "masked_lm.corpus",
     "document_frequency_sha256": "scst.document_frequency",
+    "fluency_lm_sha256": "weights of scst.fluency_lm",
     "anchor_sha256": "weights of model.name, which scst.kl_weight holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
@@ -45,12 +46,18 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
         made_from |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
     if config.scst.enabled and config.scst.document_frequency is not None:
         made_from |= {"document_frequency_sha256": hash_file(config.scst.document_frequency)}
+    if config.scst.enabled and config.scst.fluency_lm is not None:
+        made_from |= _hash_weights("fluency_lm_sha256", config.scst.fluency_lm)
     if config.scst.enabled and config.scst.kl_weight:  # the anchor is read again when a run goes on
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
-        weights = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
-        if weights:
-            made_from |= {"anchor_sha256": hash_file(weights[0])}
+        made_from |= _hash_weights("anchor_sha256", folder)
     return made_from
+
+
+def _hash_weights(name: str, folder: Path) -> dict[str, str]:
+    """Of the weights that a folder is opened with; nothing where they lie in parts."""
+    weights = [folder / file for file in WEIGHT_FILES if (folder / file).is_file()]
+    return {name: hash_file(weights[0])} if weights else {}
 
 
 def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path, start: Start) -> None:

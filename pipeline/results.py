@@ -10,8 +10,10 @@ from typing import Any
 
 from captioning.writer import CaptionWriter
 from metrics.baselines import LookedUp
+from metrics.clip import Sight
 from metrics.coco_format import CaptionResult, write_caption_results
 from metrics.results import evaluate_captions, write_results
+from metrics.scores.clip import NO_CLIP
 from models.settings import Decoding
 from pipeline.overlap import Overlap
 from pipeline.unscored import write_server_files
@@ -45,6 +47,7 @@ def score_examples(
     neighbours: LookedUp | str | None = None,
     metrics: Sequence[str],
     meteor: str = "python",
+    sight: Sight | str = NO_CLIP,
     provenance: dict[str, Any],
 ) -> dict[str, Any]:
     """Results of captions, keyed by (image, style), with the scores of every one under ``per_image``.
@@ -57,6 +60,7 @@ def score_examples(
         neighbours: Of ``pipeline.neighbours.look_up``, for the baseline of the same name; None leaves it out.
         metrics: Caption metrics to compute.
         meteor: What computes METEOR, of ``metrics.table.METEORS``.
+        sight: Of ``pipeline.sight.open_sight``, for the metrics that look at pictures.
         provenance: Where the captions come from.
     """
     results = evaluate_captions(
@@ -68,6 +72,7 @@ def score_examples(
         neighbours=neighbours,
         metrics=metrics,
         meteor=meteor,
+        sight=sight,
         per_image=True,
         provenance=provenance,
     )
@@ -111,7 +116,7 @@ def describe_provenance(
         "overlap_with_train": None if overlap is None else overlap._asdict(),
         "dropped_rows": len(read.dropped),
         "dropped_reasons": count_reasons(read.dropped),
-        "decoding": asdict(writer.decoding),
+        "decoding": asdict(writer.decoding) | ({} if writer.fusion is None else writer.fusion.describe()),
         "prompt": writer.preprocessor.prompt,
         "seed": seed,
         "environment": describe_environment(),

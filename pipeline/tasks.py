@@ -131,6 +131,7 @@ def prepare_rewards(
         scst.rewards,
         styles=[example.style for example in examples],
         document_frequency=source and source.document_frequency,
+        fluency_lm=scst.fluency_lm,
         workers=scst.reward_workers,
     )
     return rewards, source

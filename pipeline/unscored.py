@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from metrics.baselines import group_by_style
+from metrics.clip import Sight, describe_sight, look
+from metrics.coco import CaptionScores
 from metrics.confidence import LEVEL
+from metrics.results import confidence_of
+from metrics.scores.clip import NO_CLIP
 from metrics.style.diversity import caption_diversity
+from metrics.table import METRICS
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
 from utils.io import read_json, write_json
@@ -25,33 +33,61 @@ def unscored_results(
     *,
     metrics: Sequence[str],
     provenance: Mapping[str, Any],
+    sight: Sight | str = NO_CLIP,
+    resamples: int = 1000,
 ) -> dict[str, Any]:
     """What can be said of captions alone; the keys are those of ``metrics.results.evaluate_captions``.
 
     Args:
         examples: What was captioned.
         hypotheses: Caption by example id.
-        metrics: That were asked for; all are None, and ``unavailable`` says why.
+        metrics: That were asked for; those that compare captions are None, and ``unavailable`` says why.
         provenance: Where the captions come from.
+        sight: As of ``metrics.results.evaluate_captions``.
+        resamples: Of the confidence intervals.
     """
     keys = [example.example_id for example in examples]
     tokenized = dict(zip(keys, tokenize_many([hypotheses[key] for key in keys]), strict=True))
-    nothing = dict.fromkeys(metrics)
-    counts = Counter(example.style for example in examples)
-    diversity = caption_diversity(tokenized, {example.example_id: example.image_name for example in examples})
-    missing = [*metrics, "style", "confidence", "baseline_constant", "baseline_neighbours", "diversity/copied_share"]
+    images = {example.example_id: example.image_name for example in examples}
+    styles = {example.example_id: example.style for example in examples}
+    free = [name for name in metrics if not METRICS[name].needs_references]
+    seen = look(sight, free, dict.fromkeys(keys, ()), {key: hypotheses[key] for key in keys}, images)
+    rows = {name: dict(zip(keys, found, strict=True)) for name, found in seen.items() if not isinstance(found, str)}
+    scores = _scores(keys, metrics, rows)
+    parts = {style: _scores(ids, metrics, rows) for style, ids in group_by_style(keys, styles).items()}
+    nothing: dict[str, Any] = {
+        "level": LEVEL,
+        "resamples": 0,
+        "seed": 0,
+        "unit": "image",
+        "overall": {},
+        "per_style": {},
+    }
+    confidence, unsure = nothing, {"confidence": REASON}
+    if rows:
+        confidence, unsure = confidence_of(scores, parts, images, resamples, seed=0)
+    missing = dict.fromkeys([name for name in metrics if name not in rows], REASON)
+    missing |= {name: found for name, found in seen.items() if isinstance(found, str)}
+    missing |= dict.fromkeys(["style", "baseline_constant", "baseline_neighbours", "diversity/copied_share"], REASON)
+    described = {"tokenizer": TOKENIZER_NAME, "references_sha256": None}
     return {
-        "overall": nothing,
-        "per_style": {style: {**nothing, "n": count} for style, count in counts.items()},
+        "overall": scores.overall,
+        "per_style": {style: {**part.overall, "n": len(part.ids)} for style, part in parts.items()},
         "style": {},
-        "diversity": diversity,
-        "confidence": {"level": LEVEL, "resamples": 0, "seed": 0, "unit": "image", "overall": {}, "per_style": {}},
-        "unavailable": dict.fromkeys(missing, REASON),
+        "diversity": caption_diversity(tokenized, images),
+        "confidence": confidence,
+        "unavailable": missing | unsure,
         "n": len(keys),
-        "provenance": {**provenance, "metrics": {"tokenizer": TOKENIZER_NAME, "references_sha256": None}},
+        "provenance": {**provenance, "metrics": described | describe_sight(sight, metrics)},
         "baseline_constant": None,
         "baseline_neighbours": None,
     }
+
+
+def _scores(ids: Sequence[str], metrics: Sequence[str], rows: Mapping[str, Mapping[str, float]]) -> CaptionScores:
+    """Of some examples, which have no references, the values that there are."""
+    measured = {name: np.array([found[key] for key in ids]) for name, found in rows.items()}
+    return CaptionScores(tuple(ids), (), (), tuple(metrics), measured, {})
 
 
 def write_server_files(

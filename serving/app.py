@@ -72,12 +72,15 @@ async def captions(request: Request) -> CaptionAnswer:
     response_model=CompletionAnswer,
     responses=errors(
         *("bad_request", "unauthorized", "unknown_model", "too_slow", "too_large", "not_a_picture"),
-        *("needs_picture", "busy", "draining", "timeout"),
+        *("needs_picture", "unknown_style", "busy", "draining", "timeout"),
     ),
     openapi_extra=request_body({JSON: CompletionRequest}),
 )
 async def autocomplete(request: Request) -> CompletionAnswer:
-    """Continue a caption that somebody is writing: strings to be appended to it, likeliest first."""
+    """Continue a caption that somebody is writing: strings to be appended to it, likeliest first.
+
+    Without a picture a language model continues it, where the service has one.
+    """
     service = service_of(request)
     with service.bodies.hold() as read:
         body = await read(request)

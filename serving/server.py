@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from captioning.model import CaptionModel
+from captioning.text_completion import open_text_completion
 from preprocessors.pictures.images import limit_pixels
 from serving.app import make_app
 from serving.limits import Limits
@@ -144,6 +145,7 @@ def open_service(
     token: str | None,
     device: str | None = None,
     hosts: Collection[str] = (),
+    text_model: Path | None = None,
 ) -> FastAPI:
     """The application on model folders, which are opened here.
 
@@ -153,6 +155,7 @@ def open_service(
         token: That clients have to give; None asks for none.
         device: As of :meth:`captioning.model.CaptionModel.open`.
         hosts: Names that it answers to; none are all.
+        text_model: Folder of a language model, which completes texts without a picture; None completes none.
 
     Raises:
         FileNotFoundError: If files are missing.
@@ -164,7 +167,8 @@ def open_service(
     for folder in models:
         logger.info("opening %s", folder)
         opened.append(CaptionModel.open(folder, device=device))
-    return make_app(opened, limits, token, hosts=hosts)
+    complete_text = None if text_model is None else open_text_completion(text_model, device)
+    return make_app(opened, limits, token, complete_text, hosts)
 
 
 def bind(host: str, port: int) -> socket.socket:

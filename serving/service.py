@@ -37,8 +37,9 @@ Made = TypeVar("Made")
 WORDS = 3
 """Of a continuation, at most."""
 MOST_DECODERS = 4
-CompleteText = Callable[[str, str, int], list[str]]
-"""From a text, a style and a number to so many continuations; where a model of text alone plugs in."""
+CompleteText = Callable[[str, str | None, int], list[str]]
+"""From a text, a style as the client names it, and a number to so many continuations; where a model of text alone plugs
+in. A ValueError says what is wrong with the style."""
 
 
 class Completing(NamedTuple):
@@ -125,10 +126,12 @@ class Service:
         self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_DECODERS), thread_name_prefix="decoder")
         # A thread of their own: large pictures that wait for each other must not keep the decoders from small ones.
         self._large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large-decoder")
+        # One thread, so that texts are completed in the order in which they came.
+        self._completer = ThreadPoolExecutor(1, thread_name_prefix="completer")
 
     def close(self) -> None:
         """End all threads; what waits for a model is done first."""
-        for pool in (self._decoders, self._large_decoder):
+        for pool in (self._decoders, self._large_decoder, self._completer):
             pool.shutdown(wait=False, cancel_futures=True)
         for hosted in self.hosted.values():
             hosted.batcher.close()
@@ -186,13 +189,16 @@ class Service:
             Refusal: If it cannot be done, or not now.
         """
         hosted = self.model(asked.model)
-        style = hosted.style(asked.style)
-        request.state.log |= {"model": hosted.model.name, "styles": 1}
         clock = Clock(request, self.limits.timeout)
         if asked.image is None:
             if self.complete_text is None:
                 raise Refusal("needs_picture", "image: is needed, since there is no model for text alone")
-            return await clock.wait(self._decoders.submit(self.complete_text, asked.text, style, asked.num))
+            try:
+                return await clock.wait(self._completer.submit(self.complete_text, asked.text, asked.style, asked.num))
+            except ValueError as error:
+                raise Refusal("unknown_style", str(error)) from None
+        style = hosted.style(asked.style)
+        request.state.log |= {"model": hosted.model.name, "styles": 1}
         with hosted.places.take(1):
             seen = await self._seen(clock, hosted, asked.image)
             item = (seen.pixels, style, asked.text)

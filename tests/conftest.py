@@ -132,6 +132,27 @@ def tiny_ofa() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a CLIP model of random weights that reads letter by letter."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+    place = tmp_path_factory.mktemp("clip")
+    letters = [chr(code) for code in range(33, 127)]
+    names = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={name: place for place, name in enumerate(names)}, merges=[])
+    end, side = len(names) - 1, {"num_hidden_layers": 1, "num_attention_heads": 2}
+    text = side | {"hidden_size": 16, "intermediate_size": 20, "vocab_size": len(names), "eos_token_id": end}
+    text |= {"bos_token_id": end - 1, "pad_token_id": end, "max_position_embeddings": 40}
+    vision = side | {"hidden_size": 24, "intermediate_size": 36, "image_size": 32, "patch_size": 16}
+    torch.manual_seed(9)  # whose captions and pictures are on the same side, so that few scores are 0
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(place)
+    return place
+
+
+@pytest.fixture(scope="session")
 def tiny_inputs() -> Callable[[int], dict[str, Any]]:
     """Draws three pictures, the last masked out, and prompts of a given length, the second padded, for ``tiny_ofa``."""
     import torch

@@ -104,6 +104,19 @@ def test_eval_with_the_originals_flags_changes_the_decoding(trained, capsys):
     assert json.loads((trained["run"] / "eval/val.json").read_bytes()) != results  # the run keeps its own
 
 
+def test_eval_with_a_clip_model_scores_the_pictures_as_well(trained, tiny_clip, capsys):
+    conf = str(trained["run"] / "config.json")
+    error = _fails(capsys, "eval", "--conf", conf, "--set", "eval.clip=./no_clip")
+    assert "eval.clip=./no_clip: model ./no_clip: no such folder" in error
+    assert finetune.main(["eval", "--conf", conf, "--set", f"eval.clip={tiny_clip}"]) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(results["overall"]) == [*METRICS, "CLIPScore", "RefCLIPScore"]
+    assert results["provenance"]["metrics"]["clip"]["model"] == str(tiny_clip)
+    low, high = results["confidence"]["per_style"]["pirate"]["CLIPScore"]
+    assert 0 < low < results["per_style"]["pirate"]["CLIPScore"] < high
+    assert "RefCLIPScore" in (trained["run"] / "report.html").read_text(encoding="utf-8")
+
+
 def test_eval_of_a_model_at_another_picture_size_is_refused(trained, capsys):
     error = _fails(capsys, "eval", "--conf", str(trained["run"] / "config.json"), "--set", "image.size=64")
     assert "image.size: 64 is asked for" in error

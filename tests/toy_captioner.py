@@ -145,6 +145,7 @@ class ToyCaptioner:
         guidance=1.0,
         neutral=None,
         prefix=(),
+        fusion=None,
     ):
         pictures, samples, length = uniforms.shape
         uniforms = torch.cat([uniforms, torch.full((pictures, int(with_greedy), length), -1.0)], 1).flatten(0, 1)
@@ -154,10 +155,10 @@ class ToyCaptioner:
             drawn = torch.searchsorted(sums, uniforms[:, position, None].contiguous())[:, 0]
             return torch.where(uniforms[:, position] < 0, logits.argmax(-1), drawn.clamp(max=logits.shape[-1] - 1))
 
-        return self._write(encoded, samples + with_greedy, length, choose, prefix)
+        return self._write(encoded, samples + with_greedy, length, choose, prefix, fusion)
 
     @torch.no_grad()
-    def beams(self, encoded, decoding, *, num_captions=1, force_end=True, neutral=None, prefix=()):
+    def beams(self, encoded, decoding, *, num_captions=1, force_end=True, neutral=None, prefix=(), fusion=None):
         """The likeliest first words, each with the likeliest that follow."""
         length = decoding.max_length + 1
 
@@ -167,17 +168,21 @@ class ToyCaptioner:
             best = logits.topk(num_captions, -1).indices.unflatten(0, (-1, num_captions))
             return best.diagonal(dim1=1, dim2=2).flatten() if position == len(prefix) else best[..., 0].flatten()
 
-        return self._write(encoded, num_captions, length, choose, prefix)
+        return self._write(encoded, num_captions, length, choose, prefix, fusion)
 
     def steps(self, encoded, prefix, most):
         return ToySteps(self, encoded, torch.tensor([[self.tokenizer.bos_token_id, *prefix][-1]]))
 
-    def _write(self, encoded, per_picture, length, choose, prefix):
+    def _write(self, encoded, per_picture, length, choose, prefix, fusion=None):
         tokens = torch.tensor([[self.tokenizer.bos_token_id, *prefix]] * (len(encoded) * per_picture))
         ended, columns = torch.zeros(len(tokens), dtype=torch.bool), [*tokens.T[1:]]
         tokens = tokens[:, -1:]
         for position in range(len(prefix), length):
-            chosen = choose(position, self._ban(self.module(tokens, context=encoded)[:, -1], drawable=True))
+            logits = self._ban(self.module(tokens, context=encoded)[:, -1], drawable=True)
+            if fusion is not None:
+                known = torch.stack(columns, 1) if columns else tokens[:, 1:]
+                logits = logits + fusion(known)[:, : logits.shape[1]]
+            chosen = choose(position, logits)
             columns.append(chosen.masked_fill(ended, -100))
             ended |= chosen == self.tokenizer.eos_token_id
             tokens = chosen[:, None]

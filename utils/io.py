@@ -192,7 +192,7 @@ def _check_utf8(path: Path | str, data: bytes, only_line: int | None = None) -> 
         raise ValueError(f"{path}, {place}: 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8") from error
 
 
-def write_bytes(path: Path | str, data: bytes) -> None:
+def write_bytes(path: Path | str, data: bytes | bytearray) -> None:
     """Writes a file at once: readers see the old file or the new one, never a part. Makes the folder.
 
     A link stays and the file that it leads to is written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from metrics.meteor.beam import Problem, align_all
-from metrics.meteor.matching import STAGES, Hypothesis, Match, find_matches
+from metrics.meteor.matching import STAGES, Hypothesis, RelatedWords, find_matches
 from metrics.meteor.store import open_reader
 
 
@@ -43,13 +43,13 @@ def align(hypothesis: str, reference: str) -> WordAlignment:
     """
     reader = open_reader()
     first, second = reader.read([hypothesis, reference])
-    matches = find_matches(Hypothesis(first), second, reader)
-    (found,) = align_all([Problem(matches, len(first.words))])
+    matches = find_matches(Hypothesis(first, RelatedWords([second])), second, reader)
+    found = align_all([Problem(matches, len(second.words), len(first.words))])
     words, other_words = (tuple(word.text for word in line.words) for line in (first, second))
-    return WordAlignment(words, other_words, tuple(_with_chunks(found.matches)))
+    return WordAlignment(words, other_words, tuple(_with_chunks(found.matches.tolist())))
 
 
-def _with_chunks(matches: tuple[Match, ...]) -> list[MatchedWords]:
+def _with_chunks(matches: list[list[int]]) -> list[MatchedWords]:
     found: list[MatchedWords] = []
     for start, length, other_start, other_length, stage in matches:
         follows = bool(found) and (found[-1].reference[1], found[-1].hypothesis[1]) == (start, other_start)

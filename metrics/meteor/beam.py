@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.meteor.matching import EXACT, Match
+from metrics.meteor.matching import EXACT, Numbers
 
 IntArray = NDArray[np.int64]
 
@@ -22,25 +24,26 @@ _NONE = -1
 _BITS = 64
 
 
-@dataclass(frozen=True)
-class Problem:
-    """The matches of a pair of captions.
+class Problem(NamedTuple):
+    """A pair of captions."""
 
-    Attributes:
-        by_start: Those that start at each word of the reference, in the order in which they are tried.
-        other_length: Words of the hypothesis.
-    """
-
-    by_start: Sequence[Sequence[Match]]
+    matches: Sequence[Numbers]
+    """Those that start at a word of the reference stand in the order in which they are tried."""
+    length: int
+    """Words of the reference."""
     other_length: int
+    """Words of the hypothesis."""
 
 
-@dataclass(frozen=True)
-class Alignment:
-    """The matches chosen, in the order of the reference, and how many chunks they make."""
+class Alignments(NamedTuple):
+    """What was chosen of many pairs."""
 
-    matches: tuple[Match, ...]
-    chunks: int
+    pair: IntArray
+    """The pair of each match, ascending. Shape (K,)."""
+    matches: IntArray
+    """As ``matching.Match``, those of a pair in the order of the reference. Shape (K, 5)."""
+    chunks: IntArray
+    """Shape (pairs,)."""
 
 
 @dataclass
@@ -82,86 +85,115 @@ class _Table:
     """Words of each reference. Shape (pairs,)."""
 
 
-def align_all(problems: Sequence[Problem]) -> list[Alignment]:
+@dataclass(frozen=True)
+class _Matches:
+    """All matches of all pairs, by pair and word of the reference, in the order in which they are tried."""
+
+    pair: IntArray
+    """Shape (M,)."""
+    rows: IntArray
+    """As ``matching.Match``. Shape (M, 5)."""
+    sure: NDArray[np.bool_]
+    """Which share no word with another, so that they are sure to be taken. Shape (M,)."""
+    counts: IntArray
+    """Of each pair. Shape (pairs,)."""
+    lengths: IntArray
+    other_lengths: IntArray
+
+    def of(self, pairs: IntArray) -> IntArray:
+        """The places here of the matches of some pairs, one pair behind the other."""
+        ends, counts = np.cumsum(self.counts)[pairs], self.counts[pairs]
+        return np.arange(counts.sum()) + np.repeat(ends - np.cumsum(counts), counts)
+
+
+def align_all(problems: Sequence[Problem]) -> Alignments:
     """The alignment of each pair that METEOR finds.
 
     Most words matched, weighed by stage and rounded down for each match; of those fewest chunks; of those least
     distance between the places matched. Two quirks decide between alignments and are kept: halves of a word do not
     count, and a partial alignment also carries the distance of the matches that were tried on it and became others'.
     """
-    found: list[Alignment | None] = [None] * len(problems)
-    promised = [_promised(problem) for problem in problems]
-    open_ones = []
-    for number, (problem, sure) in enumerate(zip(problems, promised, strict=True)):
-        if len(sure) == sum(map(bool, problem.by_start)):
-            found[number] = Alignment(sure, count_chunks(sure))
-        else:
-            open_ones.append(number)
-    for batch in _batches(open_ones, problems):
-        chosen = _search([problems[number] for number in batch], [promised[number] for number in batch])
-        for number, alignment in zip(batch, chosen, strict=True):
-            found[number] = alignment
-    return [alignment for alignment in found if alignment is not None]
+    matches = _collect(problems)
+    pairs = len(problems)
+    # A pair is done if at each of its words there is nothing to choose.
+    is_first = np.ones(len(matches.pair), dtype=np.bool_)
+    is_first[1:] = (matches.pair[1:] != matches.pair[:-1]) | (matches.rows[1:, 0] != matches.rows[:-1, 0])
+    starts = np.bincount(matches.pair[is_first], minlength=pairs)
+    done = np.bincount(matches.pair[matches.sure], minlength=pairs) == starts
+    taken = matches.sure & done[matches.pair]
+    chunks = _count_chunks(matches.pair[taken], matches.rows[taken], pairs)
+    most = np.zeros(pairs, dtype=np.int64)
+    bounds = np.append(np.flatnonzero(is_first), len(is_first))
+    np.maximum.at(most, matches.pair[is_first], np.diff(bounds))
+    for batch in _batches(np.flatnonzero(~done), most, matches):
+        own = matches.of(batch)
+        chosen, chunks[batch] = _search(_tabulate(batch, own, matches))
+        taken[own[chosen]] = True
+    return Alignments(matches.pair[taken], matches.rows[taken], chunks)
 
 
-def count_chunks(matches: Sequence[Match]) -> int:
-    """How many runs the matches make that are contiguous and in the same order in both captions."""
-    breaks = sum(
-        after.start != before.start + before.length or after.other_start != before.other_start + before.other_length
-        for before, after in zip(matches, matches[1:], strict=False)
+def _collect(problems: Sequence[Problem]) -> _Matches:
+    counts = np.array([len(problem.matches) for problem in problems], dtype=np.int64)
+    lengths = np.array([problem.length for problem in problems], dtype=np.int64)
+    other_lengths = np.array([problem.other_length for problem in problems], dtype=np.int64)
+    numbers = chain.from_iterable(chain.from_iterable(problem.matches for problem in problems))
+    rows = np.fromiter(numbers, np.int64).reshape(-1, 5)
+    pair = np.repeat(np.arange(len(problems)), counts)
+    # Places among the words of all references, and of the hypotheses, of all pairs.
+    places = (np.cumsum(lengths) - lengths)[pair] + rows[:, 0]
+    order = np.argsort(places, kind="stable")
+    pair, rows, places = pair[order], rows[order], places[order]
+    other_places = (np.cumsum(other_lengths) - other_lengths)[pair] + rows[:, 2]
+    shared = _shared(places, rows[:, 1], lengths.sum()) | _shared(other_places, rows[:, 3], other_lengths.sum())
+    return _Matches(pair, rows, ~shared, counts, lengths, other_lengths)
+
+
+def _shared(start: IntArray, length: IntArray, words: int) -> NDArray[np.bool_]:
+    """Which spans share a word with another. Shape (M,)."""
+    owner = np.repeat(np.arange(len(start)), length)
+    word = np.repeat(start - (np.cumsum(length) - length), length) + np.arange(len(owner))
+    covered = np.bincount(word, minlength=words)
+    found: NDArray[np.bool_] = np.bincount(owner[covered[word] > 1], minlength=len(start)) > 0
+    return found
+
+
+def _count_chunks(pair: IntArray, rows: IntArray, pairs: int) -> IntArray:
+    """How many runs the matches of each pair make that are contiguous and in the same order in both captions."""
+    start, length, other_start, other_length, _ = rows.T
+    breaks = np.ones(len(pair), dtype=np.bool_)
+    breaks[1:] = (
+        (pair[1:] != pair[:-1])
+        | (start[1:] != (start + length)[:-1])
+        | (other_start[1:] != (other_start + other_length)[:-1])
     )
-    return breaks + bool(matches)
+    return np.bincount(pair[breaks], minlength=pairs)
 
 
-def _promised(problem: Problem) -> tuple[Match, ...]:
-    """The matches that are the only ones at their word and share no word with another."""
-    covered, other_covered = [0] * len(problem.by_start), [0] * problem.other_length
-    for matches in problem.by_start:
-        for start, length, other_start, other_length, _ in matches:
-            covered[start] += 1
-            other_covered[other_start] += 1
-            for place in range(start + 1, start + length):
-                covered[place] += 1
-            for place in range(other_start + 1, other_start + other_length):
-                other_covered[place] += 1
-    sure = []
-    for matches in problem.by_start:
-        if len(matches) == 1:
-            start, length, other_start, other_length, _ = match = matches[0]
-            if length == other_length == 1:
-                alone = covered[start] == other_covered[other_start] == 1
-            else:
-                both = covered[start : start + length] + other_covered[other_start : other_start + other_length]
-                alone = max(both) == 1
-            if alone:
-                sure.append(match)
-    return tuple(sure)
+def _batches(pairs: IntArray, most: IntArray, matches: _Matches) -> Iterator[IntArray]:
+    """Pairs of about the same size, as many as memory is planned for.
+
+    Args:
+        pairs: Those to search.
+        most: Matches at one word of each pair, the most. Shape (all pairs,).
+        matches: All.
+    """
+    ordered = pairs[np.argsort(matches.lengths[pairs], kind="stable")]
+    width = -(-(matches.lengths + matches.other_lengths) // _BITS)
+    rows = (BEAM * (1 + most) * width)[ordered].tolist()
+    start, largest = 0, 0
+    for place, size in enumerate(rows):
+        largest = max(largest, size)
+        if place > start and (place - start + 1) * largest > _MOST_ROWS:
+            yield ordered[start:place]
+            start, largest = place, size
+    if start < len(rows):
+        yield ordered[start:]
 
 
-def _batches(numbers: list[int], problems: Sequence[Problem]) -> Iterator[list[int]]:
-    """Pairs of about the same size, as many as memory is planned for."""
-    batch: list[int] = []
-    most = 0
-    for number in sorted(numbers, key=lambda number: len(problems[number].by_start)):
-        problem = problems[number]
-        rows = BEAM * (1 + max(map(len, problem.by_start))) * _width(problem)
-        if batch and (len(batch) + 1) * max(most, rows) > _MOST_ROWS:
-            yield batch
-            batch, most = [], 0
-        batch.append(number)
-        most = max(most, rows)
-    if batch:
-        yield batch
-
-
-def _width(problem: Problem) -> int:
-    return -(-(len(problem.by_start) + problem.other_length) // _BITS)
-
-
-def _search(problems: Sequence[Problem], promised: Sequence[tuple[Match, ...]]) -> list[Alignment]:
-    table = _tabulate(problems, promised)
+def _search(table: _Table) -> tuple[IntArray, IntArray]:
+    """Which matches are chosen, and the chunks that they make of each pair."""
     rows = _start(table)
-    beams = np.full(len(problems), BEAM)
+    beams = np.full(len(table.lengths), BEAM)
     words = int(table.lengths.max())
     history: list[tuple[IntArray, IntArray]] = []
     for place in range(words):
@@ -178,32 +210,31 @@ def _search(problems: Sequence[Problem], promised: Sequence[tuple[Match, ...]]) 
             best = _best_first(rows, beams)
             rows, order = rows.take(best), order[best]
         history.append((parents[order], chosen[order]))
-    return _trace(history, rows.chunks, [match for problem in problems for at in problem.by_start for match in at])
+    return _trace(history, len(table.lengths)), rows.chunks
 
 
-def _tabulate(problems: Sequence[Problem], promised: Sequence[tuple[Match, ...]]) -> _Table:
-    words = max(len(problem.by_start) for problem in problems)
-    width = max(map(_width, problems))
-    count, sure = np.zeros((2, len(problems), words), dtype=np.int64)
-    flat: list[int] = []
-    for row, problem in enumerate(problems):
-        count[row, : len(problem.by_start)] = [len(matches) for matches in problem.by_start]
-        sure[row, [match.start for match in promised[row]]] = 1
-        for matches in problem.by_start:
-            for match in matches:
-                flat += match
-    first = (np.cumsum(count.ravel()) - count.ravel()).reshape(count.shape)
-    start, length, other_start, other_length, stage = np.array(flat, dtype=np.int64).reshape(-1, len(Match._fields)).T
-    lengths = np.array([len(problem.by_start) for problem in problems])
-    offset = np.repeat(lengths, count.sum(axis=1))
+def _tabulate(pairs: IntArray, own: IntArray, matches: _Matches) -> _Table:
+    """The table of some pairs, whose matches are at ``own``."""
+    lengths, counts = matches.lengths[pairs], matches.counts[pairs]
+    words = int(lengths.max())
+    start, length, other_start, other_length, stage = matches.rows[own].T
+    cells = np.repeat(np.arange(len(pairs)) * words, counts) + start
+    count = np.bincount(cells, minlength=len(pairs) * words)
+    first = np.cumsum(count) - count
+    promised = np.full(len(count), _NONE)
+    sure = np.flatnonzero(matches.sure[own])
+    promised[cells[sure]] = sure
+    width = int(-(-(lengths + matches.other_lengths[pairs]).max() // _BITS))
     # A match that is not exact weighs half, and what that makes of its words is rounded down.
     gain = np.where(stage == EXACT, length + other_length, length // 2 + other_length // 2)
+    behind = np.repeat(lengths, counts) + other_start
+    shape = (len(pairs), words)
     return _Table(
         *(start, length, other_start, other_length, gain, np.abs(start - other_start)),
-        used=_bits(start, length, width) | _bits(offset + other_start, other_length, width),
-        first=first,
-        count=count,
-        promised=np.where(sure == 1, first, _NONE),
+        used=_bits(start, length, width) | _bits(behind, other_length, width),
+        first=first.reshape(shape),
+        count=count.reshape(shape),
+        promised=promised.reshape(shape),
         lengths=lengths,
     )
 
@@ -297,12 +328,12 @@ def _best_first(rows: _Rows, beams: IntArray) -> IntArray:
     return order[rank < beams[rows.pair]]
 
 
-def _trace(history: list[tuple[IntArray, IntArray]], chunks: IntArray, matches: list[Match]) -> list[Alignment]:
+def _trace(history: list[tuple[IntArray, IntArray]], pairs: int) -> IntArray:
     """Back from the last row of each pair to the matches on its way."""
-    chosen: list[list[Match]] = [[] for _ in chunks]
-    rows = np.arange(len(chunks))
+    found = []
+    rows = np.arange(pairs)
     for parents, taken in reversed(history):
-        for pair in np.flatnonzero(taken[rows] != _NONE).tolist():
-            chosen[pair].append(matches[taken[rows[pair]]])
+        chosen = taken[rows]
+        found.append(chosen[chosen != _NONE])
         rows = parents[rows]
-    return [Alignment(tuple(own[::-1]), number) for own, number in zip(chosen, chunks.tolist(), strict=True)]
+    return np.concatenate(found)

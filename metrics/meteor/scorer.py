@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.meteor.beam import Alignment, Problem, align_all
-from metrics.meteor.matching import STAGES, Hypothesis, find_matches
+from metrics.meteor.beam import Alignments, Problem, align_all
+from metrics.meteor.matching import STAGES, Hypothesis, RelatedWords, find_matches
 from metrics.meteor.words import Line, Reader
 
 IntArray = NDArray[np.int64]
@@ -34,18 +35,22 @@ def count_all(references: Sequence[Sequence[Line]], hypotheses: Sequence[Line], 
     Returns:
         Shape (N, 23). A hypothesis whose words all match in one chunk has its chunk here.
     """
-    problems, pairs = [], []
+    related = RelatedWords(reference for own in references for reference in own)
+    problems: list[Problem] = []
+    first: list[Line] = []
+    second: list[Line] = []
     for own, line in zip(references, hypotheses, strict=True):
-        hypothesis = Hypothesis(line)
+        hypothesis = Hypothesis(line, related)
         for reference in own:
-            problems.append(Problem(find_matches(hypothesis, reference, reader), len(line.words)))
-            pairs.append((line, reference))
-    alignments = align_all(problems)
-    counts = np.array([_count(*pair, found) for pair, found in zip(pairs, alignments, strict=True)], dtype=np.int64)
-    scores = score(without_whole(counts.reshape(-1, NUM_COUNTS)))
+            matches = find_matches(hypothesis, reference, reader)
+            problems.append(Problem(matches, len(reference.words), len(line.words)))
+        first += [line] * len(own)
+        second += own
+    counts = _count(first, second, align_all(problems))
+    scores = score(without_whole(counts))
     ends = np.cumsum([len(own) for own in references]).tolist()
     best = [start + int(scores[start:end].argmax()) for start, end in zip([0, *ends], ends, strict=False)]
-    return counts[best].reshape(-1, NUM_COUNTS)
+    return counts[best]
 
 
 def statistics(references: Sequence[Sequence[str]], hypotheses: Sequence[str], reader: Reader) -> IntArray:
@@ -120,16 +125,26 @@ def _part(references: Sequence[Sequence[str]], hypotheses: Sequence[str], reader
     return count_all([[lines[text] for text in own] for own in references], [lines[t] for t in hypotheses], reader)
 
 
-def _count(hypothesis: Line, reference: Line, alignment: Alignment) -> list[int]:
-    matches = [0] * (4 * len(STAGES))
-    for start, length, other_start, other_length, stage in alignment.matches:
-        for word in hypothesis.words[other_start : other_start + other_length]:
-            matches[4 * stage + 2 * word.is_function] += 1
-        for word in reference.words[start : start + length]:
-            matches[4 * stage + 2 * word.is_function + 1] += 1
-    lengths = [len(hypothesis.words), len(reference.words)]
-    function_words = [hypothesis.num_function_words, reference.num_function_words]
-    return [*lengths, *function_words, *matches, alignment.chunks, sum(matches[::2]), sum(matches[1::2])]
+def _count(hypotheses: Sequence[Line], references: Sequence[Line], found: Alignments) -> IntArray:
+    """The counts of each pair of lines. Shape (pairs, 23)."""
+    counts = np.zeros((len(hypotheses), NUM_COUNTS), dtype=np.int64)
+    start, length, other_start, other_length, stage = found.matches.T
+    for side, lines, begin, size in ((0, hypotheses, other_start, other_length), (1, references, start, length)):
+        lengths = np.array([len(line.words) for line in lines], dtype=np.int64)
+        # How many function words there are before each word of all lines.
+        flags = np.fromiter(chain.from_iterable(line.is_function for line in lines), np.int64)
+        before = np.concatenate([[0], np.cumsum(flags)])
+        offsets = np.cumsum(lengths) - lengths
+        counts[:, side] = lengths
+        counts[:, 2 + side] = before[offsets + lengths] - before[offsets]
+        places = offsets[found.pair] + begin
+        function = before[places + size] - before[places]
+        column = 4 + 4 * stage + side
+        np.add.at(counts, (found.pair, column), size - function)
+        np.add.at(counts, (found.pair, column + 2), function)
+        counts[:, CHUNKS + 1 + side] = counts[:, 4 + side : CHUNKS : 2].sum(axis=1)
+    counts[:, CHUNKS] = found.chunks
+    return counts
 
 
 def without_whole(counts: IntArray) -> IntArray:

@@ -139,19 +139,24 @@ def _load_or_tell(path: Path) -> Arrays | None:
         return None
 
 
-def _encode(arrays: Arrays) -> bytes:
+def _encode(arrays: Arrays) -> bytearray:
     """A line of JSON that says where each array is, and the arrays."""
-    places, parts, end = {}, [], 0
+    places: dict[str, dict[str, Any]] = {}
+    end = crc = 0
     for name, values in arrays.items():
-        data = values.tobytes()
         padding = -end % _ALIGNMENT
-        parts += [bytes(padding), data]
+        crc = zlib.crc32(values.data, zlib.crc32(bytes(padding), crc))
         places[name] = {"dtype": values.dtype.str, "shape": values.shape, "offset": end + padding}
-        end += padding + len(data)
-    body = b"".join(parts)
-    header = {"format": FORMAT, "size": len(body), "crc32": zlib.crc32(body), "arrays": places}
-    line = json.dumps(header).encode()
-    return line.ljust(len(line) + -(len(line) + 1) % _ALIGNMENT) + b"\n" + body
+        end += padding + values.nbytes
+    line = json.dumps({"format": FORMAT, "size": end, "crc32": crc, "arrays": places}).encode()
+    line = line.ljust(len(line) + -(len(line) + 1) % _ALIGNMENT) + b"\n"
+    # One copy of the arrays, which are large.
+    content = bytearray(len(line) + end)
+    content[: len(line)] = line
+    for name, values in arrays.items():
+        start = len(line) + places[name]["offset"]
+        content[start : start + values.nbytes] = values.data.cast("B")
+    return content
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from metrics.meteor.lexicon import Lexicon
@@ -27,36 +26,21 @@ class Word(NamedTuple):
     """Among the words of the paraphrases; 0 if it is in none."""
 
 
-class Source(NamedTuple):
-    """A phrase of a caption, and what may stand for it."""
-
-    place: int
-    length: int
-    phrase: int
-    targets: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Line:
-    """The words of a caption.
-
-    Attributes:
-        words: In their order.
-        sources: Phrases that others may stand for, by place and then by length.
-        phrases: By number of a phrase its places.
-        lengths: Words of each of these phrases.
-        keys: What the words are compared by.
-        known: The numbers of the phrases.
-        num_function_words: How many of the words count for less.
-    """
+class Line(NamedTuple):
+    """The words of a caption."""
 
     words: tuple[Word, ...]
-    sources: tuple[Source, ...]
-    phrases: dict[int, tuple[int, ...]]
-    lengths: dict[int, int]
-    keys: tuple[int, ...]
+    sources: list[tuple[int, int, int, frozenset[int]]]
+    """Phrases that others may stand for, by place and then by length: place, number of words, number of the phrase, and
+    the numbers of those others."""
+    phrases: dict[int, list[tuple[int, int]]]
+    """By number of a phrase its places, each with the number of words."""
+    keys: list[int]
+    """What the words are compared by."""
     known: frozenset[int]
-    num_function_words: int
+    """The numbers of the phrases."""
+    is_function: list[bool]
+    """Which of the words count for less."""
 
 
 class Reader:
@@ -90,20 +74,14 @@ class Reader:
         return [target for target in self._paraphrases.targets(phrase) if target in targets]
 
     def _line(self, words: tuple[Word, ...], found: list[tuple[int, int, int, bool]]) -> Line:
-        phrases: dict[int, tuple[int, ...]] = {}
-        lengths: dict[int, int] = {}
-        for place, length, phrase, _ in found:
-            phrases[phrase] = (*phrases.get(phrase, ()), place)
-            lengths[phrase] = length
-        return Line(
-            words,
-            sources=tuple(Source(*entry[:3], self._targets_of(entry[2])) for entry in found if entry[3]),
-            phrases=phrases,
-            lengths=lengths,
-            keys=tuple(word.key for word in words),
-            known=frozenset(phrases),
-            num_function_words=sum(word.is_function for word in words),
-        )
+        phrases: dict[int, list[tuple[int, int]]] = {}
+        sources = []
+        for place, length, phrase, has_others in found:
+            phrases.setdefault(phrase, []).append((place, length))
+            if has_others:
+                sources.append((place, length, phrase, self._targets_of(phrase)))
+        keys, is_function = [word.key for word in words], [word.is_function for word in words]
+        return Line(words, sources, phrases, keys, frozenset(phrases), is_function)
 
     def _word(self, text: str) -> Word:
         found = self._words.get(text)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessorList
 
-from models.captioner import Captioner, Limits, NewModel, VisionInfo
+from models.captioner import Captioner, Limits, NewModel, NextScores, VisionInfo
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
-from models.ofa.generation import ScoreWatch
+from models.ofa.generation import Fused, ScoreWatch
 from models.ofa.guidance import GuidedCache, decoded_prompts
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.new import new_ofa
@@ -136,6 +136,7 @@ class OFACaptioner:
         guidance: float = 1.0,
         neutral: OFAEncoderOutput | None = None,
         prefix: Sequence[int] = (),
+        fusion: NextScores | None = None,
     ) -> Tensor:
         """Without a second encoder pass."""
         encoded, neutral = decoded_prompts(encoded, neutral, guidance)
@@ -149,6 +150,7 @@ class OFACaptioner:
             temperature=temperature,
             top_p=top_p,
             prefix=prefix,
+            fusion=fusion,
         )
 
     @torch.no_grad()
@@ -161,6 +163,7 @@ class OFACaptioner:
         force_end: bool = True,
         neutral: OFAEncoderOutput | None = None,
         prefix: Sequence[int] = (),
+        fusion: NextScores | None = None,
     ) -> Tensor:
         """The library's beam search under OFA's rules."""
         encoded, neutral = decoded_prompts(encoded, neutral, decoding.guidance)
@@ -170,12 +173,12 @@ class OFACaptioner:
         others: dict[str, Any] = {} if force_end else {"forced_eos_token_id": None}
         if neutral is not None:
             others["past_key_values"] = GuidedCache(decoding.max_length + 2, neutral, decoding.guidance)
-        watch = ScoreWatch()
+        watch, fused = ScoreWatch(), [] if fusion is None else [Fused(fusion)]
         found = self.module.generate(
             decoder_input_ids=torch.tensor([start] * images, device=encoded.last_hidden_state.device),
             encoder_outputs=encoded,
             num_return_sequences=num_captions,
-            logits_processor=LogitsProcessorList([watch]),
+            logits_processor=LogitsProcessorList([*fused, watch]),
             **others,
             **generate_arguments(decoding),
         )

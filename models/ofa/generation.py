@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation import GenerationMixin, GenerationMode
 
+from models.captioner import NextScores
 from models.ofa.cache import OFACache
 from utils.errors import NoNumbers
 
@@ -90,6 +91,21 @@ class ScoreWatch(LogitsProcessor):
             raise NoNumbers(
                 "the scores of captions are NaN or infinite: a picture holds no numbers, or the model overflows on it"
             )
+
+
+class Fused(LogitsProcessor):
+    """Adds what another model says of the next token.
+
+    Args:
+        fusion: Of the captions without BOS.
+    """
+
+    def __init__(self, fusion: NextScores) -> None:
+        self.fusion = fusion
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (N, V) with its own; what may not come stays at ``-inf``."""
+        return scores + self.fusion(input_ids[:, 1:])[:, : scores.shape[1]]
 
 
 class OFAGenerationMixin(GenerationMixin):

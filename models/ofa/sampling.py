@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.captioner import NextScores
 from models.drawing import draw, keep_likeliest
 from models.ofa.cache import OFACache
 from models.ofa.encoder import OFAEncoderOutput
@@ -27,6 +28,7 @@ def sample_captions(
     temperature: float = 1.0,
     top_p: float = 1.0,
     prefix: Sequence[int] = (),
+    fusion: NextScores | None = None,
 ) -> Tensor:
     """Draw captions token by token from ``softmax(logits / temperature)``, padding excluded.
 
@@ -42,6 +44,7 @@ def sample_captions(
         temperature: Above 0.
         top_p: Draw from the likeliest tokens that together have this probability; 1 draws from all.
         prefix: Token ids that every caption starts with, at most T.
+        fusion: Added to the log-probabilities before the temperature divides them; None adds nothing.
 
     Returns:
         Token ids, int64 (B * K', T') with K' = K + with_greedy and T' <= T: EOS included, ``-100`` after it. A caption
@@ -59,6 +62,9 @@ def sample_captions(
         if isinstance(cache, GuidedCache):
             neutral = model.decoder(tokens, cache.encoder_outputs, cache.neutral)[:, -1]
             logits = cache.combine(logits, F.linear(neutral, weight))
+        if fusion is not None:  # on logits: what is the same for all tokens changes no chances
+            known = torch.stack(columns, 1) if columns else tokens[:, 1:]
+            logits = logits.float() + fusion(known)[:, : logits.shape[1]]
         logits = logits.float().div_(temperature)
         logits[:, model.config.pad_token_id] = -torch.inf
         likeliest = logits.unflatten(0, (images, -1))[:, -1].argmax(-1) if with_greedy else None

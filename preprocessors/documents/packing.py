@@ -70,7 +70,8 @@ class Packer:
         eos: Id that ends one.
         overlap: Ids that a window repeats of the one before it in a document that is longer than a row.
         ignore_meta: Probability that a document is read without its control code in an epoch of training.
-        linked: Whether documents are read behind those that they link to, as many as fit.
+        linked: Whether documents are read behind those that they link to.
+        link_tokens: Ids that the documents before one may have together; None has as many as fit into a row.
         seed: Of orders and of what is read without code.
 
     Raises:
@@ -87,12 +88,14 @@ class Packer:
         overlap: int = 0,
         ignore_meta: float = 0.0,
         linked: bool = False,
+        link_tokens: int | None = None,
         seed: int = 0,
     ) -> None:
         if linked and bins.links is None:
             raise ValueError(f"{bins.folder}: no document has a title, so none can link to another")
         self.bins, self.context, self.bos, self.eos = bins, context, bos, eos
         self.ignore_meta, self.linked, self.seed = ignore_meta, linked, seed
+        self.link_tokens = context if link_tokens is None else link_tokens
         self.windows = cut_windows(bins, context, overlap)
         self._bodies = bins.body_lengths()
         whole = self.windows.lengths(self._bodies)
@@ -179,7 +182,8 @@ class Packer:
         document = int(self.windows.document[window])
         if not self.linked or self.bins.links is None:
             return Walk([document], np.ones((1, 1), dtype=bool))
-        return self.bins.links.walk(document, self._linkable, self.context - int(self._whole[window]))
+        budget = min(self.link_tokens, self.context - int(self._whole[window]))
+        return self.bins.links.walk(document, self._linkable, budget)
 
     def _size_before(self, window: int) -> int:
         return int(self._linkable[self._walk(window).documents[:-1]].sum())

@@ -113,7 +113,7 @@ def style_table(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scale(name: str) -> str:
-    return f"0–{METRICS[name].top:g}" + ("" if METRICS[name].higher_is_better else " (lower is better)")
+    return f"0–{METRICS[name].top:.3g}" + ("" if METRICS[name].higher_is_better else " (lower is better)")
 
 
 def _scales(names: Sequence[str]) -> str:

@@ -149,9 +149,9 @@ def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
         )
     group, _, name = file.metric.partition(".")
     if group not in RESULT_GROUPS or (
-        group == "overall" and any(name not in config.eval.metrics for config in configs)
+        group == "overall" and any(name not in config.eval.measured for config in configs)
     ):
-        computed = ", ".join(f"overall.{metric}" for metric in configs[0].eval.metrics)
+        computed = ", ".join(f"overall.{metric}" for metric in configs[0].eval.measured)
         raise ValueError(f"metric={file.metric}: no trial has it; eval.metrics gives {computed}")
     if file.halving is None:
         return

@@ -72,6 +72,12 @@ def test_half_typed_word_may_be_cut_into_tokens_in_any_way():
     assert math.exp(found["t"]) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(("rare", "texts"), [(0.005, [" cat"]), (0.02, [" cat", " sleeps"])])
+def test_continuation_that_hardly_ever_comes_is_left_out(rare, texts):
+    """Less than a hundredth of what the likeliest has."""
+    assert _complete({b"": [0, 0, 1 - rare, rare, 0, 0, 0]}, "")[0] == texts
+
+
 def test_caption_that_has_likely_ended_gets_no_continuation():
     ended = {b"": [0, 0, 1.0, 0, 0, 0, 0], b" cat": [0.6, 0, 0, 0.4, 0, 0, 0]}
     assert _complete(ended, " cat")[0] == []

@@ -15,7 +15,7 @@ NO_CHECKPOINT = (
     "conf.json: model.name: self-critical training starts from a trained captioner: give --checkpoint RUN/output"
 )
 ONE_BEAM = "scst.num_samples=1: a beam search of one is all but the greedy caption; use 2+ or scst.sampling=multinomial"
-KNOWN_TERMS = "known: cider_d, bleu_4, meteor, style, repetition, length"
+KNOWN_TERMS = "known: cider_d, bleu_4, meteor, style, repetition, length, fluency"
 
 
 def test_load_config_objectives_are_off_unless_asked_for(load):
@@ -125,7 +125,14 @@ def test_load_config_unknown_reward_names_the_nearest_and_the_known(faults, term
 
 def test_load_config_every_reward_term_is_known(load):
     rewards = {term: 0.5 for term in REWARD_TERMS}
-    assert load(scst={"rewards": rewards}).scst.rewards == rewards
+    assert load(scst={"rewards": rewards, "fluency_lm": "lm"}).scst.rewards == rewards
+
+
+@pytest.mark.parametrize("scst", [{"rewards": {"fluency": 1.0}}, {"fluency_lm": "lm"}])
+def test_load_config_fluency_and_its_language_model_go_together(faults, scst):
+    (line,) = faults(SMALLEST | {"scst": scst})
+    assert "scst.fluency_lm" in line
+    assert "goes with scst.rewards.fluency; give both" in line
 
 
 @pytest.mark.parametrize("weight", ['"much"', "true", "null", "NaN", "Infinity", "1e999"])

@@ -1,35 +1,20 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from metrics.clip import Clip, clip_score, ref_clip_score
+from metrics.clip import Clip
+from metrics.scores.clip import clip_score, ref_clip_score
 from metrics.scores.measurement import MetricUnavailable
 
-SIDE = {"num_hidden_layers": 1, "num_attention_heads": 2}
 REFERENCES = {"a": ["a red dog", "the cat"], "b": ["A blue cat!"]}
 HYPOTHESES = {"a": "the dog", "b": "a cat"}
 PICTURES = {"a": Image.new("RGB", (40, 30), "red"), "b": Image.new("RGB", (30, 40), "blue")}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("clip")
-    letters = [chr(code) for code in range(33, 127)]
-    names = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={name: place for place, name in enumerate(names)}, merges=[])
-    end = len(names) - 1
-    text = SIDE | {"hidden_size": 16, "intermediate_size": 20, "vocab_size": len(names), "eos_token_id": end}
-    text |= {"bos_token_id": end - 1, "pad_token_id": end, "max_position_embeddings": 40}
-    vision = SIDE | {"hidden_size": 24, "intermediate_size": 36, "image_size": 32, "patch_size": 16}
-    torch.manual_seed(5)
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)).save_pretrained(place)
-    tokenizer.save_pretrained(place)
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(place)
-    return place
 
 
 def test_scores_equal_hand_arithmetic():
@@ -38,10 +23,10 @@ def test_scores_equal_hand_arithmetic():
     assert ref_clip_score(scores, np.array([0.5, -0.1, -0.3])) == pytest.approx([2 / 3, 0.0, 0.0])
 
 
-def test_score_follows_from_the_models_own_features_one_by_one(folder):
-    clip = Clip.open(folder)
-    model, tokenizer = CLIPModel.from_pretrained(folder).eval(), CLIPTokenizer.from_pretrained(folder)
-    processor = CLIPImageProcessorPil.from_pretrained(folder)
+def test_score_follows_from_the_models_own_features_one_by_one(tiny_clip):
+    clip = Clip.open(tiny_clip)
+    model, tokenizer = CLIPModel.from_pretrained(tiny_clip).eval(), CLIPTokenizer.from_pretrained(tiny_clip)
+    processor = CLIPImageProcessorPil.from_pretrained(tiny_clip)
 
     @torch.no_grad()
     def text(caption):
@@ -60,17 +45,55 @@ def test_score_follows_from_the_models_own_features_one_by_one(folder):
         assert found["RefCLIPScore"][row] == pytest.approx(mean, abs=1e-5)
 
 
-def test_caption_without_words_scores_0_and_a_very_long_one_is_cut(folder):
-    found = Clip.open(folder).score(REFERENCES, {"a": " ", "b": "cat " * 200}, PICTURES.__getitem__)
+def test_captions_of_one_image_share_a_look_at_it(tiny_clip):
+    styled = {f"a#{style}": text for style, text in {"x": "the dog", "y": "a cat", "z": "the dog"}.items()}
+    references, opened = {key: ["a red dog", "the cat"] for key in styled}, []
+
+    def open_picture(image):
+        opened.append(image)
+        return PICTURES[image]
+
+    found = Clip.open(tiny_clip).score(references, styled, open_picture, dict.fromkeys(styled, "a"))
+    assert opened == ["a"]
+    for row, caption in enumerate(styled.values()):
+        alone = Clip.open(tiny_clip).score({"a": references["a#x"]}, {"a": caption}, PICTURES.__getitem__)
+        for name, values in alone.items():
+            assert found[name][row] == pytest.approx(values[0], abs=1e-6)
+
+
+def test_caption_without_words_scores_0_and_a_very_long_one_is_cut(tiny_clip):
+    found = Clip.open(tiny_clip).score(REFERENCES, {"a": " ", "b": "cat " * 200}, PICTURES.__getitem__)
     assert (found["CLIPScore"][0], found["RefCLIPScore"][0]) == (0, 0)
     assert np.isfinite(found["RefCLIPScore"]).all()
 
 
-def test_missing_picture_or_broken_folder_says_why(folder, tmp_path):
+def test_model_is_known_by_its_weights_whatever_they_are_saved_as_and_halves_are_computed_in_full(tiny_clip, tmp_path):
+    clip = Clip.open(tiny_clip)
+    said = clip.describe()
+    assert said["model"] == tiny_clip.name
+    shutil.copytree(tiny_clip, tmp_path / "moved")
+    assert Clip.open(tmp_path / "moved", "mine").describe() == said | {"model": "mine"}
+    shutil.copytree(tiny_clip, tmp_path / "half")
+    CLIPModel.from_pretrained(tiny_clip).half().save_pretrained(tmp_path / "half")
+    half = Clip.open(tmp_path / "half")
+    assert half.describe()["weights_sha256"] != said["weights_sha256"]
+    scores = [one.score(REFERENCES, HYPOTHESES, PICTURES.__getitem__)["RefCLIPScore"] for one in (clip, half)]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-3)
+
+
+def test_missing_picture_or_broken_folder_says_why(tiny_clip, tmp_path):
     with pytest.raises(MetricUnavailable, match="a picture cannot be opened: .*No such file"):
-        Clip.open(folder).score(REFERENCES, HYPOTHESES, lambda key: Image.open(tmp_path / key))
+        Clip.open(tiny_clip).score(REFERENCES, HYPOTHESES, lambda key: Image.open(tmp_path / key))
     with pytest.raises(MetricUnavailable, match=r"has no config\.json"):
         Clip.open(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(MetricUnavailable, match="cannot be opened as a CLIP model"):
         Clip.open(tmp_path)
+
+
+def test_weights_that_are_no_numbers_give_no_score(tiny_clip):
+    clip = Clip.open(tiny_clip)
+    with torch.no_grad():
+        clip.model.visual_projection.weight.zero_()
+    with pytest.raises(MetricUnavailable, match="gives no numbers"):
+        clip.score(REFERENCES, HYPOTHESES, PICTURES.__getitem__)

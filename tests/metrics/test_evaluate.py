@@ -274,6 +274,35 @@ def test_plain_captions_are_what_the_tokenizer_gives():
     assert {"1": [a, c], "2": [b], "3": [d]} == PLAIN_REFERENCES
 
 
+@pytest.mark.java
+def test_evaluate_by_javas_meteor_gives_the_same_and_says_which_it_was(evaluate):
+    references = {"1": ["A man's dog runs.", "the dog, running"], "2": ["A big car"], "3": ["the blue sofa"]}
+    hypotheses = {"1": "the man's dog ran", "2": "a big automobile", "3": ""}
+
+    def scored(*options):
+        return results_of(evaluate(references, hypotheses, "--per-image", *options, metrics=("METEOR",)))
+
+    ours, theirs = scored(), scored("--meteor", "java")
+    assert 0.1 < ours["overall"]["METEOR"] < 0.9
+    assert {key: ours[key] for key in ("overall", "confidence", "per_image")} == {
+        key: theirs[key] for key in ("overall", "confidence", "per_image")
+    }
+    said = [found["provenance"]["metrics"] for found in (ours, theirs)]
+    assert [each["meteor"] for each in said] == [
+        "1.5, without Java (metrics.meteor)",
+        "1.5, the Java program of pycocoevalcap",
+    ]
+    assert said[0]["java"] is None
+    assert said[1]["java"]
+
+
+def test_evaluate_by_javas_meteor_without_java_is_null_with_the_reason(evaluate, fake_java):
+    fake_java(None)
+    found = results_of(evaluate({"1": ["a dog"]}, {"1": "a dog"}, "--meteor", "java", metrics=("METEOR", "ROUGE_L")))
+    assert found["overall"] == {"METEOR": None, "ROUGE_L": 1.0}
+    assert "install a Java runtime" in found["unavailable"]["METEOR"]
+
+
 def test_evaluate_told_to_stop_ends_its_java(hanging_java, all_ended, tmp_path):
     for name, content in {"r.json": {"1": ["a dog"]}, "h.json": {"1": "a dog"}}.items():
         (tmp_path / name).write_text(json.dumps(content))

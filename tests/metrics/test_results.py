@@ -10,11 +10,11 @@ from metrics.coco import score_captions
 from metrics.confidence import bootstrap_intervals
 from metrics.results import evaluate_captions, write_results
 from metrics.scores.bleu import bleu_from_statistics
-from metrics.table import METRICS
+from metrics.table import TEXT_METRICS
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from utils.io import read_json
 
-WITHOUT_JAVA = tuple(name for name in METRICS if name not in ("METEOR", "SPICE"))
+WITHOUT_JAVA = tuple(name for name in TEXT_METRICS if name not in ("METEOR", "SPICE"))
 REFERENCES = {
     "a.jpg#romantic": ["A red circle, my love."],
     "a.jpg#pirate": ["Arr! A red circle"],
@@ -284,7 +284,7 @@ def test_evaluate_captions_java_metrics_stand_beside_the_others(shared):
         str(row["image_id"]): row["caption"] for row in read_json(folder / "captions_val2014_fakecap_results.json")
     }
 
-    found = evaluate(references, hypotheses, None, train_captions=None, metrics=tuple(METRICS), per_image=True)
+    found = evaluate(references, hypotheses, None, train_captions=None, metrics=TEXT_METRICS, per_image=True)
 
     digits = {name: f"{value:.3f}" for name, value in found["overall"].items() if value is not None}
     published = {"Bleu_1": "0.579", "Bleu_2": "0.404", "Bleu_3": "0.279", "Bleu_4": "0.191"}

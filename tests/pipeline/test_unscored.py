@@ -3,11 +3,15 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from configuration.loading import load_config
+from metrics.clip import Clip, Sight
 from metrics.compare import read_results
 from metrics.results import evaluate_captions
+from metrics.scores.clip import NO_CLIP
 from pipeline.evaluate import evaluate
 from pipeline.unscored import REASON, unscored_results, write_server_files
 from preprocessors.examples import CaptionExample, make_example_id
@@ -37,6 +41,28 @@ def test_unscored_results_have_the_keys_of_scored_ones_and_a_reason_for_every_nu
     assert found["diversity"]["mean_length"] == 2
     for name in (*metrics, "style", "confidence", "baseline_constant", "diversity/copied_share"):
         assert found["unavailable"][name] == REASON
+
+
+def test_clip_score_needs_no_captions_to_compare_with(tiny_clip):
+    draw = np.random.default_rng(1)
+    pictures = {f"{name}.jpg": Image.fromarray(draw.integers(0, 256, (9, 9, 3), dtype=np.uint8)) for name in "ab"}
+    sight = Sight(Clip.open(tiny_clip), pictures.__getitem__)
+    examples = [example("a.jpg"), example("b.jpg"), example("b.jpg", "wry")]
+    hypotheses = {"a.jpg#plain": "A dog", "b.jpg#plain": "two cats", "b.jpg#wry": "Oh, cats"}
+    metrics = ("CIDEr", "CLIPScore", "RefCLIPScore")
+    found = unscored_results(examples, hypotheses, metrics=metrics, provenance={}, sight=sight)
+    images = {item.example_id: item.image_name for item in examples}
+    alone = sight.clip.score(dict.fromkeys(hypotheses, ()), hypotheses, sight.open_picture, images)["CLIPScore"]
+    assert found["overall"] == {"CIDEr": None, "CLIPScore": pytest.approx(alone.mean()), "RefCLIPScore": None}
+    assert found["per_style"]["plain"]["CLIPScore"] == pytest.approx(alone[:2].mean())
+    low, high = found["confidence"]["overall"]["CLIPScore"]
+    assert low < found["overall"]["CLIPScore"] < high
+    assert found["unavailable"]["RefCLIPScore"] == REASON
+    assert {"CLIPScore", "confidence"}.isdisjoint(found["unavailable"])
+    assert found["provenance"]["metrics"]["clip"] == sight.clip.describe()
+
+    blind = unscored_results(examples, hypotheses, metrics=metrics, provenance={})
+    assert blind["unavailable"]["CLIPScore"] == NO_CLIP
 
 
 def read(path: Path) -> list:

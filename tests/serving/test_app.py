@@ -280,6 +280,18 @@ def test_autocomplete_without_a_picture_needs_a_model_of_text(ask):
     assert told.json() == {"result": ["the cat pirate 3"]}
 
 
+def test_autocomplete_without_a_picture_has_the_styles_of_the_text_model(ask):
+    def complete(text, style, num):
+        if style != "shakespeare":
+            raise ValueError(f"unknown style {style!r}")
+        return [" thou"]
+
+    client = ask(complete_text=complete)
+    assert client.post("/autocomplete", json={"text": "a", "style": "shakespeare"}).json() == {"result": [" thou"]}
+    answer = client.post("/autocomplete", json={"text": "a", "style": "pirate"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unknown_style")
+
+
 @pytest.mark.parametrize("path", ["/v1/captions", "/v1/models", "/v1/styles", "/autocomplete", "/metrics", "/v1/none"])
 @pytest.mark.parametrize("given", [None, "Bearer wrong", "Bearer secret ", "secret", "bearer secret", "Bearer s\xe9"])
 def test_token_guards_what_works_and_tells(ask, path, given):

@@ -136,6 +136,7 @@ def build_rewards(
     *,
     styles: Sequence[str],
     document_frequency: DocumentFrequency | None = None,
+    fluency_lm: Path | None = None,
     workers: int = 2,
 ) -> RewardCalculator:
     """A calculator of the terms that have a weight, with all references prepared.
@@ -145,12 +146,14 @@ def build_rewards(
         weights: Of names from ``trainers.rewards.table.REWARD_TERMS``; 0 only reports a term.
         styles: Style wanted of each row; the references of a style teach the classifier of ``style``.
         document_frequency: For ``cider_d``; None counts over the references.
+        fluency_lm: For ``fluency``: folder of a language model that knows the styles.
         workers: Threads of the calculator.
 
     Raises:
-        ValueError: If ``style`` has fewer than two styles to tell apart.
+        FileNotFoundError: If files of ``fluency_lm`` are missing.
+        ValueError: If ``style`` has fewer than two styles to tell apart, or ``fluency_lm`` cannot be used.
     """
-    data = RewardData(references, styles, document_frequency)
+    data = RewardData(references, styles, document_frequency, fluency_lm)
     terms: dict[str, Term] = {name: resolve_name(REWARD_TERMS[name])(data) for name in weights}
     # A step is shared out among the threads before its first share is collected.
     return RewardCalculator(terms, weights, workers=workers, max_pending=max(workers, 4))

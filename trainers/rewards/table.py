@@ -11,6 +11,7 @@ REWARD_TERMS: Mapping[str, str] = {
     "style": "trainers.rewards.terms:style",
     "repetition": "trainers.rewards.terms:repetition",
     "length": "trainers.rewards.terms:length",
+    "fluency": "trainers.rewards.fluency:fluency",
 }
 """By the name in ``scst.rewards`` the function that prepares the term, from :class:`trainers.rewards.terms.RewardData`
 to :data:`trainers.rewards.terms.Term`; imported when it is used."""

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -37,11 +38,13 @@ class RewardData:
         references: Human captions of each row, tokenised; at least one with a word each.
         styles: Style wanted of each row.
         document_frequency: Weights of n-grams; None counts them over the references.
+        fluency_lm: Folder of the language model that ``fluency`` asks.
     """
 
     references: Sequence[Sequence[str]]
     styles: Sequence[str] = ()
     document_frequency: DocumentFrequency | None = None
+    fluency_lm: Path | None = None
 
 
 _ADD_ONE = np.array([0, 1, 1, 1, 0, 1, 1, 1, 0, 0])

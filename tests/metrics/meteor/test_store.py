@@ -137,7 +137,6 @@ def test_open_arrays_two_processes_compile_once(source, tmp_path):
         ("", 0, "has no paraphrases"),
         ("0.1\nnight\n", 0, "damaged"),
         ("0.1\nnight\n\n", 0, "a phrase of 0 words"),
-        ("0.1\na b\na  b\n", 0, "same words"),
     ],
 )
 def test_compile_paraphrases_damaged_file_is_refused(tmp_path, text, cut, reason):

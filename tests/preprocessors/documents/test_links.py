@@ -107,6 +107,18 @@ def test_linked_packs_fit_their_context_and_leave_out_what_does_not(tmp_path: Pa
     assert learnt == sorted("".join(document.body for document in documents))
 
 
+def test_linked_packs_have_no_more_before_a_document_than_they_may(tmp_path: Path):
+    bins = write_documents(
+        tmp_path / "a", Document("a", (), ("B",), "A"), Document("b", (), ("C",), "B"), Document("c", (), (), "C")
+    )
+    sizes = []
+    for link_tokens in (None, 6, 5, 3, 2):
+        packer = Packer(bins, 32, bos=BOS, eos=EOS, linked=True, link_tokens=link_tokens)
+        row = packer.batch(packer.plan(None), [0])
+        sizes.append(row.token_ids.shape[1])
+    assert sizes == [18, 18, 15, 15, 9]  # three ids each: c b a, c b, c; without c for a; nothing for anyone
+
+
 def test_links_without_titles_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="no document has a title, so none can link to another"):
         Packer(write_documents(tmp_path / "a", Document("a")), 8, bos=BOS, eos=EOS, linked=True)

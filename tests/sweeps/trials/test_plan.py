@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from configuration.loading import load_config
+from reports.sweep.measures import higher_is_better
 from sweeps.trials.plan import Plan, check_files, describe_point, load_plan, trial_overrides
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -217,6 +218,13 @@ def test_shipped_sweep_file_loads(path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_load_plan_metric_that_is_in_no_results_is_refused(make_plan: Make, metric: str):
     with pytest.raises(ValueError, match=f"metric={metric}: no trial has it; eval.metrics gives overall.Bleu_1"):
         make_plan(metric=metric)
+
+
+def test_load_plan_metric_that_a_clip_model_gives_needs_one(make_plan: Make):
+    with pytest.raises(ValueError, match=r"metric=overall\.CLIPScore: no trial has it"):
+        make_plan(metric="overall.CLIPScore")
+    make_plan(metric="overall.CLIPScore", set={"eval.clip": "my/clip"})
+    assert higher_is_better("overall.CLIPScore")
 
 
 def test_load_plan_number_that_no_sweep_compares_by_is_refused(make_plan: Make):

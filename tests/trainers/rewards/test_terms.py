@@ -13,7 +13,10 @@ from metrics.scores.cider import PreparedReferences
 from metrics.scores.document_frequency import EOS, DocumentFrequency
 from metrics.style.judge import StyleClassifier
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
+from models.style_lm import StyleLM
+from preprocessors.documents.training import train_tokenizer
 from preprocessors.examples import CaptionExample
+from preprocessors.text.styles import StyleRegistry
 from trainers.rewards.setup import build_rewards, check_references, tokenize_references, training_document_frequency
 from trainers.rewards.table import REWARD_TERMS
 from trainers.rewards.terms import (
@@ -29,6 +32,15 @@ from trainers.rewards.terms import (
 
 REFERENCES = [["a dog runs fast", "the dog is running"], ["two men"], ["a cat sleeps on a red sofa today"]]
 STYLES = ["happy", "sad", "happy"]
+
+
+@pytest.fixture(scope="module")
+def fluency_lm(tmp_path_factory) -> Path:
+    """Folder of a tiny language model of the two styles."""
+    folder = tmp_path_factory.mktemp("lm")
+    tokenizer = train_tokenizer([text for texts in REFERENCES for text in texts], 280)
+    StyleLM.new(tokenizer, StyleRegistry(sorted({*STYLES})), positions=32, seed=1).save(folder)
+    return folder
 
 
 def example(number: int, *captions: str) -> CaptionExample:
@@ -118,11 +130,12 @@ def test_length_term_by_hand():
     assert scores == pytest.approx([0, -2 / 5, -1, -2 / 5, -1, -1], abs=1e-15)
 
 
-def test_build_rewards_total_is_the_weighted_sum_of_the_terms():
+def test_build_rewards_total_is_the_weighted_sum_of_the_terms(fluency_lm):
     weights = {"cider_d": 0.5, "bleu_4": 2.0, "meteor": 3.0, "style": 0.0, "repetition": 1.0, "length": -1.0}
+    weights["fluency"] = 0.1
     request = RewardRequest([0, 2, 1], ["A dog runs, fast.", "a cat sleeps", ""], [True, False, True])
 
-    with build_rewards(REFERENCES, weights, styles=STYLES, workers=1) as rewards:
+    with build_rewards(REFERENCES, weights, styles=STYLES, fluency_lm=fluency_lm, workers=1) as rewards:
         rewards.submit(lambda: request)
         total, terms, answered = rewards.result()
 
@@ -139,19 +152,21 @@ def test_build_rewards_total_is_the_weighted_sum_of_the_terms():
 
 
 @pytest.mark.parametrize("rows", [slice(0, 3), slice(3, 4), slice(4, 9)])
-def test_build_rewards_reward_does_not_depend_on_the_captions_beside_it(rows):
+def test_build_rewards_reward_does_not_depend_on_the_captions_beside_it(rows, fluency_lm):
     # In one text the period of "z." would go or stay with what comes next.
     hypotheses = ["family z.", "A dog", "two men", "family z.", "dogs", "a", "", "a dog runs", "the dog"]
     request = RewardRequest([0, 1, 2] * 3, hypotheses, [True, False, True] * 3)
     assert tokenize_many(hypotheses)[0] != tokenize_many(hypotheses)[3]
 
-    with build_rewards(REFERENCES, dict.fromkeys(REWARD_TERMS, 1.0), styles=STYLES, workers=0) as rewards:
+    weights = dict.fromkeys(REWARD_TERMS, 1.0)
+    with build_rewards(REFERENCES, weights, styles=STYLES, fluency_lm=fluency_lm, workers=0) as rewards:
         rewards.submit(lambda: request)
         rewards.submit(lambda: RewardRequest(*(values[rows] for values in request)))
         whole, part = rewards.result(), rewards.result()
 
-    for name in REWARD_TERMS:
+    for name in REWARD_TERMS.keys() - {"fluency"}:
         assert part.terms[name].tolist() == whole.terms[name][rows].tolist()
+    np.testing.assert_allclose(part.terms["fluency"], whole.terms["fluency"][rows], rtol=0, atol=1e-5)
 
 
 def test_tokenize_references_leaves_out_captions_without_a_word():

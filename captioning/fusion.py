@@ -1,0 +1,89 @@
+"""Captions written together with a language model of styles: its log-probabilities are added to the captioner's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from models.captioner import CaptionTokenizer, NextScores
+from models.style_lm import StyleLM
+
+
+class Fusion:
+    """What a language model adds to the scores of a caption's next token.
+
+    ``weight * log p(x | style) + guidance * (log p(x | style) - log p(x | neutral))``.
+
+    Args:
+        lm: In evaluation mode, of the captioner's vocabulary; moved to where captions are written.
+        weight: Of shallow fusion (Gulcehre et al. 2015, arXiv:1503.03535).
+        guidance: Of what the style adds to the language model (after GeDi, Krause et al. 2020, arXiv:2009.06367).
+    """
+
+    def __init__(self, lm: StyleLM, *, weight: float, guidance: float) -> None:
+        self.lm, self.weight, self.guidance = lm, weight, guidance
+
+    def describe(self) -> dict[str, float]:
+        """Its settings, for the record."""
+        return {"lm_weight": self.weight, "lm_guidance": self.guidance}
+
+    def of(self, styles: Sequence[str]) -> NextScores:
+        """For pictures in these styles.
+
+        Raises:
+            ValueError: If the language model lacks one.
+        """
+        prompts, neutral = [self.lm.prompt(style) for style in styles], self.lm.prompt(None)
+
+        def score(token_ids: Tensor) -> Tensor:
+            self.lm.network.to(token_ids.device)
+            texts = [[token for token in row if token >= 0] for row in token_ids.tolist()]
+            per_picture = len(texts) // len(prompts)
+            styled = [[*prompts[row // per_picture], *text] for row, text in enumerate(texts)]
+            scores = (self.weight + self.guidance) * self.lm.steps(styled, most=1).log_probs
+            if self.guidance:
+                scores = scores - self.guidance * self.lm.steps([[*neutral, *text] for text in texts], most=1).log_probs
+            return scores
+
+        return score
+
+
+def open_fusion(
+    folder: Path,
+    tokenizer: CaptionTokenizer,
+    styles: Sequence[str],
+    *,
+    weight: float,
+    guidance: float,
+    max_length: int,
+) -> Fusion:
+    """Open a language model beside a captioner.
+
+    Args:
+        folder: Of the language model.
+        tokenizer: Of the captioner.
+        styles: That captions may be asked for in.
+        weight: As of :class:`Fusion`.
+        guidance: As of :class:`Fusion`.
+        max_length: Most tokens of a caption before EOS.
+
+    Raises:
+        FileNotFoundError: If files are missing.
+        ValueError: If they are damaged, or the model has another vocabulary, not all styles, or too few positions.
+    """
+    lm = StyleLM.open(folder)
+    pieces = [piece.decode(errors="replace") for piece in tokenizer.pieces()]
+    own = [lm.tokenizer.decode([number]) for number in range(min(len(pieces), len(lm.tokenizer)))]
+    if own != pieces or lm.tokenizer.eos_id != tokenizer.eos_token_id:
+        raise ValueError(
+            f"{folder}: has another vocabulary than the captioner, whose tokens it is to judge; train the language "
+            "model with the captioner's tokenizer (documents.tokenizer)"
+        )
+    try:
+        longest = max(len(lm.prompt(style)) for style in styles)
+        lm.check_length(longest + max_length + 1)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    return Fusion(lm, weight=weight, guidance=guidance)
