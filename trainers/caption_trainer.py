@@ -162,13 +162,16 @@ class StyleCaptionTrainer(BaseTrainer):
             scores captions.
         """
         with self.whole_captioner():
-            numbers = mean_losses(self, self.validating, self._row_losses)
+            numbers = self._validation_loss()
             if self.validation is not None:
                 examples, step = self.eval_dataset.examples, self.state.global_step
                 score = self.validation.run(examples, step, record=self.is_world_process_zero())
                 if score is not None:
                     numbers[self.validation.metric] = score
         return numbers
+
+    def _validation_loss(self) -> dict[str, float]:
+        return mean_losses(self, self.validating, self._row_losses)
 
     def _row_losses(self, inputs: dict[str, Tensor], rows: Sequence[int]) -> list[Tensor]:
         """Sums of loss, nll and tokens of some rows that follow one another, each of shape (3,)."""

@@ -37,7 +37,7 @@ def mean_losses(trainer: BaseTrainer, pieces: Halving, row_losses: RowLosses) ->
     """
     # A place for every row: what the processes have adds up to the same numbers in the same order as in one alone.
     losses = torch.zeros(len(trainer.eval_dataset), 3, dtype=torch.float64, device=trainer.args.device)
-    with tqdm(_batches(trainer), "validation", unit="batch", disable=not on_terminal(), leave=False) as shown:
+    with tqdm(validation_batches(trainer), "validation", unit="batch", disable=not on_terminal(), leave=False) as shown:
         for batch in shown:
             if stop_requested():  # told to the others below, where they wait
                 break
@@ -51,7 +51,7 @@ def mean_losses(trainer: BaseTrainer, pieces: Halving, row_losses: RowLosses) ->
     return {"loss": loss / max(tokens, 1.0), "nll": nll / max(tokens, 1.0)}
 
 
-def _batches(trainer: BaseTrainer) -> DataLoader[Any]:
+def validation_batches(trainer: BaseTrainer) -> DataLoader[Any]:
     """This process's share of the batches; a Trainer's own loader would fill the last ones up with other rows."""
     args, rows = trainer.args, range(len(trainer.eval_dataset))
     size = args.per_device_eval_batch_size

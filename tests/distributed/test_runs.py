@@ -31,6 +31,7 @@ def test_paused_run_on_two_processes_goes_on_as_if_it_never_paused(launch, write
     assert all(torch.equal(tensor, paused[name]) for name, tensor in straight.items())
 
 
+@pytest.mark.slow
 def test_rank_that_is_short_of_memory_makes_both_divide_their_batches(launch, write, tiny_document, tmp_path):
     """The other rank has memory enough, and hears of it before gradients are added up."""
     tiny_document["model"]["overrides"]["dropout"] = 0.0
@@ -51,7 +52,12 @@ def test_rank_that_is_short_of_memory_makes_both_divide_their_batches(launch, wr
 
 
 @pytest.mark.parametrize(
-    ("rank", "place"), [pytest.param(0, "scores", marks=pytest.mark.slow), (1, "captions"), (0, "output")]
+    ("rank", "place"),
+    [
+        pytest.param(0, "scores", marks=pytest.mark.slow),
+        (1, "captions"),
+        pytest.param(0, "output", marks=pytest.mark.slow),
+    ],
 )
 def test_fault_of_one_process_ends_the_other_soon(launch, write, rank, place):
     conf = write("run", train={"batch_size": 12, "epochs": 1})

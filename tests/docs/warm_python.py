@@ -52,7 +52,8 @@ def start(address: Path) -> subprocess.Popen[bytes]:
 
 def write_client(path: Path, address: Path) -> None:
     """A program at ``path`` that stands in for ``python``."""
-    path.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    # Not the link in .venv: a first line of a script holds no path with a space.
+    path.write_text(CLIENT.format(python=Path(sys.executable).resolve(), address=str(address)))
     path.chmod(0o755)
 
 

@@ -281,6 +281,7 @@ def test_real_trials_are_paused_continued_and_evaluated(tiny_document, write_swe
     assert json.loads(file.read_bytes())["per_image"] == results["per_image"]
 
 
+@pytest.mark.slow
 def test_real_trial_on_two_processes_trains_under_torchrun(tiny_document, write_sweep, tmp_path):
     folder = tmp_path / "sweep"
     tiny_document["train"] |= {"epochs": 1, "batch_size": 4}

@@ -171,8 +171,8 @@ REWARDS = [
 @pytest.mark.parametrize(
     ("kind", "places"),
     [
-        ("cross-entropy", CROSS_ENTROPY[::6] + CROSS_ENTROPY[-3:]),
-        ("rewards", REWARDS[::6]),
+        ("cross-entropy", CROSS_ENTROPY[::12] + CROSS_ENTROPY[-3:]),
+        ("rewards", REWARDS[::12]),
         pytest.param("cross-entropy", CROSS_ENTROPY, marks=pytest.mark.slow),
         pytest.param("rewards", REWARDS, marks=pytest.mark.slow),
     ],

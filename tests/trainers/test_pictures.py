@@ -11,6 +11,7 @@ from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
 from preprocessors.dataset import CaptionDataset
 from preprocessors.pictures.images import load_image
+from trainers.row_losses import validation_batches
 
 
 def _trainer(document, load, **train):
@@ -45,7 +46,7 @@ def test_workers_of_training_and_validation_end_with_their_process(tiny_document
         return [item | {"input_ids": [number.value]} for item in usual(self, rows)]
 
     monkeypatch.setattr(CaptionDataset, "__getitems__", with_signal)
-    for loader in (trainer.get_train_dataloader(), trainer._validation_batches()):
+    for loader in (trainer.get_train_dataloader(), validation_batches(trainer)):
         assert next(iter(loader))["input_ids"].unique().tolist() == [signal.SIGKILL]
 
 

@@ -77,6 +77,7 @@ def test_two_views_show_every_row_its_picture_twice(shared):
     assert views["patch_images"][views["picture_rows"]].flatten().tolist() == shown * 2
 
 
+@pytest.mark.slow
 def test_grouped_rows_are_dealt_to_two_ranks_as_to_one_and_accumulated_alike(
     tiny_document, tmp_path, one_step, two_ranks, assert_same
 ):

@@ -68,6 +68,7 @@ def test_tokenize_recorded_captions_are_what_java_says_now():
 
 
 @pytest.mark.java
+@pytest.mark.slow
 def test_tokenize_all_shared_captions_without_difference(shared: Path):
     captions = {row: [{"caption": text}] for row, text in enumerate(read_captions(shared / "data"))}
     assert len(captions) > 150_000

@@ -92,6 +92,7 @@ def test_page_follows_the_run_and_keeps_what_its_reader_has_unfolded(browser, wa
     page.close()
 
 
+@pytest.mark.slow
 def test_page_asks_nothing_while_it_is_hidden_and_says_when_the_server_is_gone(browser, watched):
     page = browser.new_page(viewport=DESK)
     with page.expect_response("**/live/**"):
