@@ -66,6 +66,7 @@ class PreparedText:
             overlap=documents.overlap,
             ignore_meta=documents.ignore_meta_prob if training else 0.0,
             linked=documents.links,
+            link_tokens=documents.link_tokens,
             seed=self.config.train.seed,
         )
 
