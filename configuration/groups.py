@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from configuration.types import (
     RowsOrAuto,
 )
 from metrics.table import TEXT_METRICS, with_pictures
+from metrics.text_lm import DOCUMENT_METRICS
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
@@ -488,6 +489,11 @@ class RunConfig(Group):
         _needs_cross_entropy("repetition"),
         _needs_cross_entropy("leakage"),
     )
+
+    @property
+    def measured(self) -> Collection[str]:
+        """Names of the numbers that an evaluation gives for all rows together."""
+        return DOCUMENT_METRICS if self.task == "text" else self.eval.measured
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; ``load_config`` reads them back to an equal configuration."""

@@ -8,6 +8,14 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+DOCUMENT_METRICS: Mapping[str, bool] = {
+    "loss": False,
+    "perplexity": False,
+    "bits_per_byte": False,
+    "next_word_hit_rate": True,
+    "next_word_first_rate": True,
+}
+"""By name whether more of it is better."""
 WORD = re.compile(r"\S+")
 
 

@@ -92,6 +92,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model=f"eval_{checkpoint.select}",
         greater_is_better=is_greater_better(checkpoint.select),
+        log_level_replica="error",  # as for the first process: its libraries are told to be quiet
         report_to=[],  # trainers.mirrors: an integration that fails must not end the run
         disable_tqdm=True,
         remove_unused_columns=False,

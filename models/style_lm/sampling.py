@@ -13,7 +13,7 @@ from models.drawing import draw
 from models.style_lm.model import StyleLM
 
 WIDTHS = (128, 2048)
-"""Likeliest tokens in which a nucleus is looked for, one after the other, before all are sorted."""
+"""Likeliest tokens in which a nucleus is looked for, one number after the other, before all are sorted."""
 SPARSE = 0.5
 """Share of the texts that are still being written at which those that have ended are left out."""
 
@@ -82,7 +82,7 @@ def sample_texts(
     if not prompts:
         return []
     steps = lm.steps(prompts, sampling.max_length)
-    uniforms = torch.stack([_uniforms(sampling, first + place) for place in range(len(prompts))]).to(lm.device)
+    uniforms = torch.stack([_uniforms(sampling, first + place) for place in range(len(prompts))]).to(lm.device)  # N T 2
     texts = [_Text(prompt, sampling.no_repeat_ngram_size, lm.tokenizer.eos_id) for prompt in prompts]
     going, rows = texts, torch.arange(len(texts), device=lm.device)
     for position in range(sampling.max_length):
@@ -132,7 +132,7 @@ class _Text:
 
 def _uniforms(sampling: Sampling, place: int) -> Tensor:
     generator = torch.Generator().manual_seed(random.Random(f"{sampling.seed}/text/{place}").getrandbits(63))
-    return torch.rand(sampling.max_length, dtype=torch.float64, generator=generator)
+    return torch.rand(sampling.max_length, 2, dtype=torch.float64, generator=generator)
 
 
 def _ruled(scores: Tensor, texts: Sequence[_Text], sampling: Sampling) -> Tensor:
@@ -152,31 +152,48 @@ def _ruled(scores: Tensor, texts: Sequence[_Text], sampling: Sampling) -> Tensor
 
 
 def _choose(scores: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """A token for each row of scores (N, V), int64 (N,)."""
+    """A token for each row of scores (N, V), which are overwritten, by two random numbers each (N, 2); int64 (N,)."""
     if sampling.top_k == 1:
         return scores.argmax(-1)
     logits = scores.div_(sampling.temperature)
-    if sampling.top_k is None and sampling.top_p == 1.0:
-        return draw(logits, uniforms)
-    values, ids, log_total = _likeliest(logits, sampling)
-    if sampling.top_p < 1.0:
-        p = (values - log_total[:, None]).exp()
-        values = values.masked_fill(p.cumsum(-1) - p >= sampling.top_p, -torch.inf)
-    return ids.gather(1, draw(values, uniforms)[:, None])[:, 0]
-
-
-def _likeliest(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor, Tensor]:
-    """The tokens that may be drawn, likeliest first: logits (N, C), ids (N, C), log of what ``top_p`` is a share of.
-
-    A nucleus is found among the likeliest tokens, and all need not be sorted.
-    """
     if sampling.top_k is not None:
         values, ids = logits.topk(min(sampling.top_k, logits.shape[1]))
-        return values, ids, values.logsumexp(-1)
+        if sampling.top_p < 1.0:
+            values = _within(values, values.logsumexp(-1), sampling.top_p)
+        return ids.gather(1, draw(values, uniforms[:, 0])[:, None])[:, 0]
+    if sampling.top_p == 1.0:
+        return draw(logits, uniforms[:, 0])
+    return _choose_from_nucleus(logits, uniforms, sampling.top_p)
+
+
+def _choose_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
+    """As :func:`_choose`, without sorting: what is drawn from all tokens is mostly among the likeliest already.
+
+    A token is if those that are likelier have less than ``top_p`` together. Where it is not, the second random number
+    draws from those that are, so that either way they have the chances that they should.
+    """
+    weights = logits.clone()
+    chosen = draw(weights, uniforms[:, 0])  # which leaves in place of the logits what they are in proportion to
+    likelier = weights > weights.gather(1, chosen[:, None])
+    outside = (weights * likelier).sum(-1) >= top_p * weights.sum(-1)
+    if bool(outside.any()):
+        values, ids = _likeliest(logits[outside], top_p)
+        chosen[outside] = ids.gather(1, draw(values, uniforms[outside, 1])[:, None])[:, 0]
+    return chosen
+
+
+def _likeliest(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The tokens of a nucleus, likeliest first: logits, ``-inf`` behind the last, and ids, both (N, C)."""
     log_total = logits.logsumexp(-1)
     for width in (width for width in WIDTHS if width < logits.shape[1]):
         values, ids = logits.topk(width)
-        mass = (values - log_total[:, None]).exp().sum(-1)
-        if bool((mass >= sampling.top_p).all()):
-            return values, ids, log_total
-    return *logits.sort(descending=True), log_total
+        if bool(((values - log_total[:, None]).exp().sum(-1) >= top_p).all()):
+            return _within(values, log_total, top_p), ids
+    values, ids = logits.sort(descending=True)
+    return _within(values, log_total, top_p), ids
+
+
+def _within(values: Tensor, log_total: Tensor, top_p: float) -> Tensor:
+    """Logits, the highest first, ``-inf`` behind those that reach a share of what ``log_total`` (N,) is the log of."""
+    p = (values - log_total[:, None]).exp()
+    return values.masked_fill(p.cumsum(-1) - p >= top_p, -torch.inf)

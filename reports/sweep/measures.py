@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metrics.table import METRICS
+from metrics.text_lm import DOCUMENT_METRICS
 from reports.sweep.scales import Scale, is_number, linear_scale
 
 Row = Mapping[str, Any]
@@ -67,8 +68,10 @@ def common_measure(board: Mapping[str, Any]) -> Measure:
 
 
 def higher_is_better(place: str) -> bool:
-    """Whether more is better of the number at a dotted place of the results: as the table of metrics says, else yes."""
+    """Whether more is better of the number at a dotted place of the results: as the tables of metrics say, else yes."""
     group, _, name = place.partition(".")
+    if group == "overall" and name in DOCUMENT_METRICS:
+        return DOCUMENT_METRICS[name]
     return group != "overall" or name not in METRICS or METRICS[name].higher_is_better
 
 

@@ -83,7 +83,12 @@ def check_files(plan: Plan) -> None:
         ValueError: Naming the setting and the path.
     """
     for config in (load_trial(plan.file, trial) for trial in plan.trials):
-        for key, path in (("data.annotations", config.data.annotations), ("data.images", config.data.images)):
+        documents = [(f"documents.{name}", getattr(config.documents, name)) for name in ("train", "val", "test")]
+        for key, path in (
+            ("data.annotations", config.data.annotations),
+            ("data.images", config.data.images),
+            *documents,
+        ):
             if path is not None and not path.exists() and config.data.format not in GENERATED:
                 raise ValueError(f"{key}={path}: is not there; check the path (it is relative to {Path.cwd()})")
         name = config.model.name
@@ -148,11 +153,9 @@ def _check_alike(file: SweepFile, configs: list[RunConfig]) -> None:
             f"checkpoint.select={select}: a sweep compares trials by loss or CIDEr; put one of them into set"
         )
     group, _, name = file.metric.partition(".")
-    if group not in RESULT_GROUPS or (
-        group == "overall" and any(name not in config.eval.measured for config in configs)
-    ):
-        computed = ", ".join(f"overall.{metric}" for metric in configs[0].eval.measured)
-        raise ValueError(f"metric={file.metric}: no trial has it; eval.metrics gives {computed}")
+    if group not in RESULT_GROUPS or (group == "overall" and any(name not in config.measured for config in configs)):
+        computed = ", ".join(f"overall.{metric}" for metric in configs[0].measured)
+        raise ValueError(f"metric={file.metric}: no trial has it; their results have {computed}")
     if file.halving is None:
         return
     if len({*map(_epochs_of, configs)}) > 1:

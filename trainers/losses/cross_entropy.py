@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,13 +45,34 @@ def token_log_probs(logits: Tensor, token_ids: Tensor) -> Tensor:
     return logits.gather(-1, token_ids[..., None])[..., 0] - logits.logsumexp(-1)
 
 
+class _TokenNll(torch.autograd.Function):
+    """Negative log-likelihood of tokens (N,) over logits (N, V), in one buffer of that size beside the logits.
+
+    What autograd would chain together fills two more, and fetching their memory costs more than the arithmetic.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, token_ids: Tensor) -> Tensor:
+        """Keeps the log-probabilities."""
+        log_probs = logits.log_softmax(-1)
+        ctx.save_for_backward(log_probs, token_ids)
+        return -log_probs.gather(-1, token_ids[:, None])[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Turns them into the gradient, in place: a second backward pass would find them gone."""
+        log_probs, token_ids = ctx.saved_tensors
+        grad = log_probs.exp_().mul_(grads[0][:, None])
+        return grad.scatter_add_(-1, token_ids[:, None], -grads[0][:, None]), None
+
+
 def label_smoothed_cross_entropy(
     logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, drop_worst: float = 0.0
 ) -> CrossEntropy:
     """Cross-entropy with OFA's label smoothing.
 
     Per token: ``(1 - eps - eps_i) * nll + eps_i * sum_v(-log p_v)`` with ``eps_i = eps / (V - 1)``. Both terms follow
-    from the logits' log-sum-exp, so the (B, T, V) log-probabilities are never stored.
+    from the logits' log-sum-exp, so the (B, T, V) log-probabilities are not stored where there is smoothing.
 
     Args:
         logits: (B, T, V), or (M, V) of tokens that all count.
@@ -67,12 +88,14 @@ def label_smoothed_cross_entropy(
     """
     logits = logits.float()
     counted = labels.ne(IGNORE_INDEX)
-    log_normalizer = logits.logsumexp(-1)  # (B, T)
-    nll = log_normalizer - logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
-    vocabulary = logits.shape[-1]
-    spread = label_smoothing / (vocabulary - 1)
-    loss = nll
-    if label_smoothing:
+    if not label_smoothing:
+        flat: Tensor = _TokenNll.apply(logits.flatten(0, -2), labels.clamp(min=0).flatten())  # type: ignore[no-untyped-call]
+        nll = loss = flat.view_as(labels)
+    else:
+        log_normalizer = logits.logsumexp(-1)  # (B, T)
+        nll = log_normalizer - logits.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
+        vocabulary = logits.shape[-1]
+        spread = label_smoothing / (vocabulary - 1)
         all_nll = vocabulary * log_normalizer - logits.sum(-1)
         loss = (1.0 - label_smoothing - spread) * nll + spread * all_nll
     # Selecting per-token losses, not logits: the copy and its backward pass would cost V times as much.

@@ -79,7 +79,10 @@ def test_run_killed_four_times_ends_with_the_bytes_of_one_that_was_not(
     assert_equal(content(whole), content(Run(config.work_dir)))
 
 
-@pytest.mark.parametrize(("method", "at", "step"), [("training_step", 3, 2), ("validate", 1, 3), ("sample", 2, 4)])
+@pytest.mark.parametrize(
+    ("method", "at", "step"),
+    [pytest.param("training_step", 3, 2, marks=pytest.mark.slow), ("validate", 1, 3), ("sample", 2, 4)],
+)
 def test_signal_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
     whole, write_text, run_text, tmp_path, monkeypatch, method, at, step
 ):

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from models.style_lm import StyleLM
 from pipeline.text.evaluate import evaluate_text
+from pipeline.text.prepare import prepare_text
 from pipeline.text.scoring import document_costs, styles_of_documents
 from runs.folder import Run
 from runs.metrics_log import read_curves
@@ -56,6 +57,17 @@ def test_evaluating_again_gives_the_same_numbers(trained):
     assert {name: again[name] for name in ("overall", "per_style", "n", "tokens", "places")} == {
         name: results[name] for name in ("overall", "per_style", "n", "tokens", "places")
     }
+
+
+def test_another_model_is_evaluated_into_a_folder_of_its_own(trained):
+    """A checkpoint is a model folder; the first one knows less than the best."""
+    config, results = trained
+    run = Run(config.work_dir)
+    step, folder = min(run.numbered_checkpoints())
+    worse = evaluate_text(config, str(folder))
+    assert worse["overall"]["loss"] > results["overall"]["loss"]
+    assert read_json(run.eval / f"checkpoints-checkpoint-{step}/val.json")["overall"] == worse["overall"]
+    assert read_json(run.eval / "val.json")["overall"] == results["overall"]
 
 
 def test_documents_cost_in_packs_what_they_cost_alone(trained):
@@ -114,6 +126,24 @@ def test_run_on_other_documents_is_refused(trained, write_text, run_text, docume
     changed.write_text((documents / "train.jsonl").read_text().replace("cat", "rat"))
     with pytest.raises(ValueError, match="holds a run with other settings|holds a run on other training"):
         run_text(write_text(tmp_path / "other", documents={"train": str(changed)}))
+
+
+def test_linked_documents_are_packed_and_scored_as_the_configuration_says(write_text, run_text, tmp_path):
+    rows = [{"title": "rome", "body": "rome is in the south", "meta": "neutral"}]
+    rows += [{"title": "cat", "body": "the cat lives in rome", "meta": "pirate", "links": ["rome"]}]
+    file = tmp_path / "linked.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    linked = {"train": str(file), "val": None, "links": True, "link_tokens": 40, "ignore_meta_prob": 0.25}
+    config = write_text(tmp_path / "linked", documents=linked, style={"inject": "token"}, train={"epochs": 2})
+    prepared = prepare_text(config)
+    packer = prepared.packer(prepared.data.train, training=True)
+    assert (packer.linked, packer.link_tokens, packer.ignore_meta, packer.context) == (True, 40, 0.25, 48)
+    plan = packer.plan(None)
+    read = sum(int(packer.batch(plan, [row]).document_ids.max()) + 1 for row in range(len(plan)))
+    assert read == 3  # rome once more, before the cat
+    results = run_text(config)
+    assert results["n"] == 2
+    assert {style: numbers["n"] for style, numbers in results["per_style"].items()} == {"neutral": 1, "pirate": 1}
 
 
 def test_evaluation_of_documents_that_there_are_none_of_is_refused(write_text, run_text, tmp_path):

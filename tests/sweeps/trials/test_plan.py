@@ -216,7 +216,7 @@ def test_shipped_sweep_file_loads(path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("metric", ["CIDEr", "overal.CIDEr", "provenance.seed"])
 def test_load_plan_metric_that_is_in_no_results_is_refused(make_plan: Make, metric: str):
-    with pytest.raises(ValueError, match=f"metric={metric}: no trial has it; eval.metrics gives overall.Bleu_1"):
+    with pytest.raises(ValueError, match=f"metric={metric}: no trial has it; their results have overall.Bleu_1"):
         make_plan(metric=metric)
 
 
@@ -271,3 +271,21 @@ def test_check_files_names_what_every_trial_would_miss(make_plan: Make, settings
 def test_check_files_leaves_the_hub_to_finetune(make_plan: Make):
     check_files(make_plan(set={"model.preset": None, "model.name": "damo/ofa_image-caption_coco_large_en"}))
     check_files(make_plan())
+
+
+def test_load_plan_of_text_runs_compares_what_they_measure(make_plan: Make):
+    def plan_of(metric: str, epochs: int | None = 2) -> Plan:
+        text = {"task": "text", "model": {"preset": "nano"}, "train": {"epochs": epochs}}
+        text["documents"] = {"format": "jsonl", "train": "gone.jsonl"}
+        return make_plan(base_document=text, axes={LR: [1e-3, 2e-3]}, metric=metric, halving=None)
+
+    plan = plan_of("overall.bits_per_byte")
+    assert (plan.epochs, plan.select, len(plan.trials)) == (2, "loss", 2)
+    assert not higher_is_better("overall.bits_per_byte")
+    assert higher_is_better("overall.next_word_hit_rate")
+    with pytest.raises(ValueError, match="metric=overall.CIDEr: no trial has it; their results have overall.loss"):
+        plan_of("overall.CIDEr")
+    with pytest.raises(ValueError, match="train.epochs=null: the trials of a sweep need an end"):
+        plan_of("overall.loss", None)
+    with pytest.raises(ValueError, match=r"documents\.train=gone\.jsonl: is not there"):
+        check_files(plan)
