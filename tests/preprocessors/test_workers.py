@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from preprocessors.pictures.images import MAX_PIXELS, limit_pixels
 from preprocessors.workers import worker_init
@@ -67,11 +68,30 @@ def test_no_worker_is_left_when_the_program_is_killed_or_interrupted(tmp_path: P
     assert seconds < 15
 
 
+class Untold(Dataset[int]):
+    """Its rows are faults that nobody catches, as in a thread of a library."""
+
+    errors = (EOFError("gone"), ConnectionResetError("gone"), ValueError("a fault"))
+
+    def __len__(self):
+        return len(self.errors)
+
+    def __getitem__(self, row):
+        sys.excepthook(type(self.errors[row]), self.errors[row], None)
+        return row
+
+
+def test_worker_tells_what_nobody_caught_but_not_that_its_process_is_gone(capfd):
+    assert [int(row) for row in DataLoader(Untold(), None, num_workers=1, worker_init_fn=worker_init())] == [0, 1, 2]
+    assert capfd.readouterr().err == "ValueError: a fault\n"
+
+
 def test_worker_init_takes_the_limit_of_pixels_along_and_does_what_else_is_asked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is no worker
     monkeypatch.setattr("preprocessors.workers.sys.platform", "other")
     monkeypatch.setattr(os, "getppid", os.getpid)
     asked: list[int] = []
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     limit_pixels(123)
     begin = worker_init(asked.append)
     limit_pixels(MAX_PIXELS)
