@@ -23,9 +23,9 @@ from utils.hub import resolve_model_folder
 from utils.io import hash_file, write_json
 
 FIXED_DATA = {
-    "train_sha256": "training captions or documents",
+    "documents_sha256": "training documents",  # told before the next, which a text run has as well
+    "train_sha256": "training captions",
     "shards_sha256": "training shards",
-    "documents_sha256": "training documents",
     "tokenizer_sha256": "tokenizer",
     "corpus_sha256": "masked_lm.corpus",
     "document_frequency_sha256": "scst.document_frequency",

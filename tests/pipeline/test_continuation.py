@@ -172,8 +172,7 @@ def test_picture_that_got_lost_on_the_way_is_named(paused, tmp_path):
     picture = used_picture(tmp_path)
     picture.write_bytes(b"")
     with pytest.raises(
-        ValueError,
-        match=rf"training captions or documents; these pictures cannot be used any more: .*{picture.name}",
+        ValueError, match=rf"other training captions; these pictures cannot be used any more: .*{picture.name}"
     ):
         paused()
 

@@ -145,6 +145,14 @@ def test_open_run_damaged_environment_is_refused_by_name_and_nothing_is_written(
         open_run(root, load(), COMMAND, {"data": {"train_sha256": "b"}})
 
 
+def test_open_run_other_documents_are_called_documents(load, tmp_path):
+    """Their ids are a text run's training data, which the list of runs shows."""
+    made_from = {"train_sha256": "a", "documents_sha256": "b"}
+    open_run(tmp_path / "run", load(), COMMAND, {"data": made_from})
+    with pytest.raises(ValueError, match="holds a run on other training documents"):
+        open_run(tmp_path / "run", load(), COMMAND, {"data": dict.fromkeys(made_from, "c")})
+
+
 def test_open_run_environment_that_is_a_folder_is_refused(load, tmp_path):
     open_run(tmp_path / "run", load(), COMMAND, {})
     (tmp_path / "run/environment.json").unlink()
