@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from configuration.groups import RunConfig
-from utils.io import encode_json
+from utils.io import hash_json
 from utils.trees import flatten
 
 MAY_CHANGE = {
@@ -50,7 +48,7 @@ def hash_settings(config: RunConfig) -> str:
     decisive = dict(flatten(config.model_dump(mode="json", exclude_defaults=True)))
     left_out = _may_change(config) | SHARES_OF_A_STEP
     kept = {key: value for key, value in sorted(decisive.items()) if not {key, key.partition(".")[0]} & left_out}
-    return hashlib.sha256(encode_json(kept)).hexdigest()
+    return hash_json(kept)
 
 
 def _may_change(config: RunConfig) -> set[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock
 from tqdm import tqdm
@@ -23,7 +22,7 @@ from preprocessors.documents.table import CAPTIONS, SOURCES
 from preprocessors.documents.token_bins import TokenBins
 from preprocessors.documents.writing import FORMAT_VERSION, META, Limits, Writer
 from preprocessors.readers import SplitName
-from utils.io import encode_json
+from utils.io import hash_json
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +120,7 @@ def encode_split(config: RunConfig, split: SplitName, vocabulary: Vocabulary) ->
     documents = config.documents
     limits = Limits(documents.max_meta_len, documents.max_body_len)
     styles = None if registry is None else registry.hash
-    key = _key(FORMAT_VERSION, source.fingerprint(), tokenizer.digest(), styles, *limits, documents.on_bad_row)
+    key = hash_json([FORMAT_VERSION, source.fingerprint(), tokenizer.digest(), styles, *limits, documents.on_bad_row])
     folder, megabytes = root / f"{split}-{key[:16]}", 0.0
     with _lock(root):
         if not (folder / META).is_file():
@@ -170,10 +169,6 @@ def _describe(config: RunConfig, split: SplitName) -> str:
     if config.documents.format == CAPTIONS:
         return f"captions of data.format={config.data.format}, {split}"
     return f"{config.documents.format} {getattr(config.documents, split)}"
-
-
-def _key(*parts: Any) -> str:
-    return hashlib.sha256(encode_json(parts)).hexdigest()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from preprocessors.text.style_names import fold_name, spelled_out, tidy_name
 from preprocessors.text.styles import FILE_NAME, StyleRegistry
 from utils.durable import replaced_folder
 from utils.hub import resolve_model_folder
-from utils.io import encode_json
+from utils.io import hash_json
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def choose_vocabulary(config: RunConfig, open_source: Callable[[], DocumentSourc
     of_tokenizer = f"learnt {config.model.bpe_size}" if tokenizer is None else tokenizer.digest()
     of_styles = [style.inject, style.neutral, style.aliases, known and known.hash] if styled else None
     parts = [source.fingerprint(), of_tokenizer, of_styles, documents.on_bad_row]
-    kept = root / f"vocabulary-{hashlib.sha256(encode_json(parts)).hexdigest()[:16]}"
+    kept = root / f"vocabulary-{hash_json(parts)[:16]}"
     if not kept.is_dir():
         survey = _look_through(source, documents, style, with_styles=styled, sampled=tokenizer is None)
         learnt = tokenizer or train_tokenizer(survey.sample, config.model.bpe_size)

@@ -122,6 +122,11 @@ def shorten_json(value: Any, limit: int = 80) -> str:
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
+def hash_json(obj: Any) -> str:
+    """SHA-256 (hex) of what is said, as :func:`encode_json` writes it."""
+    return hashlib.sha256(encode_json(obj)).hexdigest()
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils.durable import sync_file, sync_folder
-from utils.io import encode_json, hash_file, read_json, write_bytes
+from utils.io import encode_json, hash_file, hash_json, read_json, write_bytes
 
 MANIFEST_FILE = "MANIFEST.json"
 FORMAT_VERSION = 1
@@ -146,7 +145,7 @@ def check_sealed(folder: Path) -> bool:
 
 def _hash_content(content: Mapping[str, Any]) -> str:
     """Of a manifest itself: a flipped bit in what it says of a folder would be believed otherwise."""
-    return hashlib.sha256(encode_json(content)).hexdigest()
+    return hash_json(content)
 
 
 def _wrong_size(path: Path, name: str, size: int) -> str | None:

@@ -26,6 +26,7 @@ from runs.folder import Run
 from runs.lock import locked
 from runs.source import warn_of_other_source
 from trainers.processes import ending_with_the_others, on_first
+from utils.io import hash_json
 from utils.logging import setup_logging
 from utils.signals import leaving_soon
 
@@ -75,7 +76,7 @@ def _enter(
     data, lm = prepared.data, prepared.lm
     splits = {"train": data.train, "val": data.val, "eval": data.eval}
     made_from: dict[str, Any] = {f"{name}_sha256": bins.about["sha256"]["tokens.bin"] for name, bins in splits.items()}
-    made_from |= {"documents_sha256": data.train.about["sha256"]["documents.bin"]}
+    made_from |= {"documents_sha256": hash_json(data.train.about["sha256"])}
     made_from |= {"tokenizer_sha256": lm.tokenizer.digest()}
     open_run(prepared.run.root, prepared.config, command, {"data": made_from}, conf_file=conf_file, start=start)
 

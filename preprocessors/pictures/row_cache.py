@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import math
 import os
@@ -24,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from preprocessors.pictures.files import stat_picture
-from utils.io import encode_json, read_json, write_json
+from utils.io import encode_json, hash_json, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class RowIdentity:
     @property
     def key(self) -> str:
         """Name of its folder."""
-        return hashlib.sha256(encode_json({"format": FORMAT, **asdict(self)})).hexdigest()[:24]
+        return hash_json({"format": FORMAT, **asdict(self)})[:24]
 
     @property
     def row_bytes(self) -> int:
