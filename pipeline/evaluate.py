@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from captioning.styled import StyledCaptioner, open_styled
@@ -15,6 +14,7 @@ from configuration.groups import RunConfig
 from metrics.baselines import neighbours_verdict
 from pipeline.captioner import check_fits, make_settings, make_writer, new_registry
 from pipeline.data import hash_examples, prepare_data, styles_of
+from pipeline.evaluated import model_to_evaluate, places_of
 from pipeline.features import feature_source, keep_features
 from pipeline.lengths import describe_cut, own_limit, with_limit
 from pipeline.lm_perplexity import add_lm_perplexity, check_lm
@@ -38,7 +38,6 @@ from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import NoRows, ReadResult
 from runs.folder import Run
 from trainers.processes import ending_with_the_others, on_first
-from utils.durable import recover_folder
 from utils.logging import setup_logging
 
 logger = logging.getLogger(__name__)
@@ -59,15 +58,13 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         FileNotFoundError: If there is no model yet.
     """
     run = Run(config.work_dir)
-    if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
-        raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
+    name = model_to_evaluate(run, checkpoint)
     limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
     on_first(partial(check_clip, config.eval.clip))
     on_first(partial(check_lm, config.eval.lm))
     train_split = _read_training(config)
-    name = checkpoint or str(run.output)
     config, styled = _open_as_trained(config, name, train_split)
     styled.captioner.module.to(processes.device)
     writer = make_writer(config, styled)
@@ -191,12 +188,10 @@ def evaluate_split(
     )
     if verdict := neighbours_verdict(results):
         logger.warning("%s", verdict)
-    own = Path(model).resolve() == run.output.resolve()
-    folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
-    write_evaluation(folder, config.eval.split, results, split, hypotheses)
-    report = run.report if own else folder / "report.html"
+    places = places_of(run, model)
+    write_evaluation(places.folder, config.eval.split, results, split, hypotheses)
     write_run_report(
-        report,
+        places.report,
         run,
         results,
         split.examples,

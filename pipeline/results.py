@@ -21,7 +21,7 @@ from preprocessors.examples import CaptionExample, rows_by_picture
 from preprocessors.readers import ReadResult, count_reasons
 from reports.run.page import ReportRow, write_report
 from runs.folder import Run
-from runs.metrics_log import read_curves
+from runs.metrics_log import curves_of_training
 from trainers.losses.table import LOSS_TERMS
 from utils.environment import describe_environment
 from utils.io import write_json
@@ -180,16 +180,16 @@ def write_run_report(
         for example in group
         for references in [example.captions[:3]]
     ]
-    curves = read_curves(run.metrics)
+    curves = curves_of_training(run.metrics)
     write_report(
         path,
         title=run.root.name,
         results=results,
         rows=rows,
-        losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
+        losses=curves.losses,
         config=config,
         settings=asdict(decoding),
-        training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
+        training=curves.training,
         training_labels={name: term.label for name, term in LOSS_TERMS.items()},
     )
     logger.info("report: %s", path)

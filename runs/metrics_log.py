@@ -115,6 +115,15 @@ def _is_row(row: Any) -> bool:
     return isinstance(step, int) and is_number(step) and all(is_number(row[k]) or row[k] is None for k in row)
 
 
+class Curves(NamedTuple):
+    """Points (optimizer step, value) by name."""
+
+    losses: dict[str, list[tuple[int, float]]]
+    """Of ``train`` and ``val``, nats per token; maybe without points."""
+    training: dict[str, list[tuple[int, float]]]
+    """What else was logged in training, by its name there."""
+
+
 def read_curves(file: Path) -> dict[str, list[tuple[int, float]]]:
     """Points (step, value) by name, such as ``train/loss``; what was no number is left out.
 
@@ -129,3 +138,12 @@ def read_curves(file: Path) -> dict[str, list[tuple[int, float]]]:
             if "/" in name and value is not None:
                 curves.setdefault(name, []).append((row.step, value))
     return curves
+
+
+def curves_of_training(file: Path) -> Curves:
+    """The curves of a run as reports draw them."""
+    curves = read_curves(file)
+    return Curves(
+        {name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
+        {name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
+    )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from configuration.groups import RunConfig
 from metrics.results import write_results
+from pipeline.evaluated import model_to_evaluate, places_of
 from pipeline.processes import rank
 from pipeline.text.prepare import PreparedText, prepare_text
 from pipeline.text.samples import sample_writer
 from pipeline.text.scoring import text_results
 from reports.run.text_page import write_text_report
 from runs.folder import Run
-from runs.metrics_log import read_curves
-from utils.durable import recover_folder
+from runs.metrics_log import curves_of_training
 from utils.environment import describe_environment
 from utils.io import write_json
 from utils.logging import setup_logging
@@ -44,9 +43,7 @@ def evaluate_text(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
         FileNotFoundError: If there is no model yet.
     """
     run = Run(config.work_dir)
-    if checkpoint is None and not (run.output.is_dir() or recover_folder(run.output)):
-        raise FileNotFoundError(f"{run.output}: no trained model there; train first, or name one with --checkpoint")
-    name = checkpoint or str(run.output)
+    name = model_to_evaluate(run, checkpoint)
     setup_logging(run.log, rank())
     return evaluate_documents(open_trained(config, name), name)
 
@@ -76,19 +73,18 @@ def evaluate_documents(prepared: PreparedText, model: str) -> dict[str, Any]:
     if data.eval is data.train:
         results["note"] = ON_TRAINING
         logger.warning("%s", ON_TRAINING)
-    own = Path(model).resolve() == run.output.resolve()
-    folder = run.eval if own else run.eval / "-".join(Path(model).parts[-2:]).strip("/")
+    places = places_of(run, model)
     texts = sample_writer(lm, config.lm, data.eval, config.train.seed).write() if config.lm.sample_num else []
-    write_json(folder / f"{config.eval.split}.texts.json", texts)
-    write_results(folder / f"{config.eval.split}.json", results)
-    curves = read_curves(run.metrics)
+    write_json(places.folder / f"{config.eval.split}.texts.json", texts)
+    write_results(places.folder / f"{config.eval.split}.json", results)
+    curves = curves_of_training(run.metrics)
     write_text_report(
-        run.report if own else folder / "report.html",
+        places.report,
         title=run.root.name,
         results=results,
         texts=texts,
-        losses={name: curves.get(f"{name}/loss", []) for name in ("train", "val")},
-        training={name.removeprefix("train/"): points for name, points in curves.items() if name.startswith("train/")},
+        losses=curves.losses,
+        training=curves.training,
         config=config.to_json_dict(),
     )
     return results
