@@ -73,8 +73,8 @@ ROOMS: dict[str, set[str]] = {
     "trainers.losses": set(),
     "trainers.rewards": set(),
     "pipeline.text": {
-        *("pipeline.continuation", "pipeline.documents", "pipeline.loop", "pipeline.processes", "pipeline.record"),
-        *("pipeline.train", "pipeline.training", "pipeline.vocabulary"),
+        *("pipeline.continuation", "pipeline.documents", "pipeline.evaluated", "pipeline.loop"),
+        *("pipeline.processes", "pipeline.record", "pipeline.train", "pipeline.training", "pipeline.vocabulary"),
     },
     "reports.data": {"reports.templating", "reports.thumbnails"},
     "reports.run": {"reports.templating", "reports.thumbnails", "reports.ticks"},
