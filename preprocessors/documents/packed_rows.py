@@ -7,14 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import torch.nn.functional as F
-from torch import Tensor, stack, tensor
+from torch import Tensor, tensor
 
-from preprocessors.collator import IGNORE_INDEX
-from preprocessors.documents.packing import PADDING, PackedBatch, Packer
-
-FILLED_WITH = {"position_ids": 0, "document_ids": PADDING, "targets": IGNORE_INDEX}
-"""What stands behind a row that is shorter than others of its batch; for the ids it is BOS."""
+from preprocessors.documents.packing import PackedBatch, Packer, side_by_side
 
 
 class PackedRow(NamedTuple):
@@ -82,18 +77,10 @@ class PackedCollator:
     """
 
     def __init__(self, bos: int) -> None:
-        self._filled_with = {"token_ids": bos} | FILLED_WITH
+        self.bos = bos
 
     def __call__(self, rows: Sequence[PackedRow]) -> dict[str, Tensor]:
         """The fields of :class:`PackedBatch` by name, without those that are None, and ``rows``, int64 (B,)."""
-        length = max(row.packed.token_ids.shape[1] for row in rows)
-        batch = {"rows": tensor([row.number for row in rows])}
-        for name, value in self._filled_with.items():
-            parts: list[Tensor] = [getattr(row.packed, name)[0] for row in rows]
-            batch[name] = stack([F.pad(part, (0, length - len(part)), value=value) for part in parts])
-        linked = [row.packed.ancestors[0] for row in rows if row.packed.ancestors is not None]
-        if linked:
-            most = max(len(sees) for sees in linked)
-            gaps = [most - len(sees) for sees in linked]
-            batch["ancestors"] = stack([F.pad(sees, (0, gap, 0, gap)) for sees, gap in zip(linked, gaps, strict=True)])
-        return batch
+        packed = side_by_side([row.packed for row in rows], self.bos)._asdict()
+        numbers = tensor([row.number for row in rows])
+        return {"rows": numbers} | {name: value for name, value in packed.items() if value is not None}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -123,31 +124,9 @@ class Packer:
 
     def batch(self, plan: Plan, rows: Sequence[int]) -> PackedBatch:
         """Some rows of a plan, as long as the longest of them."""
-        made = [self._row(plan, row) for row in rows]
-        length = max(len(row.token_ids) for row in made)
-        most = max(len(row.sees) for row in made)
+        return side_by_side([self._row(plan, row) for row in rows], self.bos)
 
-        def filled(name: str, value: int) -> Tensor:
-            held = np.full((len(made), length), value, np.int64)
-            for place, row in enumerate(made):
-                found = getattr(row, name)
-                held[place, : len(found)] = found
-            return torch.from_numpy(held)
-
-        ancestors = None
-        if self.linked:
-            ancestors = torch.zeros(len(made), most, most, dtype=torch.bool)
-            for place, row in enumerate(made):
-                ancestors[place, : len(row.sees), : len(row.sees)] = torch.from_numpy(row.sees)
-        return PackedBatch(
-            filled("token_ids", self.bos),
-            filled("position_ids", 0),
-            filled("document_ids", PADDING),
-            filled("targets", IGNORE_INDEX),
-            ancestors,
-        )
-
-    def _row(self, plan: Plan, row: int) -> _Row:
+    def _row(self, plan: Plan, row: int) -> PackedBatch:
         blocks: list[_Block] = []
         groups: list[NDArray[np.bool_]] = []
         for window in plan.row(row):
@@ -162,12 +141,12 @@ class Packer:
             sees[start : start + len(group), start : start + len(group)] = group
             start += len(group)
         lengths = [len(block.token_ids) for block in blocks]
-        return _Row(
-            np.concatenate([block.token_ids for block in blocks]),
-            np.concatenate([np.arange(length) for length in lengths]),
-            np.repeat(np.arange(len(blocks)), lengths),
-            np.concatenate([block.targets for block in blocks]),
-            sees,
+        return PackedBatch(
+            _as_row(np.concatenate([block.token_ids for block in blocks])),
+            _as_row(np.concatenate([np.arange(length) for length in lengths])),
+            _as_row(np.repeat(np.arange(len(blocks)), lengths)),
+            _as_row(np.concatenate([block.targets for block in blocks])),
+            _as_row(sees) if self.linked else None,
         )
 
     def _block(self, window: int, *, with_code: bool, is_learnt: bool) -> _Block:
@@ -196,11 +175,30 @@ class _Block(NamedTuple):
     targets: Numbers
 
 
-class _Row(NamedTuple):
-    """A row before it is filled up."""
+def _as_row(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(values)[None]
 
-    token_ids: Numbers
-    position_ids: Numbers
-    document_ids: Numbers
-    targets: Numbers
-    sees: NDArray[np.bool_]
+
+def side_by_side(batches: Sequence[PackedBatch], bos: int) -> PackedBatch:
+    """The rows of several batches as one, filled up to the longest.
+
+    Args:
+        batches: All with ancestors, or none.
+        bos: Id that stands where there is no document.
+    """
+    length = max(batch.token_ids.shape[1] for batch in batches)
+
+    def joined(name: str, value: int) -> Tensor:
+        parts: list[Tensor] = [getattr(batch, name) for batch in batches]
+        return torch.cat([F.pad(part, (0, length - part.shape[1]), value=value) for part in parts])
+
+    sees = [batch.ancestors for batch in batches if batch.ancestors is not None]
+    most = max((part.shape[1] for part in sees), default=0)
+    gaps = [most - part.shape[1] for part in sees]
+    return PackedBatch(
+        joined("token_ids", bos),
+        joined("position_ids", 0),
+        joined("document_ids", PADDING),
+        joined("targets", IGNORE_INDEX),
+        torch.cat([F.pad(part, (0, gap, 0, gap)) for part, gap in zip(sees, gaps, strict=True)]) if sees else None,
+    )
