@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.captioner import CaptionTokenizer, NextScores
 from models.style_lm import StyleLM
+from models.style_lm.words import texts_of_entries
 
 
 class Fusion:
@@ -75,8 +76,7 @@ def open_fusion(
     """
     lm = StyleLM.open(folder)
     pieces = [piece.decode(errors="replace") for piece in tokenizer.pieces()]
-    own = [lm.tokenizer.decode([number]) for number in range(min(len(pieces), len(lm.tokenizer)))]
-    if own != pieces or lm.tokenizer.eos_id != tokenizer.eos_token_id:
+    if texts_of_entries(lm.tokenizer)[: len(pieces)] != pieces or lm.tokenizer.eos_id != tokenizer.eos_token_id:
         raise ValueError(
             f"{folder}: has another vocabulary than the captioner, whose tokens it is to judge; train the language "
             "model with the captioner's tokenizer (documents.tokenizer)"

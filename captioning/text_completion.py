@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from captioning.completion import LEAST_SHARE
 from models.style_lm import StyleLM
+from models.style_lm.words import texts_of_entries
 
 WORDS = 3
 """Of a continuation, at most."""
@@ -96,7 +97,7 @@ class TextCompletion:
     @cached_property
     def _pieces(self) -> list[str]:
         """Text of each entry; none of BOS, EOS and their like."""
-        return [self.lm.tokenizer.decode([number]) for number in range(len(self.lm.tokenizer))]
+        return texts_of_entries(self.lm.tokenizer)
 
     @cached_property
     def _starts_word(self) -> list[bool]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.outputs.table import FORMATS, format_for
-from commands.console import start_console
+from commands.console import count, start_console
 from utils import exit_codes
 from utils.console import give_up_output
 
@@ -82,7 +82,7 @@ def _add_styles(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--sampling", choices=("beam", "multinomial"), help="multinomial draws from the model's chances")
     for name, (kind, meaning) in WRITING.items():
         how.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=meaning)
-    how.add_argument("--batch-size", type=_count, default=16, metavar="N", help="captions worked on at once (16)")
+    how.add_argument("--batch-size", type=count, default=16, metavar="N", help="captions worked on at once (16)")
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -205,9 +205,3 @@ def _weight(text: str) -> float:
     if not 0 <= weight < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 0, such as 1.5")
     return weight
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
-    return int(text)

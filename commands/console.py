@@ -42,6 +42,13 @@ def read_config(
     return load_config(options.conf, options.set, flags, default_model=default_model)
 
 
+def count(text: str) -> int:
+    """An option that is a whole number of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
+    return int(text)
+
+
 def start_console() -> None:
     """Log to standard error, and keep the libraries quiet there."""
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from commands.console import start_console
+from commands.console import count, start_console
 from utils import exit_codes
 from utils.console import give_up_output, json_line
 
@@ -41,14 +41,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--meta", metavar="STYLE", help="style, or words, that the texts are in; none if not given")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="every text goes on from it")
     parser.add_argument("--interactive", action="store_true", help="ask for style and beginning again and again")
-    parser.add_argument("--num", type=_count, default=4, metavar="N", help="texts (4)")
+    parser.add_argument("--num", type=count, default=4, metavar="N", help="texts (4)")
     parser.add_argument(
-        "--length", type=_count, metavar="N", help="most tokens of a text (64, or what the model has positions for)"
+        "--length", type=count, metavar="N", help="most tokens of a text (64, or what the model has positions for)"
     )
     for name, (kind, meaning) in RULES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=meaning)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the draws (0)")
-    parser.add_argument("--batch-size", type=_count, default=32, metavar="N", help="texts worked on at once (32)")
+    parser.add_argument("--batch-size", type=count, default=32, metavar="N", help="texts worked on at once (32)")
     parser.add_argument("--device", help="such as cpu or cuda:1; a GPU where there is one, if not given")
     parser.add_argument("--json", action="store_true", help="a JSON object for each text")
 
@@ -103,9 +103,3 @@ def _ask(options: argparse.Namespace, writer: TextWriter) -> int:
 def _answer(what: str, usual: str | None) -> str | None:
     given = input(f"{what} [{usual or '-'}]: ").strip()
     return None if given == "-" else given or usual
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text}: must be a whole number of at least 1")
-    return int(text)

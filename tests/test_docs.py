@@ -195,7 +195,8 @@ def test_reference_has_every_key_once_with_its_docstring():
     keys = re.findall(r"^\| `([a-z_.]+)` \|.*\| [^|]{10,} \|$", write_page(), re.MULTILINE)
     assert keys == list(KNOWN_KEYS)
     assert all(docstrings(group).keys() == group.model_fields.keys() for group in GROUPS.values())
-    assert [*docstrings(RunConfig)] == ["task", "work_dir"]
+    task = "What is trained: a captioner, or a language model on documents."
+    assert docstrings(RunConfig) == {"task": task, "work_dir": "The run folder."}
 
 
 @pytest.mark.parametrize(

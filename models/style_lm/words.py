@@ -14,9 +14,14 @@ TOKENS_OF_A_WORD = 8
 """Most that a word is looked for in; what is longer is left unfinished."""
 
 
+def texts_of_entries(tokenizer: TextTokenizer) -> list[str]:
+    """What each entry stands for by itself; "" for BOS, EOS and their like."""
+    return [tokenizer.decode([number]) for number in range(len(tokenizer))]
+
+
 def word_starts(tokenizer: TextTokenizer) -> Tensor:
     """Which entries begin a word, by the white space before it; bool (V,)."""
-    return torch.tensor([tokenizer.decode([number])[:1].isspace() for number in range(len(tokenizer))])
+    return torch.tensor([text[:1].isspace() for text in texts_of_entries(tokenizer)])
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from metrics.text_lm import Place, TextScore, hit_rates, places_of, text_numbers
 from models.style_lm import StyleLM
 from models.style_lm.words import TOKENS_OF_A_WORD, next_words, word_starts
 from preprocessors.collator import IGNORE_INDEX
-from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.packing import Packer, mask
 from preprocessors.documents.token_bins import TokenBins
 
@@ -66,15 +65,15 @@ def _add(costs: Costs, packer: Packer, windows: list[int], nll: Any, documents: 
 
 def styles_of_documents(lm: StyleLM, bins: TokenBins) -> list[str]:
     """The style of each document, by its control code; of a combination the text of the code."""
-    codes = ControlCodes(lm.tokenizer, lm.registry)
     names = () if lm.registry is None else lm.registry.names
-    known = {tuple(codes.ids([name])): name for name in names}
-    found: dict[tuple[int, ...], str] = {}
+    found = {tuple(lm.prompt(name)[1:]): name for name in names}
+    styles = []
     for number in range(len(bins)):
         code = tuple(bins[number].code.tolist())
         if code not in found:
-            found[code] = known.get(code) or lm.tokenizer.decode(code).strip()
-    return [found[tuple(bins[number].code.tolist())] for number in range(len(bins))]
+            found[code] = lm.tokenizer.decode(code).strip()
+        styles.append(found[code])
+    return styles
 
 
 def text_results(lm: StyleLM, packer: Packer, most_places: int) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 from tokenizers import Tokenizer, pre_tokenizers
 
+from preprocessors.text.bpe_files import DESCRIPTION_FILE
 from utils.errors import first_line
 from utils.io import encode_json, write_json
 
 TOKENIZER_FILE = "tokenizer.json"
-DESCRIPTION_FILE = "tokenizer_config.json"
 BYTES = frozenset(pre_tokenizers.ByteLevel.alphabet())
 """Entries for the 256 bytes, of which every text can be made."""
 ASCII_BYTES = {**{byte: chr(0x100 + byte) for byte in range(33)}, 127: chr(0x121)}
