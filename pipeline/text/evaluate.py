@@ -30,18 +30,7 @@ ON_TRAINING = (
 
 
 def evaluate_text(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
-    """Evaluate a trained language model on ``eval.split``.
-
-    Args:
-        config: Of the run; results go into its folder.
-        checkpoint: Model folder or hub id; None takes the run's own ``output``.
-
-    Returns:
-        The results; empty on ranks above 0.
-
-    Raises:
-        FileNotFoundError: If there is no model yet.
-    """
+    """Evaluate a trained language model on ``eval.split``, as :func:`pipeline.evaluate.evaluate` does a captioner."""
     run = Run(config.work_dir)
     name = model_to_evaluate(run, checkpoint)
     setup_logging(run.log, rank())
