@@ -1,28 +1,31 @@
-"""Writes docs/configuration.md, the reference of every setting, from the types, defaults and docstrings of the groups.
+"""Writes what tells of every setting: docs/configuration.md for people, conf/schema.json for editors.
 
-python -m configuration.document            write it
-python -m configuration.document --check    exit code 1 if it is not what would be written
+Both are made from the types, defaults and docstrings of the groups.
+
+python -m configuration.document            write them
+python -m configuration.document --check    exit code 1 if they are not what would be written
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from inspect import getdoc, getsource
+from inspect import getdoc
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 from configuration.changes import MAY_CHANGE
 from configuration.groups import RunConfig
 from configuration.keys import FLAG_KEYS, FLAT_KEYS, GROUPS, MAPPINGS
+from configuration.schema import docstrings, write_schema
 from configuration.types import Group
 from utils.io import write_text
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "configuration.md"
+SCHEMA = REPOSITORY / "conf" / "schema.json"
 HEAD = """\
 # Configuration
 
@@ -31,7 +34,8 @@ HEAD = """\
 A run is described by one JSON file of groups. `data.format` must be given, but for `task` text, and one of
 `model.name` and `model.preset`; every other key has a default. `python finetune.py --conf FILE` reads it,
 `--set group.key=value` overrides any key (the value is JSON, or a string), and the complete result stands in the run's
-`config.json`. Unknown keys and wrong values are refused, all at once, with the nearest name.
+`config.json`. Unknown keys and wrong values are refused, all at once, with the nearest name. Editors complete and check
+a file that names [conf/schema.json](../conf/schema.json) as its `$schema`, by a path from the file.
 
 <!-- configuration -->
 ```json
@@ -80,16 +84,18 @@ REQUIRED = {"work_dir": "`work_dir/` and the file's name"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write or check the page; the exit code."""
+    """Write or check both files; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is not up to date")
-    page = write_page()
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file is not up to date")
+    texts = {PAGE: write_page(), SCHEMA: json.dumps(write_schema(), indent=2, ensure_ascii=False) + "\n"}
     if not parser.parse_args(arguments).check:
-        write_text(PAGE, page)
-    elif not PAGE.exists() or PAGE.read_text("utf-8") != page:
-        print(f"{PAGE}: not what the types say; run python -m configuration.document", file=sys.stderr)
-        return 1
-    return 0
+        for file, text in texts.items():
+            write_text(file, text)
+        return 0
+    stale = [file for file, text in texts.items() if not file.exists() or file.read_text("utf-8") != text]
+    for file in stale:
+        print(f"{file}: not what the types say; run python -m configuration.document", file=sys.stderr)
+    return int(bool(stale))
 
 
 def write_page() -> str:
@@ -101,17 +107,6 @@ def write_page() -> str:
     keys = "\n".join(f"| `{old}` | `{new}` |" for old, new in FLAT_KEYS.items())
     flags = "\n".join(f"| `--{old}` | `{new}` |" for old, new in FLAG_KEYS.items())
     return "\n".join([*parts, TAIL.format(keys=keys, flags=flags)])
-
-
-def docstrings(group: type[Group]) -> dict[str, str]:
-    """What stands below each field of a group, in one line."""
-    (body,) = ast.parse(dedent(getsource(group))).body
-    assert isinstance(body, ast.ClassDef)
-    found = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            found[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
-    return found
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

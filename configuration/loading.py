@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from configuration.groups import RunConfig
 from configuration.keys import ALONE, FLAG_KEYS, FLAT_KEYS, FORMER_KEYS, GROUPS, KNOWN_KEYS, MAPPINGS, describe_unknown
+from configuration.schema import SCHEMA_KEY
 from configuration.types import Group
 from preprocessors.formats.table import FORMATS
 from utils.io import encode_json, parse_value, read_json, shorten_json
@@ -79,7 +80,7 @@ class _Draft:
 
     def take_file(self, document: Mapping[str, Any]) -> None:
         for key, value in document.items():
-            if key in FLAT_KEYS:
+            if key in FLAT_KEYS or key == SCHEMA_KEY:
                 continue
             if key in ALONE or key in FORMER_KEYS:
                 self.put(key, value, f"{self.file}: {key}")

@@ -106,7 +106,7 @@ Name = Annotated[str, AfterValidator(_check_not_blank)]
 NameOrFolder = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(expand_variables)]
 Prompt = Annotated[
     str,
-    BeforeValidator(lambda value: DEFAULT_PROMPT if value in (None, "") else value),
+    BeforeValidator(lambda value: DEFAULT_PROMPT if value in (None, "") else value, json_schema_input_type=str | None),
     AfterValidator(_check_prompt),
 ]
 Names = Annotated[list[Name], Field(min_length=1)]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from configuration.document import docstrings, main, write_page
+from configuration.document import main, write_page
 from configuration.groups import RunConfig
 from configuration.keys import GROUPS, KNOWN_KEYS
+from configuration.schema import docstrings
 from tests.docs import warm_python
 from tests.docs.blocks import (
     MARKED_LANGUAGES,
@@ -217,8 +218,11 @@ def test_reference_says_type_range_and_default(key, cells):
 
 def test_reference_that_is_stale_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("configuration.document.PAGE", tmp_path / "configuration.md")
+    monkeypatch.setattr("configuration.document.SCHEMA", tmp_path / "schema.json")
     assert main(["--check"]) == 1
-    assert "run python -m configuration.document" in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert [Path(line.split(": ")[0]).name for line in told] == ["configuration.md", "schema.json"]
+    assert all(line.endswith("run python -m configuration.document") for line in told)
     assert main([]) == 0
     assert main(["--check"]) == 0
 
