@@ -6,6 +6,7 @@
     python finetune.py lm --conf conf/lm.json                              train a language model on text
     python finetune.py sample --model work_dir/lm/output --meta romantic   texts of it
     python finetune.py check --conf conf/flickrstyle.json                  what is wrong with the data
+    python finetune.py doctor                                              what this machine has, and lacks
     python finetune.py encode --conf conf/lm.json                          documents of a text run to ids
     python finetune.py runs                                                list runs; show, compare, rank them
     python finetune.py watch work_dir/flickrstyle                          how training goes, live in the browser

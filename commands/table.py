@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "caption": "commands.caption",
     "sample": "commands.sample",
     "check": "commands.check",
+    "doctor": "commands.doctor",
     "encode": "commands.encode",
     "runs": "commands.runs",
     "serve": "commands.serve",

@@ -72,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
     "models.style_lm": {"models.bounds", "models.drawing", "models.weights"},
     "trainers.losses": set(),
     "trainers.rewards": set(),
+    "pipeline.doctor": set(),
     "pipeline.text": {
         *("pipeline.continuation", "pipeline.documents", "pipeline.evaluated", "pipeline.loop"),
         *("pipeline.processes", "pipeline.record", "pipeline.train", "pipeline.training", "pipeline.vocabulary"),
