@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preprocessors.documents import reading, writing
+from preprocessors.documents import processes, reading, writing
 from preprocessors.documents.byte_pairs import BytePairTokenizer
 from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.interface import TextTokenizer
@@ -19,6 +19,7 @@ from preprocessors.documents.sources import JsonlDocuments
 from preprocessors.documents.token_bins import TokenBins
 from preprocessors.documents.writing import Limits, Writer
 from preprocessors.text.styles import StyleRegistry
+from utils.errors import Fault
 
 Encode = Callable[..., TokenBins]
 STYLES = StyleRegistry(["sweet", "sour"])
@@ -139,6 +140,18 @@ def test_encoding_in_processes_gives_the_same_bytes(encoded: Encode, tmp_path: P
     encoded(tmp_path / "one")
     encoded(tmp_path / "two", processes=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_encoding_tells_of_a_process_that_is_gone_between_two_batches(encoded: Encode, tmp_path: Path, monkeypatch):
+    class Gone:
+        """A connection to it."""
+
+        def send(self, bodies: Any) -> None:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(processes, "_start", lambda *_: Gone())
+    with pytest.raises(Fault, match="a process that encoded documents was ended"):
+        encoded(tmp_path / "a", processes=2)
 
 
 def test_bad_document_is_an_error_unless_such_are_skipped(encoded: Encode, tmp_path: Path):
