@@ -125,11 +125,16 @@ def _proposed(lm: StyleLM, bins: TokenBins, places: Sequence[Place]) -> list[lis
         part = places[start : start + PLACES_AT_ONCE]
         bodies = lm.tokenizer.encode_batch([place.before for place in part])
         heads = [[lm.tokenizer.bos_id, *bins[place.document].code.tolist()] for place in part]
-        prompts = [head + body[max(0, len(body) - _room(lm, head)) :] for head, body in zip(heads, bodies, strict=True)]
+        prompts = [_shortened(lm, head, body) for head, body in zip(heads, bodies, strict=True)]
         found += next_words(lm, prompts, PROPOSED, starts)
     return found
 
 
-def _room(lm: StyleLM, head: Sequence[int]) -> int:
-    most = 1 << 30 if lm.positions is None else lm.positions
-    return max(1, most - len(head) - TOKENS_OF_A_WORD + 1)
+def _shortened(lm: StyleLM, head: list[int], body: list[int]) -> list[int]:
+    """Head and body without so much of the body's beginning that a word has positions behind them.
+
+    Of a head that leaves none the body's last token stands alone: it is what tells most of the next word.
+    """
+    most = 1 << 30 if lm.positions is None else lm.positions - TOKENS_OF_A_WORD + 1
+    room = most - len(head)
+    return head + body[max(0, len(body) - room) :] if room > 0 else body[-max(1, most) :]

@@ -7,7 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from metrics.text_lm import Place
 from models.style_lm import StyleLM
+from models.style_lm.words import TOKENS_OF_A_WORD
+from pipeline.text import scoring
 from pipeline.text.evaluate import evaluate_text
 from pipeline.text.prepare import prepare_text
 from pipeline.text.scoring import document_costs, styles_of_documents
@@ -82,6 +85,23 @@ def test_documents_cost_in_packs_what_they_cost_alone(trained):
     assert costs.nats.tolist() == pytest.approx(alone.sum(1).tolist(), rel=1e-4)
     assert costs.tokens.tolist() == (alone != 0).sum(1).tolist()
     assert {style for style, text in zip(styles, texts, strict=True) if text.startswith("arr")} == {"pirate"}
+
+
+def test_next_words_are_proposed_however_few_positions_a_head_leaves(trained, monkeypatch):
+    """The words are looked for behind BOS, control code and text, or the last of it, in any number of positions."""
+    from pipeline.text.evaluate import open_trained
+
+    prepared = open_trained(trained[0], str(Run(trained[0].work_dir).output))
+    lm, bins = prepared.lm, prepared.data.eval
+    place, head = Place(1, "the cat sat on", "the"), [lm.tokenizer.bos_id, *bins[1].code.tolist()]
+    body, asked = lm.tokenizer.encode_batch([place.before])[0], list[list[int]]()
+    monkeypatch.setattr(scoring, "next_words", lambda lm, prompts, *_: asked.extend(prompts) or [[]])
+    wanted = {8: body[-1:], 7 + len(head): body[-len(head) :], 8 + len(head): head + body[-1:], 48: head + body}
+    for positions, prompt in wanted.items():
+        monkeypatch.setattr(lm.network.config, "n_positions", positions)
+        scoring._proposed(lm, bins, [place])
+        assert asked.pop() == prompt
+        lm.check_length(len(prompt) + TOKENS_OF_A_WORD - 1)
 
 
 def test_run_without_documents_to_validate_on_says_so(write_text, run_text, tmp_path):
