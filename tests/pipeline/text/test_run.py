@@ -7,13 +7,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from configuration.text import LmConfig
 from metrics.text_lm import Place
 from models.style_lm import StyleLM
 from models.style_lm.words import TOKENS_OF_A_WORD
 from pipeline.text import scoring
 from pipeline.text.evaluate import evaluate_text
 from pipeline.text.prepare import prepare_text
+from pipeline.text.samples import sample_writer
 from pipeline.text.scoring import document_costs, styles_of_documents
+from preprocessors.text.styles import StyleRegistry
 from runs.folder import Run
 from runs.metrics_log import read_curves
 from utils.io import read_json, read_jsonl
@@ -102,6 +105,17 @@ def test_next_words_are_proposed_however_few_positions_a_head_leaves(trained, mo
         scoring._proposed(lm, bins, [place])
         assert asked.pop() == prompt
         lm.check_length(len(prompt) + TOKENS_OF_A_WORD - 1)
+
+
+def test_samples_leave_out_a_style_whose_code_has_no_room(trained):
+    """Such a style is the registry's, not the documents': those would have been refused."""
+    from pipeline.text.evaluate import open_trained
+
+    prepared = open_trained(trained[0], str(Run(trained[0].work_dir).output))
+    styles = StyleRegistry(["a", "much longer than the model has positions"])
+    lm = StyleLM.new(prepared.lm.tokenizer, styles, positions=12)
+    writer = sample_writer(lm, LmConfig(sample_num=4, sample_length=20), prepared.data.eval, 7)
+    assert [row["style"] for row in writer.write()] == ["a", "neutral"] * 2
 
 
 def test_run_without_documents_to_validate_on_says_so(write_text, run_text, tmp_path):
