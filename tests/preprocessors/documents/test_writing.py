@@ -209,7 +209,7 @@ def test_ids_take_two_bytes_only_where_all_fit():
         ("remove", r"holds no encoded documents; run finetune\.py encode"),
         ("version", r"meta\.json: is not of format_version 1, but 9"),
         ("field", r"meta\.json: documents=0: must be greater than or equal to 1"),
-        ("lack", r"meta\.json: tokens is missing"),
+        ("lack", r"meta\.json: tokens is missing; cut is missing"),
         ("tokenizer", r"was encoded with another tokenizer than the model's"),
         ("styles", r"was encoded with other styles than the model's"),
         ("large", r"has ids of two bytes, and the model's go up to 65,537"),
@@ -240,7 +240,7 @@ def test_token_bins_refuse_what_is_damaged_or_of_another_model(
     else:
         changes = {"version": {"format_version": 9}, "field": {"documents": 0}, "lack": {}}[damage]
         if damage == "lack":
-            del about["tokens"]
+            del about["tokens"], about["cut"]
         (folder / "meta.json").write_text(json.dumps(about | changes))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         TokenBins.open(folder, other, registry)
