@@ -68,8 +68,10 @@ def places_of(texts: Mapping[int, str], most: int) -> Iterator[Place]:
         texts: By the number of the document.
         most: So many places at most.
     """
-    every = sum(max(0, len(text.split()) - 1) for text in texts.values())
+    every = sum(max(0, len(text.split()) - 1) for text in texts.values()) if most else 0
     chosen = min(most, every)
+    if not chosen:
+        return
     passed = 0  # of all places those before this one, of which about passed * chosen / every were taken
     for number, text in texts.items():
         begins = [found.start() for found in WORD.finditer(text)][1:]

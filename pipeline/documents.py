@@ -120,7 +120,9 @@ def encode_split(config: RunConfig, split: SplitName, vocabulary: Vocabulary) ->
     documents = config.documents
     limits = Limits(documents.max_meta_len, documents.max_body_len)
     styles = None if registry is None else registry.hash
-    key = hash_json([FORMAT_VERSION, source.fingerprint(), tokenizer.digest(), styles, *limits, documents.on_bad_row])
+    linked = [documents.links, config.style.neutral] if documents.links else []
+    parts = [FORMAT_VERSION, source.fingerprint(), tokenizer.digest(), styles, *limits, documents.on_bad_row, *linked]
+    key = hash_json(parts)
     folder, megabytes = root / f"{split}-{key[:16]}", 0.0
     with _lock(root):
         if not (folder / META).is_file():
@@ -163,6 +165,8 @@ def _tell(split: SplitName, bins: TokenBins) -> None:
     if links and links["nowhere"]:
         first = ", ".join(links["first_nowhere"][:3])
         logger.warning("%s: %d links lead nowhere: %s", split, links["nowhere"], first)
+    if links and links["same_titles"]:
+        logger.warning("%s: %d documents have a title that another has before them", split, links["same_titles"])
 
 
 def _describe(config: RunConfig, split: SplitName) -> str:

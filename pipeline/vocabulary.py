@@ -59,6 +59,9 @@ def choose_vocabulary(config: RunConfig, open_source: Callable[[], DocumentSourc
     tokenizer = None if folder is None else open_text_tokenizer(folder)
     known = StyleRegistry.load(folder) if folder is not None and (folder / FILE_NAME).is_file() else None
     if config.model.name is not None and tokenizer is not None:  # its ids and codes are what it was trained with
+        if documents.codes is not None and (documents.codes == "styles") != (known is not None):
+            has = f"has no {FILE_NAME}" if known is None else "has styles"
+            raise ValueError(f"documents.codes={documents.codes}: {named} {has}, and keeps what it has; remove it")
         return Vocabulary(tokenizer, known)
     styled = documents.codes == "styles" if documents.codes else known is not None or documents.format == CAPTIONS
     if tokenizer is not None and not styled:

@@ -14,6 +14,8 @@ from models.style_lm.model import StyleLM
 
 WIDTHS = (128, 2048)
 """Likeliest tokens in which a nucleus is looked for, one number after the other, before all are sorted."""
+COLDEST, HOTTEST = 1e-30, 1e30
+"""Temperatures beyond which float32 has no numbers, and nothing changes any more."""
 SPARSE = 0.5
 """Share of the texts that are still being written at which those that have ended are left out."""
 
@@ -54,6 +56,7 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0; 1 is off"),
             "no_repeat_ngram_size": (self.no_repeat_ngram_size >= 0, "at least 0, which is off"),
+            "seed": (abs(self.seed) < 1 << 63, "a number of at most 63 bits"),
         }
         for name, (is_right, what) in ranges.items():
             if not is_right:
@@ -155,7 +158,8 @@ def _choose(scores: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """A token for each row of scores (N, V), which are overwritten, by two random numbers each (N, 2); int64 (N,)."""
     if sampling.top_k == 1:
         return scores.argmax(-1)
-    logits = scores.div_(sampling.temperature)
+    # The likeliest is at 0: a low temperature would make infinities of others, whose differences are no numbers.
+    logits = scores.sub_(scores.amax(-1, keepdim=True)).div_(min(max(sampling.temperature, COLDEST), HOTTEST))
     if sampling.top_k is not None:
         values, ids = logits.topk(min(sampling.top_k, logits.shape[1]))
         if sampling.top_p < 1.0:

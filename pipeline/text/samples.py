@@ -74,8 +74,10 @@ def sample_writer(lm: StyleLM, config: LmConfig, bins: TokenBins, seed: int) -> 
 
 
 def _of_styles(lm: StyleLM) -> list[Beginning]:
+    """Those that leave room for a text; the neutral one has no code."""
     names = () if lm.registry is None else lm.registry.names
-    return [Beginning(name, lm.prompt(name)) for name in names]
+    found = [Beginning(name, lm.prompt(name)) for name in names]
+    return [beginning for beginning in found if lm.positions is None or len(beginning.prompt) <= lm.positions]
 
 
 def _of_documents(lm: StyleLM, bins: TokenBins, most: int) -> list[Beginning]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +90,7 @@ def text_results(lm: StyleLM, packer: Packer, most_places: int) -> dict[str, Any
     """
     bins = packer.bins
     costs = document_costs(lm, packer)
-    texts = {number: lm.tokenizer.decode(bins[number].body.tolist()) for number in range(len(bins))}
+    texts = _Bodies(lm, bins)
     scores = [
         TextScore(float(nats), int(tokens), len(texts[number].encode()))
         for number, (nats, tokens) in enumerate(zip(*costs, strict=True))
@@ -106,6 +106,22 @@ def text_results(lm: StyleLM, packer: Packer, most_places: int) -> dict[str, Any
         "tokens": int(costs.tokens.sum()),
         "places": len(places),
     }
+
+
+class _Bodies(Mapping[int, str]):
+    """Texts of documents by number, decoded where they are asked for: all together may be larger than the memory."""
+
+    def __init__(self, lm: StyleLM, bins: TokenBins) -> None:
+        self._lm, self._bins = lm, bins
+
+    def __len__(self) -> int:
+        return len(self._bins)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._bins)))
+
+    def __getitem__(self, number: int) -> str:
+        return self._lm.tokenizer.decode(self._bins[number].body.tolist())
 
 
 def _per_style(lm: StyleLM, bins: TokenBins, scores: Sequence[TextScore]) -> Mapping[str, Any]:
@@ -125,11 +141,16 @@ def _proposed(lm: StyleLM, bins: TokenBins, places: Sequence[Place]) -> list[lis
         part = places[start : start + PLACES_AT_ONCE]
         bodies = lm.tokenizer.encode_batch([place.before for place in part])
         heads = [[lm.tokenizer.bos_id, *bins[place.document].code.tolist()] for place in part]
-        prompts = [head + body[max(0, len(body) - _room(lm, head)) :] for head, body in zip(heads, bodies, strict=True)]
+        prompts = [_shortened(lm, head, body) for head, body in zip(heads, bodies, strict=True)]
         found += next_words(lm, prompts, PROPOSED, starts)
     return found
 
 
-def _room(lm: StyleLM, head: Sequence[int]) -> int:
-    most = 1 << 30 if lm.positions is None else lm.positions
-    return max(1, most - len(head) - TOKENS_OF_A_WORD + 1)
+def _shortened(lm: StyleLM, head: list[int], body: list[int]) -> list[int]:
+    """Head and body without so much of the body's beginning that a word has positions behind them.
+
+    Of a head that leaves none the body's last token stands alone: it is what tells most of the next word.
+    """
+    most = 1 << 30 if lm.positions is None else lm.positions - TOKENS_OF_A_WORD + 1
+    room = most - len(head)
+    return head + body[max(0, len(body) - room) :] if room > 0 else body[-max(1, most) :]

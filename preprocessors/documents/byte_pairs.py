@@ -68,8 +68,15 @@ class BytePairTokenizer:
         return self._size
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts, in all cores; see :meth:`TextTokenizer.encode_batch`."""
-        return [encoding.ids for encoding in self._plain.encode_batch_fast([*texts], add_special_tokens=False)]
+        """Ids of texts, in all cores; see :meth:`TextTokenizer.encode_batch`.
+
+        Raises:
+            ValueError: If a text has lone surrogates, as Python reads bytes of a command line that are not UTF-8.
+        """
+        try:
+            return [encoding.ids for encoding in self._plain.encode_batch_fast([*texts], add_special_tokens=False)]
+        except TypeError as error:
+            raise ValueError("a text holds what is not UTF-8; write it in UTF-8") from error
 
     def encode_piece(self, piece: str) -> list[int]:
         """Ids of a text; where the tokenizer splits as GPT-2, of one whose part in ASCII that pattern leaves whole."""

@@ -47,7 +47,8 @@ class ControlCodes:
         if not meta:
             return []
         if self.registry is None:
-            return self._of_text(BETWEEN_WORDS.join(meta))
+            words = [word.strip() for word in meta if word.strip()]  # as documents have them
+            return self._of_text(BETWEEN_WORDS.join(words)) if words else []
         style = self.registry.resolve(COMBINED.join(meta), where)
         if style == self.registry.neutral:
             return []

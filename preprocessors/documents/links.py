@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from utils.io import read_jsonl
 
 NAMED_LINKS, LINKS = "links.jsonl", "links.bin"
-NOWHERE = 20
-"""Links to nowhere that are told one by one."""
+NOWHERE, TOLD = 20, 80
+"""Links to nowhere that are told one by one, and the most characters of a title in them."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def write_links(folder: Path, documents: int) -> dict[str, Any] | None:
     for number, title, links in _rows(folder):
         found = [numbers[link] for link in links if link in numbers]
         kept = [target for target in dict.fromkeys(found) if target != number]
-        lost = [f"{title or f'document {number + 1:,}'} -> {link}" for link in links if link not in numbers]
+        name = title[:TOLD] if title else f"document {number + 1:,}"
+        lost = [f"{name} -> {link[:TOLD]}" for link in links if link not in numbers]
         missing, nowhere = missing + len(lost), (nowhere + lost)[:NOWHERE]
         counts[number] = len(kept)
         targets.append(np.array(kept, np.uint32))

@@ -39,13 +39,16 @@ class TrainingRows:
         return self._ends[1]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, of the next rows."""
+        """Choose the epoch, from 0, of the next rows.
+
+        All packings up to it are counted here, each once: workers, new in every epoch, would begin with the first one.
+        """
         self.epoch = epoch
+        while self._ends[-1] < (epoch + 1) * len(self):
+            self._ends.append(self._ends[-1] + len(self._plan(len(self._ends) - 1)))
 
     def __getitem__(self, row: int) -> PackedRow:
         place = self.epoch * len(self) + row
-        while self._ends[-1] <= place:
-            self._ends.append(self._ends[-1] + len(self._plan(len(self._ends) - 1)))
         number = bisect_right(self._ends, place) - 1
         return PackedRow(row, self.packer.batch(self._plan(number), [place - self._ends[number]]))
 

@@ -12,6 +12,8 @@ from preprocessors.documents.byte_pairs import BytePairTokenizer
 
 MOST_PIECES = 170_000
 """Pieces that are remembered, in 30 MB: those that come first, which are the most frequent ones."""
+LONGEST = 32
+"""Characters of a piece that is remembered: what is written without spaces, such as Chinese, never comes again."""
 UNKNOWN = 8
 """Times as many pieces that were not remembered as are, after which others have become frequent."""
 SLICE = 1 << 20
@@ -69,6 +71,8 @@ class _Pieces(dict[str, bytes]):
 
     def __missing__(self, piece: str) -> bytes:
         packed = np.array(self._tokenizer.encode_piece(piece), self._dtype).tobytes()
+        if len(piece) > LONGEST:
+            return packed
         if len(self) < MOST_PIECES:
             self[piece] = packed
             return packed

@@ -7,7 +7,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -65,7 +65,8 @@ def _encode_in(number: int, source: DocumentSource, tokenizer: BytePairTokenizer
             if not idle:
                 yield _take(busy, idle, writer)
             connection = idle.popleft()
-            connection.send([document.body for document in batch.documents])
+            with _told_if_gone():
+                connection.send([document.body for document in batch.documents])
             busy.append((connection, batch))
         while busy:
             yield _take(busy, idle, writer)
@@ -74,13 +75,19 @@ def _encode_in(number: int, source: DocumentSource, tokenizer: BytePairTokenizer
 def _take(busy: deque[tuple[Connection, Batch]], idle: deque[Connection], writer: Writer) -> int:
     """Write what has been at work the longest."""
     connection, batch = busy.popleft()
-    try:
+    with _told_if_gone():
         bodies = connection.recv()
-    except (EOFError, ConnectionError) as error:
-        raise Fault("a process that encoded documents was ended; if memory ran out, give it fewer cores") from error
     writer.write(batch, bodies)
     idle.append(connection)
     return batch.size
+
+
+@contextmanager
+def _told_if_gone() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise Fault("a process that encoded documents was ended; if memory ran out, give it fewer cores") from error
 
 
 def _start(stack: ExitStack, tokenizer: BytePairTokenizer, dtype: str) -> Connection:

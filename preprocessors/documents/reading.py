@@ -18,8 +18,8 @@ BATCH = 1 << 20
 """Characters of documents that are encoded together."""
 MOST_DOCUMENTS = 1 << 14
 """Documents of a batch: a hundred bytes of Python's own stand around each."""
-LISTED = 20
-"""Bad rows that are told one by one."""
+LISTED, TOLD = 20, 1000
+"""Bad rows that are told one by one, and characters of each: a style may be as long as a file."""
 REMEDY = "Correct or remove it, or leave such documents out with documents.on_bad_row=skip."
 
 
@@ -120,13 +120,21 @@ class RowPolicy:
             raise bad
         self.counts[bad.reason] += 1
         if len(self.first) < LISTED:
-            self.first.append(str(bad))
+            self.first.append(str(bad)[:TOLD])
 
 
 def fingerprint_of(kind: str, root: Path, files: Iterable[Path], *settings: str) -> str:
-    """Of files by their names below a folder, sizes and times of change, and of what else decides what is read."""
+    """Of files by their names below a folder, sizes and times of change, and of what else decides what is read.
+
+    Raises:
+        ValueError: If a name is not UTF-8, so that nothing that is written down could name it.
+    """
     digest = hashlib.sha256(encode_json([kind, *settings]))
     for file in files:
-        status = file.stat()
-        digest.update(encode_json([file.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns]))
+        name, status = file.relative_to(root).as_posix(), file.stat()
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{root}: the name of its file {name!r} is not UTF-8; rename it") from error
+        digest.update(encode_json([name, status.st_size, status.st_mtime_ns]))
     return digest.hexdigest()

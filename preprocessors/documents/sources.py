@@ -72,6 +72,7 @@ def _from_record(record: Any, where: str, *, links: bool) -> Document:
     title = record.get("title") if links else None
     if title is not None and not isinstance(title, str):
         raise BadDocument("bad title", f"{where}: 'title' must be text, got {shorten_json(title)}. {REMEDY}")
+    title = (title or "").strip() or None
     named = _texts(record, "links", where) if links else ()
     found = dict.fromkeys([*named, *links_in(body)]) if links else ()
     return checked(Document(body.strip(), _texts(record, "meta", where), tuple(found), title, where))
@@ -80,7 +81,7 @@ def _from_record(record: Any, where: str, *, links: bool) -> Document:
 def _texts(record: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
     """A text, or a list of them, without the blank ones."""
     value = record.get(key)
-    texts = [value] if isinstance(value, str) else value or []
+    texts = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         message = f"{where}: {key!r} must be text or a list of texts, got {shorten_json(value)}. {REMEDY}"
         raise BadDocument(f"bad {key}", message)
@@ -135,9 +136,13 @@ class FolderDocuments:
         done = sum(path.stat().st_size for path in self.files[:first])
         for number, path in enumerate(self.files[first:], first):
             title = path.relative_to(self.folder).as_posix().removesuffix(".txt") if self.links else None
-            for data, end in chain(_parts(path, None, offset), [] if path.stat().st_size else [(b"", 0)]):
-                yield Read(_from_bytes(data, str(path), title, links=self.links), (number, end), done + end)
-            done, offset = done + path.stat().st_size, 0
+            size = path.stat().st_size
+            for data, end in chain(_parts(path, None, offset), [] if size else [(b"", 0)]):
+                if end > len(data) and not data.strip():  # white space that is left of a text that was divided
+                    continue
+                behind = (number, end) if end < size else (number + 1, 0)
+                yield Read(_from_bytes(data, str(path), title, links=self.links), behind, done + end)
+            done, offset = done + size, 0
 
 
 class SeparatedDocuments:

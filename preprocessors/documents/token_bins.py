@@ -27,6 +27,12 @@ class Fields(TypedDict):
     dtype: Literal["<u2", "<u4"]
     documents: Annotated[int, Field(ge=1)]
     tokens: Annotated[int, Field(ge=1)]
+    code_tokens: int
+    body_bytes: int
+    cut: int
+    skipped: dict[str, int]
+    first_skipped: list[str]
+    source: str
     tokenizer: str
     styles: str | None
     links: dict[str, Any] | None

@@ -174,7 +174,7 @@ class Writer:
         self.close()
         if not self.counts.documents:
             first = f" The first: {self.counts.first_skipped[0]}" if self.counts.first_skipped else ""
-            raise ValueError(f"{self.folder}: not one document can be used.{first}")
+            raise ValueError(f"{self.about['source']}: not one document can be used.{first}")
         kept = {name: value for name, value in asdict(self.counts).items() if name not in ("position", "source_bytes")}
         meta = {"format_version": FORMAT_VERSION, "key": self.key, "dtype": self.dtype, **kept, **self.about}
         meta["tokenizer"] = self.codes.tokenizer.digest()

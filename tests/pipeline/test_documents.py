@@ -110,6 +110,8 @@ def test_model_to_start_from_reads_documents_as_it_was_trained_to(described: Doc
     (captioner / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"train\.jsonl, line 2: unknown style 'sour'"):
         encoded(described)
+    with pytest.raises(ValueError, match=r"documents\.codes=words: .*captioner has styles, and keeps what it has"):
+        encoded(described, codes="words")
     vocabulary, found = encoded(described, on_bad_row="skip")
     assert found.bins.about["skipped"] == {"unknown style": 6}
     assert vocabulary.tokenizer.digest() == open_text_tokenizer(captioner).digest()
@@ -142,6 +144,18 @@ def test_what_is_encoded_is_kept_until_documents_or_settings_are_others(
     (tmp_path / "train.jsonl").write_text('{"body": "another"}\n')
     vocabulary, other = encoded(described)
     assert first_of(vocabulary, other) == ("", "another")
+
+
+def test_documents_that_were_encoded_without_links_are_encoded_again_with_them(described: Documents, tmp_path: Path):
+    rows = [{"body": "the dog barks", "title": "dog"}, {"body": "the cat and [the dog](dog)"}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, plain = encoded(described)
+    assert plain.bins.links is None
+    _, linked = encoded(described, links=True)
+    assert linked.bins.links is not None
+    assert [linked.bins.links.of(number) for number in range(2)] == [[], [0]]
+    _, again = encoded(described)
+    assert (again.bins.folder, again.bins.links) == (plain.bins.folder, None)
 
 
 def test_split_that_is_not_named_is_none(described: Documents, tmp_path: Path):

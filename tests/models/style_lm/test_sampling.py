@@ -69,6 +69,17 @@ def test_text_depends_on_seed_place_and_prompt_alone(tiny_lm):
     assert sample_texts(lm, PROMPTS, replace(rules, seed=4)) != whole
 
 
+@pytest.mark.parametrize("others", [{}, {"top_k": 5}, {"top_p": 0.9}, {"top_k": 5, "top_p": 0.9}])
+def test_draws_at_the_ends_of_temperature_are_greedy_and_even(others):
+    logits = torch.tensor([[-40.0, 3.0, 90.0, 89.0, -torch.inf]]).repeat(8, 1)
+    uniforms = torch.linspace(0.01, 0.99, 8, dtype=torch.float64)[:, None].repeat(1, 2)
+    for cold in (1e-300, 1e-40, 1e-5):
+        assert ours._choose(logits.clone(), uniforms, Sampling(temperature=cold, **others)).tolist() == [2] * 8
+    for hot in (1e30, float("inf")):
+        drawn = ours._choose(logits.clone(), uniforms, Sampling(temperature=hot, **others))
+        assert torch.bincount(drawn, minlength=5).tolist() == [2, 2, 2, 2, 0]
+
+
 @pytest.mark.parametrize("sparse", [0.0, 0.5, 1.0])
 def test_texts_end_with_eos_or_at_the_limit(tiny_lm, letters, monkeypatch, sparse):
     """Leaving out those that have ended changes nothing."""
@@ -91,6 +102,7 @@ def test_texts_end_with_eos_or_at_the_limit(tiny_lm, letters, monkeypatch, spars
         ({"top_k": 0}, "top_k=0: must be at least 1"),
         ({"max_length": 0}, "max_length=0: must be at least 1"),
         ({"repetition_penalty": -1.0}, "repetition_penalty=-1.0: must be above 0"),
+        ({"seed": 1 << 63}, "seed=9223372036854775808: must be a number of at most 63 bits"),
         ({"max_length": 39}, "43 tokens: the language model has positions for 40"),
     ],
 )

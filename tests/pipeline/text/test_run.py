@@ -7,10 +7,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from configuration.text import LmConfig
+from metrics.text_lm import Place
 from models.style_lm import StyleLM
+from models.style_lm.words import TOKENS_OF_A_WORD
+from pipeline.text import scoring
 from pipeline.text.evaluate import evaluate_text
 from pipeline.text.prepare import prepare_text
+from pipeline.text.samples import sample_writer
 from pipeline.text.scoring import document_costs, styles_of_documents
+from preprocessors.text.styles import StyleRegistry
 from runs.folder import Run
 from runs.metrics_log import read_curves
 from utils.io import read_json, read_jsonl
@@ -82,6 +88,34 @@ def test_documents_cost_in_packs_what_they_cost_alone(trained):
     assert costs.nats.tolist() == pytest.approx(alone.sum(1).tolist(), rel=1e-4)
     assert costs.tokens.tolist() == (alone != 0).sum(1).tolist()
     assert {style for style, text in zip(styles, texts, strict=True) if text.startswith("arr")} == {"pirate"}
+
+
+def test_next_words_are_proposed_however_few_positions_a_head_leaves(trained, monkeypatch):
+    """The words are looked for behind BOS, control code and text, or the last of it, in any number of positions."""
+    from pipeline.text.evaluate import open_trained
+
+    prepared = open_trained(trained[0], str(Run(trained[0].work_dir).output))
+    lm, bins = prepared.lm, prepared.data.eval
+    place, head = Place(1, "the cat sat on", "the"), [lm.tokenizer.bos_id, *bins[1].code.tolist()]
+    body, asked = lm.tokenizer.encode_batch([place.before])[0], list[list[int]]()
+    monkeypatch.setattr(scoring, "next_words", lambda lm, prompts, *_: asked.extend(prompts) or [[]])
+    wanted = {8: body[-1:], 7 + len(head): body[-len(head) :], 8 + len(head): head + body[-1:], 48: head + body}
+    for positions, prompt in wanted.items():
+        monkeypatch.setattr(lm.network.config, "n_positions", positions)
+        scoring._proposed(lm, bins, [place])
+        assert asked.pop() == prompt
+        lm.check_length(len(prompt) + TOKENS_OF_A_WORD - 1)
+
+
+def test_samples_leave_out_a_style_whose_code_has_no_room(trained):
+    """Such a style is the registry's, not the documents': those would have been refused."""
+    from pipeline.text.evaluate import open_trained
+
+    prepared = open_trained(trained[0], str(Run(trained[0].work_dir).output))
+    styles = StyleRegistry(["a", "much longer than the model has positions"])
+    lm = StyleLM.new(prepared.lm.tokenizer, styles, positions=12)
+    writer = sample_writer(lm, LmConfig(sample_num=4, sample_length=20), prepared.data.eval, 7)
+    assert [row["style"] for row in writer.write()] == ["a", "neutral"] * 2
 
 
 def test_run_without_documents_to_validate_on_says_so(write_text, run_text, tmp_path):

@@ -67,6 +67,12 @@ def test_links_to_nowhere_to_itself_and_from_titles_that_are_not_alone_are_count
     }
 
 
+def test_links_to_nowhere_are_told_by_the_beginnings_of_their_titles(tmp_path: Path):
+    """The description that they stand in is read only if it is small."""
+    bins = write_documents(tmp_path / "a", Document("a", (), ("n" * 10_000,), "t" * 10_000))
+    assert bins.about["links"]["first_nowhere"] == [f"{'t' * 80} -> {'n' * 80}"]
+
+
 def test_linked_packs_learn_each_document_once_and_show_what_it_links_to(tmp_path: Path):
     bins = write_documents(
         tmp_path / "a",

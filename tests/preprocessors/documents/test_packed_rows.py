@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -65,6 +67,18 @@ def test_a_row_is_the_same_whatever_was_asked_for_before(packer):
             last = rows[number].packed
     for one, other in zip(late[:4], last[:4], strict=True):
         assert torch.equal(one, other)
+
+
+def test_workers_of_an_epoch_do_not_pack_the_epochs_before(packer):
+    rows, plan, packed = TrainingRows(packer), packer.plan, []
+    rows.set_epoch(8)
+    worker = copy(rows)  # as it is when it begins
+    worker._plan = lru_cache(maxsize=2)(lambda epoch: packed.append(epoch) or plan(epoch))
+    for number in range(len(rows)):
+        assert torch.equal(worker[number].packed.token_ids, rows[number].packed.token_ids)
+    assert packed
+    assert min(packed) >= 7
+    assert len(packed) <= 3
 
 
 def test_validation_rows_are_the_first_of_one_packing(packer):

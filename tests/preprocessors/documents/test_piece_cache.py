@@ -54,6 +54,14 @@ def test_packed_encoder_with_a_full_table_gives_the_same_and_begins_anew_at_last
     assert max(map(len, known)) == 3
 
 
+def test_packed_encoder_does_not_remember_texts_without_spaces(tokenizer: BytePairTokenizer):
+    """Each would be a piece of its own, and a table of them as large as a corpus."""
+    texts = ["\u4e2d" * 40, "a" * 40, "the caf\u00e9\x1csat on the mat and on the roof", "the \u4e2d\u4e2d"]
+    encoder = PackedEncoder(tokenizer, "<u2")
+    assert encoder.encode(texts) == reference(tokenizer, texts)
+    assert {*encoder._known} == {"the", " \u4e2d\u4e2d"}
+
+
 @pytest.mark.parametrize("as_gpt2", [True, False])
 def test_packed_encoder_of_a_long_text_in_slices_gives_the_same(tokenizer, monkeypatch, as_gpt2: bool):
     monkeypatch.setattr(piece_cache, "SLICE", 10)

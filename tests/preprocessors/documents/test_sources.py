@@ -51,7 +51,7 @@ def test_jsonl_meta_may_be_text_a_list_or_missing(tmp_path: Path):
 
 
 def test_jsonl_links_are_those_listed_then_those_in_the_body_each_once(tmp_path: Path):
-    row = {"body": "[a](Cat) ![p](p.png) [b](Dog (pet)) or [c]( Dog )", "links": ["Hen", "Cat"], "title": "Zoo"}
+    row = {"body": "[a](Cat) ![p](p.png) [b](Dog (pet)) or [c]( Dog )", "links": ["Hen", "Cat"], "title": " Zoo "}
     path = write_lines(tmp_path / "a.jsonl", row)
     (document,) = documents_of(JsonlDocuments(path, links=True))
     assert (document.title, document.links) == ("Zoo", ("Hen", "Cat", "Dog (pet)", "Dog"))
@@ -69,6 +69,7 @@ def test_jsonl_links_are_those_listed_then_those_in_the_body_each_once(tmp_path:
         ('{"body": " \\n"}', "blank body", r"a\.jsonl, line 2: 'body' is blank"),
         ('{"body": "a", "meta": {"x": 1}}', "bad meta", r"'meta' must be text or a list of texts, got \{\"x\":1\}"),
         ('{"body": "a", "meta": [1]}', "bad meta", r"'meta' must be text or a list of texts, got \[1\]"),
+        ('{"body": "a", "meta": 0}', "bad meta", r"'meta' must be text or a list of texts, got 0"),
     ],
 )
 def test_jsonl_bad_line_is_named_and_the_next_is_read(tmp_path: Path, line: str, reason: str, message: str):
@@ -95,6 +96,25 @@ def test_folder_documents_are_its_text_files_in_order(tmp_path: Path):
     assert str(fault_of(FolderDocuments(tmp_path))).startswith(f"{tmp_path / 'c.txt'}: byte 2, 0xff, is not UTF-8")
     (tmp_path / "c.txt").write_bytes(b"")
     assert fault_of(FolderDocuments(tmp_path)).reason == "blank body"
+    check_goes_on_anywhere(FolderDocuments(tmp_path))
+
+
+def test_folder_document_that_is_divided_has_no_part_of_white_space(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_TEXT", 10)
+    for name, text in {"a": "abc\ndefgh\n\n \n", "b": "ij", "c": "k"}.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    source = FolderDocuments(tmp_path)
+    assert [document.body for document in documents_of(source)] == ["abc\ndefgh", "ij", "k"]
+    check_goes_on_anywhere(source)
+
+
+def test_folder_with_a_file_name_that_is_no_utf8_is_refused(tmp_path: Path):
+    try:
+        (tmp_path / b"caf\xe9.txt".decode(errors="surrogateescape")).write_text("a")
+    except OSError:
+        pytest.skip("this system has no such names")
+    with pytest.raises(ValueError, match=r"the name of its file 'caf\\udce9\.txt' is not UTF-8; rename it"):
+        FolderDocuments(tmp_path).fingerprint()
 
 
 @pytest.mark.parametrize("block", [1, 3, 7, 1 << 20])
@@ -183,5 +203,7 @@ def test_row_policy_error_raises_and_skip_counts():
         RowPolicy("error", {}, ()).leave_out(bad)
     policy = RowPolicy("skip", {"blank body": 2}, ["before"])
     policy.leave_out(bad)
-    assert policy.counts == {"blank body": 3}
+    policy.leave_out(BadDocument("unknown style", "x" * 1_000_000))
+    assert len(policy.first.pop()) == 1000
+    assert policy.counts == {"blank body": 3, "unknown style": 1}
     assert policy.first == ["before", str(bad)]

@@ -114,7 +114,13 @@ def test_control_codes_of_free_words_are_text(tokenizer: BytePairTokenizer):
     codes = ControlCodes(tokenizer, None)
     assert tokenizer.decode(codes.ids(("Cats", "dogs"))) == "Cats, dogs\n"
     assert tokenizer.decode(codes.ids(("</s>",))) == "</s>\n"
-    assert codes.ids(()) == []
+    assert codes.ids(()) == codes.ids(("",)) == codes.ids((" ",)) == []
+    assert codes.ids((" Cats", "", "dogs ")) == codes.ids(("Cats", "dogs"))
+
+
+def test_text_that_is_no_utf8_is_refused(tokenizer: BytePairTokenizer):
+    with pytest.raises(ValueError, match="not UTF-8"):
+        tokenizer.encode_batch(["a", b"b\xff".decode(errors="surrogateescape")])
 
 
 def test_control_codes_of_styles_are_what_the_registry_injects(captioner: Path):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preprocessors.documents import reading, writing
+from preprocessors.documents import processes, reading, writing
 from preprocessors.documents.byte_pairs import BytePairTokenizer
 from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.interface import TextTokenizer
@@ -19,6 +19,7 @@ from preprocessors.documents.sources import JsonlDocuments
 from preprocessors.documents.token_bins import TokenBins
 from preprocessors.documents.writing import Limits, Writer
 from preprocessors.text.styles import StyleRegistry
+from utils.errors import Fault
 
 Encode = Callable[..., TokenBins]
 STYLES = StyleRegistry(["sweet", "sour"])
@@ -141,6 +142,18 @@ def test_encoding_in_processes_gives_the_same_bytes(encoded: Encode, tmp_path: P
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
+def test_encoding_tells_of_a_process_that_is_gone_between_two_batches(encoded: Encode, tmp_path: Path, monkeypatch):
+    class Gone:
+        """A connection to it."""
+
+        def send(self, bodies: Any) -> None:
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(processes, "_start", lambda *_: Gone())
+    with pytest.raises(Fault, match="a process that encoded documents was ended"):
+        encoded(tmp_path / "a", processes=2)
+
+
 def test_bad_document_is_an_error_unless_such_are_skipped(encoded: Encode, tmp_path: Path):
     with pytest.raises(ValueError, match=r"source\.jsonl, line 4: 'body' is blank"):
         encoded(tmp_path / "a", on_bad_row="error")
@@ -166,7 +179,7 @@ def test_long_meta_is_refused_and_long_body_cut(encoded: Encode, tokenizer: Byte
 
 
 def test_source_without_any_usable_document_is_refused(encoded: Encode, tmp_path: Path):
-    with pytest.raises(ValueError, match=r"not one document can be used\. The first: .*, line 1: its meta"):
+    with pytest.raises(ValueError, match=r"^here: not one document can be used\. The first: .*, line 1: its meta"):
         encoded(tmp_path / "a", limits=Limits(meta=1))
     assert not (tmp_path / "a").exists()
 
@@ -196,7 +209,7 @@ def test_ids_take_two_bytes_only_where_all_fit():
         ("remove", r"holds no encoded documents; run finetune\.py encode"),
         ("version", r"meta\.json: is not of format_version 1, but 9"),
         ("field", r"meta\.json: documents=0: must be greater than or equal to 1"),
-        ("lack", r"meta\.json: tokens is missing"),
+        ("lack", r"meta\.json: tokens is missing; cut is missing"),
         ("tokenizer", r"was encoded with another tokenizer than the model's"),
         ("styles", r"was encoded with other styles than the model's"),
         ("large", r"has ids of two bytes, and the model's go up to 65,537"),
@@ -227,7 +240,7 @@ def test_token_bins_refuse_what_is_damaged_or_of_another_model(
     else:
         changes = {"version": {"format_version": 9}, "field": {"documents": 0}, "lack": {}}[damage]
         if damage == "lack":
-            del about["tokens"]
+            del about["tokens"], about["cut"]
         (folder / "meta.json").write_text(json.dumps(about | changes))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         TokenBins.open(folder, other, registry)

@@ -44,7 +44,7 @@ def write_documents(folder: Path, *documents: Document) -> TokenBins:
     """Encode documents and open them."""
     tokenizer = Characters()
     codes = ControlCodes(tokenizer, None)
-    writer = Writer(folder, codes, key="k", limits=Limits(), on_bad_row="error", about={})
+    writer = Writer(folder, codes, key="k", limits=Limits(), on_bad_row="error", about={"source": "here"})
     bodies = [np.array(ids, "<u2").tobytes() for ids in tokenizer.encode_batch([each.body for each in documents])]
     writer.write(Batch([*documents], [], (1,), 1), bodies)
     writer.finish()
