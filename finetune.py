@@ -5,6 +5,7 @@
     python finetune.py caption --model work_dir/demo/output --image a.jpg --all-styles
     python finetune.py lm --conf conf/lm.json                              train a language model on text
     python finetune.py sample --model work_dir/lm/output --meta romantic   texts of it
+    python finetune.py init my/conf.json --annotations my/captions.jsonl   a first configuration for data of your own
     python finetune.py check --conf conf/flickrstyle.json                  what is wrong with the data
     python finetune.py doctor                                              what this machine has, and lacks
     python finetune.py encode --conf conf/lm.json                          documents of a text run to ids

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "commands.check",
     "doctor": "commands.doctor",
     "encode": "commands.encode",
+    "init": "commands.init",
     "runs": "commands.runs",
     "serve": "commands.serve",
     "watch": "commands.watch",

@@ -35,7 +35,8 @@ A run is described by one JSON file of groups. `data.format` must be given, but 
 `model.name` and `model.preset`; every other key has a default. `python finetune.py --conf FILE` reads it,
 `--set group.key=value` overrides any key (the value is JSON, or a string), and the complete result stands in the run's
 `config.json`. Unknown keys and wrong values are refused, all at once, with the nearest name. Editors complete and check
-a file that names [conf/schema.json](../conf/schema.json) as its `$schema`, by a path from the file.
+a file that names [conf/schema.json](../conf/schema.json) as its `$schema`, by a path from the file. Lines that begin
+with `//` are comments. `python finetune.py init FILE` writes a first file for data of your own.
 
 <!-- configuration -->
 ```json

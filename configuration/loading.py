@@ -19,7 +19,7 @@ from configuration.keys import ALONE, FLAG_KEYS, FLAT_KEYS, FORMER_KEYS, GROUPS,
 from configuration.schema import SCHEMA_KEY
 from configuration.types import Group
 from preprocessors.formats.table import FORMATS
-from utils.io import encode_json, parse_value, read_json, shorten_json
+from utils.io import encode_json, parse_value, read_commented_json, shorten_json
 
 __all__ = ["FLAG_KEYS", "RunConfig", "load_config"]
 
@@ -34,7 +34,8 @@ def load_config(
     """Reads, merges and checks a configuration.
 
     Args:
-        path: JSON file with nested groups, the original project's flat keys, or both.
+        path: JSON file with nested groups, the original project's flat keys, or both; lines that begin with ``//`` are
+            comments.
         overrides: ``group.key=value`` each; the value is read as JSON, or taken as a string if it is not JSON.
         flags: The original's flags (``FLAG_KEYS``) without dashes; None values were not given. Strings are read as
             in ``overrides``.
@@ -47,7 +48,7 @@ def load_config(
         FileNotFoundError: If there is no such file.
         ValueError: If the file is not a JSON object or any setting is wrong; one line for each fault.
     """
-    document = read_json(path)
+    document = read_commented_json(path)
     if not isinstance(document, dict):
         raise ValueError(f"{path}: the top level must be an object {{...}}, not {shorten_json(document)}")
     draft = _Draft(str(path))

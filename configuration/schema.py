@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 from inspect import getdoc, getsource
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 from configuration.groups import RunConfig
 from configuration.keys import FLAT_KEYS, FORMER_KEYS, GROUPS
@@ -45,6 +45,12 @@ def docstrings(group: type[Group]) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
             found[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split())
     return found
+
+
+def choices_of(group: type[Group], name: str) -> tuple[str, ...]:
+    """The texts that a field of a few takes."""
+    (literal, *_) = get_args(group.model_fields[name].annotation)
+    return get_args(literal)
 
 
 def _group(name: str, group: type[Group]) -> dict[str, Any]:

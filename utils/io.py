@@ -28,6 +28,13 @@ def read_json(path: Path | str) -> Any:
     return parse_json(read_bytes(Path(path)), path)
 
 
+def read_commented_json(path: Path | str) -> Any:
+    """As :func:`read_json`, of a file in which lines that begin with ``//`` are comments."""
+    lines = read_bytes(Path(path)).removeprefix(UTF8_BOM).split(b"\n")
+    # No string goes over a line's end in JSON, so that none is taken for a comment; places in messages stay right.
+    return parse_json(b"\n".join(b"" if line.lstrip().startswith(b"//") else line for line in lines), path)
+
+
 def parse_json(data: bytes, path: Path | str) -> Any:
     """The content of a JSON file from its bytes; ``path`` is for messages.
 

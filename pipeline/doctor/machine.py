@@ -7,12 +7,12 @@ import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import psutil
 import torch
 
 from configuration.groups import ModelConfig
+from configuration.schema import choices_of
 from models import new_captioner
 from models.captioner import NewModel
 from pipeline.doctor.installation import Finding, first_line_of
@@ -84,16 +84,10 @@ def _limits() -> Iterator[Finding]:
 def _sizes() -> Finding:
     """The new models whose weights, gradients and moments leave half of the memory to activations."""
     room = torch.cuda.mem_get_info(0)[0] if torch.cuda.is_available() else free_bytes()
-    sizes = {preset: BYTES_TRAINED * count_parameters(preset) for preset in presets()}
+    sizes = {preset: BYTES_TRAINED * count_parameters(preset) for preset in choices_of(ModelConfig, "preset")}
     fitting = [f"{preset} ({size / GIB:.2g} GiB)" for preset, size in sizes.items() if size <= room / 2]
     advice = "without activations; `finetune.py --conf FILE --dry-run` measures a run"
     return Finding("ok" if fitting else "fault", "sizes that can be trained", ", ".join(fitting) or "none", advice)
-
-
-def presets() -> tuple[str, ...]:
-    """Sizes of new models."""
-    names, _ = get_args(ModelConfig.model_fields["preset"].annotation)
-    return get_args(names)
 
 
 def count_parameters(preset: str) -> int:
