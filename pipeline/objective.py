@@ -83,9 +83,7 @@ def make_preference(preference: PreferenceConfig) -> Preference:
 def make_pair_sampler(preference: PreferenceConfig, decoding: Decoding, seed: int) -> Sampler:
     """How a run draws the captions that its pairs are chosen from."""
     _tell_guidance(decoding)
-    return Sampler(
-        preference.num_samples, "multinomial", decoding, temperature=preference.temperature, seed=seed
-    )
+    return Sampler(preference.num_samples, "multinomial", decoding, temperature=preference.temperature, seed=seed)
 
 
 def _tell_guidance(decoding: Decoding) -> None:

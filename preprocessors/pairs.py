@@ -16,7 +16,9 @@ from preprocessors.text.corpora import check_object, text_of
 from preprocessors.text.masking import MaskedSource
 from utils.io import read_jsonl
 
-REMEDY = 'Each line must be {"image": name, "style": style, "chosen": caption, "rejected": caption}; correct or remove it.'
+REMEDY = (
+    'Each line must be {"image": name, "style": style, "chosen": caption, "rejected": caption}; correct or remove it.'
+)
 
 
 class CaptionPair(NamedTuple):

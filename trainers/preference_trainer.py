@@ -36,15 +36,13 @@ class GivenPairsTrainer(StyleCaptionTrainer):
         Rafailov et al. 2023, arXiv:2305.18290; Meng et al. 2024, arXiv:2405.14734.
     """
 
-    def __init__(
-        self, captioner: Captioner, args: TrainingArguments, *, preference: Preference, **others: Any
-    ) -> None:
+    def __init__(self, captioner: Captioner, args: TrainingArguments, *, preference: Preference, **others: Any) -> None:
         self.preference, self.pair_loss = preference, PairLoss(preference, captioner)
         super().__init__(captioner, args, **others)
 
     def count_tokens(self, batches: Sequence[Mapping[str, Tensor]]) -> Sequence[int]:
         """Also the pairs."""
-        captions, masked = super().count_tokens(batches)
+        captions, masked, *_ = super().count_tokens(batches)
         return StepTokens(captions, masked, sum(len(batch["rows"]) for batch in batches))
 
     def caption_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
@@ -75,9 +73,7 @@ class DrawnPairsTrainer(DrawingTrainer):
         et al. 2024, arXiv:2402.04792.
     """
 
-    def __init__(
-        self, captioner: Captioner, args: TrainingArguments, *, preference: Preference, **others: Any
-    ) -> None:
+    def __init__(self, captioner: Captioner, args: TrainingArguments, *, preference: Preference, **others: Any) -> None:
         self.preference, self.pair_loss = preference, PairLoss(preference, captioner)
         super().__init__(captioner, args, alarms=DrawingAlarms(PREFERENCE_ADVICE), **others)
 

@@ -13,7 +13,7 @@ from preprocessors.collator import CaptionCollator
 from preprocessors.ofa import OFAStylePreprocessor
 from preprocessors.pairs import PairDataset, read_pairs
 from preprocessors.pictures.drawn_scenes import write_drawn_scenes
-from preprocessors.pictures.images import MEAN_STD, ImageTransform
+from preprocessors.pictures.images import ImageTransform
 from preprocessors.text.styles import StyleRegistry
 from tests.toy_captioner import SPECIAL, ToyTokenizer
 
@@ -34,7 +34,7 @@ def preprocessor() -> OFAStylePreprocessor:
     return OFAStylePreprocessor(
         ToyTokenizer([*SPECIAL, "A", *WORDS]),
         StyleRegistry(["pirate", "romantic"], aliases={"buccaneer": "pirate"}),
-        image_transform=ImageTransform(32, 32, normalisation=MEAN_STD["half"]),
+        image_transform=ImageTransform(32),
         prompt=" in {}",
     )
 
@@ -67,12 +67,18 @@ def test_read_pairs_leaves_out_other_styles(tmp_path, images, preprocessor):
     ("row", "message"),
     [
         ({**PAIR, "style": "pirat"}, r"unknown style 'pirat'; nearest: pirate"),
-        ({name: PAIR[name] for name in ("image", "style", "chosen")}, r"'rejected' is missing \(keys: image, style, ch"),
+        (
+            {name: PAIR[name] for name in ("image", "style", "chosen")},
+            r"'rejected' is missing \(keys: image, style, ch",
+        ),
         (PAIR | {"chosen": ["a dog"]}, r"'chosen' must be text, got \['a dog'\]"),
         (PAIR | {"image": " "}, "'image' is blank"),
         (PAIR | {"rejected": "?!"}, r"'rejected' has no words: '\?!'"),
         (PAIR | {"rejected": PAIR["chosen"]}, "'chosen' and 'rejected' are the same caption to the model"),
-        (PAIR | {"rejected": "A dog sits!"}, r"same caption to the model \('A dog sits\.' and 'A dog sits!'\)"),
+        (
+            PAIR | {"rejected": "A dog sits!"},
+            r"'chosen' and 'rejected' are the same caption to the model \('A dog sits\.' and 'A dog sits!'\)",
+        ),
         (["a", "b"], r"must be a JSON object, got \['a', 'b'\]"),
         ('{"image": ', "column 11: not valid JSON"),
     ],

@@ -48,9 +48,7 @@ def test_more_stages_than_there_are_are_refused(captioner):
 )
 def test_a_pretrained_vision_network_is_frozen_unless_stages_are_asked_for(train, is_pretrained, expected):
     vision = VisionInfo(96, MEAN_STD["half"], is_pretrained)
-    config = RunConfig.model_construct(
-        train=TrainConfig(**train), scst=ScstConfig(), preference=PreferenceConfig()
-    )
+    config = RunConfig.model_construct(train=TrainConfig(**train), scst=ScstConfig(), preference=PreferenceConfig())
     assert {*frozen_parts(config, vision)} == expected
 
 

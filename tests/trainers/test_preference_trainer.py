@@ -169,7 +169,9 @@ def _rewarded(monkeypatch: pytest.MonkeyPatch, reward: Callable[[int, int], floa
     monkeypatch.setattr("trainers.rewards.calculator._compute", compute)
 
 
-def test_pictures_with_equal_rewards_give_no_pair_and_the_mean_is_over_the_others(drawn, load, monkeypatch, assert_same):
+def test_pictures_with_equal_rewards_give_no_pair_and_the_mean_is_over_the_others(
+    drawn, load, monkeypatch, assert_same
+):
     _rewarded(monkeypatch, lambda row, number: 1.0 if row in (1, 2) else float(number))
     trainer = _trainer(load(drawn))
     _move(trainer.model)

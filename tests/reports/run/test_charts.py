@@ -166,7 +166,12 @@ def test_training_charts_draw_every_monitored_number():
 
     drawn = {curve["points"][0]["value"] for chart in charts for curve in chart["curves"]}
     # Deviations are bands. The self-critical loss has no chart: it hovers around zero whatever is learnt.
-    assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {"reward_std", "reward_std/cider_d", "margin_std", "scst"}
+    assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {
+        "reward_std",
+        "reward_std/cider_d",
+        "margin_std",
+        "scst",
+    }
 
 
 def test_training_charts_number_that_no_chart_knows_gets_one_of_its_own():
