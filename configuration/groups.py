@@ -470,8 +470,7 @@ class RunConfig(Group):
         Relation(
             ("preference.enabled", "scst.enabled"),
             lambda config: not (config.preference.enabled and config.scst.enabled),
-            "preference and self-critical training stand in for each other; set one of the two to false (--cider is the "
-            "second)",
+            "a run learns from pairs or from rewards, not both; set one of the two to false (--cider is the second)",
         ),
         Relation(
             ("train.captions_per_row", "preference.enabled", "preference.pairs"),

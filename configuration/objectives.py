@@ -87,8 +87,8 @@ class ScstConfig(Group):
     all K, as in the original."""
     rewards: dict[RewardTerm, RewardWeight] = {"cider_d": 1.0}
     """Weight of each reward term (``REWARD_TERMS``); terms that are not named are off. What is bad lowers its term: of
-    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault. Preference training ranks
-    its captions by the same."""
+    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault. Preference training
+    ranks its captions by the same."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Factor of the KL divergence to the starting model, nats per token (Ziegler 2019, arXiv:1909.08593); 0 = off."""
     cross_entropy_weight: float = Field(default=0.0, ge=0)
@@ -146,8 +146,8 @@ class PreferenceConfig(Group):
     enabled: bool = False
     """Train on pairs of captions instead of cross-entropy; the only switch."""
     loss: Literal["dpo", "simpo"] = "dpo"
-    """dpo holds on to the model as it was at the beginning (Rafailov 2023, arXiv:2305.18290); simpo goes by the mean per
-    token and holds on to nothing (Meng 2024, arXiv:2405.14734)."""
+    """dpo holds on to the model as it was at the beginning (Rafailov 2023, arXiv:2305.18290); simpo goes by the mean
+    per token and holds on to nothing (Meng 2024, arXiv:2405.14734)."""
     beta: float | None = Field(default=None, gt=0)
     """Scale of what the model thinks of a caption; None = 0.1 for dpo and 2 for simpo, as in their papers."""
     gamma: float | None = Field(default=None, ge=0)

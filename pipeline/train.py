@@ -143,7 +143,9 @@ def _find_overlaps(prepared: Prepared) -> dict[str, Overlap]:
     """What validation and evaluation share with the training rows, by the name of the split."""
     config, data = prepared.config, prepared.data
     splits = {"val": data.val, config.eval.split: data.eval}
-    overlaps = {name: find_overlap(config.data, name, data.train, split) for name, split in splits.items()}
+    overlaps: dict[str, Overlap] = {
+        name: find_overlap(config.data, name, data.train, split) for name, split in splits.items()
+    }
     if prepared.tasks.pairs is None:
         return overlaps
     learnt = [*data.train.examples, *prepared.learnt]
