@@ -231,12 +231,12 @@ class DrawingAlarms:
             raise ValueError(
                 f"step {step}: for {ALARM_STEPS} steps all captions of every image had the same reward (now "
                 f"{reward:.4g} on average), so nothing is learnt. If the captions of an image are all alike, start "
-                f"again with a lower train.lr, {self.advice.alike}; if they differ, add a term to scst.rewards that tells "
-                "them apart, such as bleu_4, or train with cross-entropy longer."
+                f"again with a lower train.lr, {self.advice.alike}; if they differ, add a term to scst.rewards that "
+                "tells them apart, such as bleu_4, or train with cross-entropy longer."
             )
         if self._unended_steps >= ALARM_STEPS:
             raise ValueError(
                 f"step {step}: for {ALARM_STEPS} steps more than {MAX_UNENDED_SHARE:.0%} of the drawn captions ran to "
-                f"the limit without an end. Start again with a lower train.lr, {self.advice.endless}, or a length term in "
-                "scst.rewards; if captions are meant to be that long, raise decode.max_length."
+                f"the limit without an end. Start again with a lower train.lr, {self.advice.endless}, or a length term "
+                "in scst.rewards; if captions are meant to be that long, raise decode.max_length."
             )
