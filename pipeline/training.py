@@ -134,11 +134,12 @@ def build_trainer(
     )
     listed = [] if config.data.streaming else train_examples
     features = writer.features = keep_features(config, writer, chain(listed, eval_examples), training=listed)
-    train_dataset = CaptionDataset(
-        train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
-    )
     if tasks.pairs is not None:
-        train_dataset = PairDataset(tasks.pairs, preprocessor, tasks.masking, features)
+        train_dataset: CaptionDataset = PairDataset(tasks.pairs, preprocessor, tasks.masking, features)
+    else:
+        train_dataset = CaptionDataset(
+            train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
+        )
     if features is None:
         keep_pictures(
             config.image,

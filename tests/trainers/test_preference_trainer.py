@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from configuration.loading import RunConfig
 from pipeline.prepare import prepare
-from pipeline.train import train
+from pipeline.train import _find_overlaps, train
 from pipeline.training import build_trainer, training_arguments
 from trainers.preference import rank
 from trainers.rewards.terms import RewardRequest, Rewards
-from utils.io import read_jsonl
+from utils.io import read_json, read_jsonl
 
 # Terms that tell the captions of an untrained model apart, which CIDEr-D hardly does.
 TOLD_APART = {"cider_d": 1.0, "length": 1.0, "repetition": 1.0}
@@ -235,55 +236,118 @@ def test_two_ranks_give_the_update_of_one_process(request, tmp_path, one_step, t
         assert ranks[0]["logged"][name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
 
 
-@pytest.mark.parametrize("kind", ["drawn", "given"])
+@pytest.fixture
+def toy_drawn(toy_document: dict[str, Any]) -> dict[str, Any]:
+    """Configuration of a run that takes a second: an untrained toy learns from pairs of its own captions."""
+    return toy_document | {
+        "train": {"epochs": 1, "batch_size": 8, "lr": 1e-2, "lr_end": 1e-3, "warmup": 0.0},
+        "preference": {"enabled": True, "loss": "simpo", "num_samples": 3},
+        "scst": {"rewards": TOLD_APART},
+        "decode": {"num_beams": 1, "max_length": 8},
+        "checkpoint": {"every_epochs": 0.5, "keep_last": 9},
+    }
+
+
+@pytest.fixture
+def toy_given(toy_drawn: dict[str, Any], pairs: Path) -> dict[str, Any]:
+    """The same on pairs of a file, held to the toy as it was."""
+    return toy_drawn | {"preference": {"enabled": True, "pairs": str(pairs)}}
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "output/model.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["toy_drawn", "toy_given"])
 def test_resumed_run_equals_an_uninterrupted_one(request, tmp_path, load, kind):
-    document = request.getfixturevalue(kind)
-    document["checkpoint"] = {"every_epochs": 0.5, "keep_last": 9}
-    document["masked_lm"] = {"weight": 0.5, "weight_end": 0.0}
-    config = load(document)
+    """The second start is held to the model of the beginning as well, not to that of the checkpoint."""
+    config = load(request.getfixturevalue(kind))
     train(config, ["finetune.py"], tmp_path / "conf.json")
-    full = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
-    newest = max((config.work_dir / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
-    newest.rename(tmp_path / newest.name)  # as if the run had been killed before
+    full, logged = _weights(config.work_dir), _numbers(config.work_dir, "train/margin")
+    newest = read_json(config.work_dir / "checkpoints/last.json")["step"]
+    for step in range(4, newest + 1):  # as if it had been killed after step 3
+        if (folder := config.work_dir / f"checkpoints/checkpoint-{step}").is_dir():
+            folder.rename(tmp_path / folder.name)
     (config.work_dir / "output").rename(tmp_path / "first")
     train(config, ["finetune.py"], tmp_path / "conf.json")
-    resumed = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
-    for name, tensor in full.items():
-        assert torch.equal(tensor, resumed[name]), name
+    resumed = _weights(config.work_dir)
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in full.items())
+    assert _numbers(config.work_dir, "train/margin") == logged
+
+
+def test_run_on_other_pairs_or_another_beginning_is_not_gone_on_with(toy_given, pairs, tmp_path, load):
+    config = load(toy_given)
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    (config.work_dir / "output").rename(tmp_path / "first")
+    lines = pairs.read_text()
+    pairs.write_text(lines + lines.splitlines()[0] + "\n")
+    with pytest.raises(ValueError, match=r"holds a run on other preference\.pairs; they have changed since"):
+        train(config, ["finetune.py"], tmp_path / "conf.json")
+    pairs.write_text(lines)
+    weights = tmp_path / "start/model.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights)
+    with pytest.raises(ValueError, match=r"other weights of model\.name, which .* preference\.loss=dpo holds on to"):
+        train(config, ["finetune.py"], tmp_path / "conf.json")
+
+
+def test_rows_that_are_found_to_fit_leave_no_trace(toy_drawn, tmp_path, load):
+    weights = []
+    for name, asked in (("plain", {}), ("auto", {"batch_size": "auto", "global_batch_size": 8})):
+        config = load(toy_drawn | {"train": toy_drawn["train"] | asked, "work_dir": str(tmp_path / name)})
+        train(config, ["finetune.py"], tmp_path / "conf.json")
+        weights.append(_weights(config.work_dir))
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_pictures_of_pairs_are_held_against_those_of_validation(toy_given, scenes, pairs, load):
+    prepared = prepare(load(toy_given))
+    assert _find_overlaps(prepared)["val"].same_file == 0
+    row = next(row for _, row in read_jsonl(scenes / "val.jsonl"))
+    line = {"image": row["image"], "style": row["style"], "chosen": "a dog", "rejected": "a cat"}
+    pairs.write_text(json.dumps(line) + "\n")
+    assert _find_overlaps(prepare(load(toy_given)))["val"].same_file == 1
 
 
 def _numbers(run: Path, name: str) -> list[float]:
     return [row[name] for _, row in read_jsonl(run / "metrics.jsonl") if name in row]
 
 
-def test_training_on_a_file_learns_to_prefer_its_chosen_captions(given, start_model, tmp_path, load):
-    given["train"] |= {"epochs": 8, "lr": 5e-3, "batch_size": 12}
-    given["preference"] |= {"loss": "dpo"}
-    config = load(given)
+def test_training_on_a_file_learns_to_prefer_its_chosen_captions(toy_given, tmp_path, load):
+    toy_given["train"] |= {"epochs": 8, "lr": 3e-2}
+    toy_given["checkpoint"] = {"every_epochs": 4}
+    config = load(toy_given)
     assert config.checkpoint.select == "CIDEr"
     results = train(config, ["finetune.py"], tmp_path / "conf.json")
     accuracy, margins = (_numbers(config.work_dir, f"train/{name}") for name in ("pair_accuracy", "margin"))
-    assert accuracy[0] < 0.8
+    assert accuracy[0] < 0.9
     assert accuracy[-1] == 1.0
     assert margins[-1] > 1.0 > margins[0]
-    assert _numbers(config.work_dir, "train/preference")[-1] < 0.3
+    assert _numbers(config.work_dir, "train/preference")[-1] < 0.4
     assert results["n"] == 12
     page = (config.work_dir / "report.html").read_text()
     for title in ("Margin", "Pair accuracy", "Length in pairs", "Log-probability in pairs"):
         assert title in page
-    start = torch.load(start_model / "pytorch_model.bin", weights_only=True)
-    end = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
-    assert all(torch.equal(end[name], start[name]) for name in end if "running_" in name)
 
 
-def test_training_on_drawn_pairs_raises_the_reward(drawn, tmp_path, load):
+def test_training_on_drawn_pairs_raises_the_reward(toy_drawn, tmp_path, load):
     """A reward that an untrained model can climb: as many words as people use."""
-    drawn["scst"] = {"rewards": {"length": 1.0}}
-    drawn["preference"] |= {"loss": "simpo", "beta": 2.0, "num_samples": 8, "temperature": 1.0}
-    drawn["train"] |= {"epochs": 6, "batch_size": 12, "lr": 1e-2}
-    drawn["decode"] = {"num_beams": 1, "max_length": 12}
-    config = load(drawn)
+    toy_drawn["scst"] = {"rewards": {"length": 1.0}}
+    toy_drawn["preference"] |= {"num_samples": 8, "temperature": 1.0}
+    toy_drawn["train"] |= {"epochs": 6, "lr": 3e-2}
+    toy_drawn["checkpoint"] = {"every_epochs": 6}
+    toy_drawn["decode"] = {"num_beams": 1, "max_length": 12}
+    config = load(toy_drawn)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     rewards = _numbers(config.work_dir, "train/reward")
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.1
-    assert (config.work_dir / "document_frequency.npz").exists() is False
+
+
+def test_training_leaves_statistics_and_what_is_frozen(given, start_model, tmp_path, load):
+    given["train"] |= {"freeze": ["embeddings"]}
+    config = load(given)
+    train(config, ["finetune.py"], tmp_path / "conf.json")
+    start = torch.load(start_model / "pytorch_model.bin", weights_only=True)
+    end = torch.load(config.work_dir / "output/pytorch_model.bin", weights_only=True)
+    same = {name for name, tensor in end.items() if torch.equal(tensor, start[name])}
+    assert {name for name in end if "running_" in name} | {"encoder.embed_tokens.weight"} <= same
+    assert not {"decoder.layers.0.fc1.weight", "encoder.embed_images.conv1.weight"} & same
