@@ -64,7 +64,7 @@ def prepare_tasks(
         corpus: Texts without pictures, for the masked-LM task.
     """
     masking = foreign = None
-    pairs = prepare_pairs(config, preprocessor)
+    pairs = prepare_pairs(config, captioner, preprocessor)
     learnt = examples if pairs is None else [pair.example for pair in pairs]
     with_foreign = any(LOSS_TERMS[name].needs_foreign for name in term_weights(config))
     if config.masked_lm.weight or with_foreign:

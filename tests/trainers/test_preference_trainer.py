@@ -205,7 +205,7 @@ def _variant(document: dict[str, Any], tmp_path: Path, name: str, **changes: Any
     return path
 
 
-@pytest.mark.parametrize("kind", ["drawn", "given"])
+@pytest.mark.parametrize("kind", ["drawn", pytest.param("given", marks=pytest.mark.slow)])
 def test_accumulated_steps_and_pieces_give_the_update_of_one_batch(
     request, tmp_path, one_step, assert_same, monkeypatch, kind
 ):
@@ -290,6 +290,7 @@ def test_run_on_other_pairs_or_another_beginning_is_not_gone_on_with(toy_given, 
         train(config, ["finetune.py"], tmp_path / "conf.json")
 
 
+@pytest.mark.slow
 def test_rows_that_are_found_to_fit_leave_no_trace(toy_drawn, tmp_path, load):
     weights = []
     for name, asked in (("plain", {}), ("auto", {"batch_size": "auto", "global_batch_size": 8})):
@@ -303,9 +304,18 @@ def test_pictures_of_pairs_are_held_against_those_of_validation(toy_given, scene
     prepared = prepare(load(toy_given))
     assert _find_overlaps(prepared)["val"].same_file == 0
     row = next(row for _, row in read_jsonl(scenes / "val.jsonl"))
-    line = {"image": row["image"], "style": row["style"], "chosen": "a dog", "rejected": "a cat"}
+    line = json.loads(pairs.read_text().splitlines()[0]) | {"image": row["image"]}
     pairs.write_text(json.dumps(line) + "\n")
     assert _find_overlaps(prepare(load(toy_given)))["val"].same_file == 1
+
+
+def test_caption_that_the_model_cannot_write_is_refused(toy_given, pairs, load):
+    line = json.loads(pairs.read_text().splitlines()[0]) | {"rejected": "an ossifrage"}
+    pairs.write_text(json.dumps(line) + "\n")
+    with pytest.raises(
+        ValueError, match=r"line 1: the model has no token for something in 'an ossifrage'\. Correct or"
+    ):
+        prepare(load(toy_given))
 
 
 def _numbers(run: Path, name: str) -> list[float]:
@@ -330,16 +340,14 @@ def test_training_on_a_file_learns_to_prefer_its_chosen_captions(toy_given, tmp_
 
 
 def test_training_on_drawn_pairs_raises_the_reward(toy_drawn, tmp_path, load):
-    """A reward that an untrained model can climb: as many words as people use."""
-    toy_drawn["scst"] = {"rewards": {"length": 1.0}}
-    toy_drawn["preference"] |= {"num_samples": 8, "temperature": 1.0}
+    """A reward that an untrained model can climb: not to say a word twice."""
+    toy_drawn["preference"] |= {"num_samples": 8, "temperature": 1.0, "loss": "dpo"}
+    toy_drawn |= {"scst": {"rewards": {"repetition": 1.0}}, "masked_lm": {}, "checkpoint": {"every_epochs": 6}}
     toy_drawn["train"] |= {"epochs": 6, "lr": 3e-2}
-    toy_drawn["checkpoint"] = {"every_epochs": 6}
-    toy_drawn["decode"] = {"num_beams": 1, "max_length": 12}
     config = load(toy_drawn)
     train(config, ["finetune.py"], tmp_path / "conf.json")
     rewards = _numbers(config.work_dir, "train/reward")
-    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.1
+    assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.03
 
 
 def test_training_leaves_statistics_and_what_is_frozen(given, start_model, tmp_path, load):
