@@ -49,11 +49,11 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
         made_from |= {"document_frequency_sha256": hash_file(config.scst.document_frequency)}
     if config.draws and config.scst.fluency_lm is not None:
         made_from |= _hash_weights("fluency_lm_sha256", config.scst.fluency_lm)
-    preference = config.preference
-    if preference.enabled and preference.pairs is not None:
-        made_from |= {"pairs_sha256": hash_file(preference.pairs)}
-    holds_on = bool(config.scst.enabled and config.scst.kl_weight) or (preference.enabled and preference.loss == "dpo")
-    if holds_on:  # the anchor is read again when a run goes on
+    if prepared.tasks.pairs is not None and config.preference.pairs is not None:
+        made_from |= {"pairs_sha256": hash_file(config.preference.pairs)}
+    held_by_dpo = config.preference.enabled and config.preference.loss == "dpo"
+    # The anchor is read again when a run goes on.
+    if held_by_dpo or (config.scst.enabled and config.scst.kl_weight):
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         made_from |= _hash_weights("anchor_sha256", folder)
     return made_from

@@ -37,7 +37,7 @@ class Pairs(NamedTuple):
 
     Attributes:
         token_ids: int64 (B, 2, T), the chosen caption before the rejected one, with EOS and ``-100`` after it.
-        kept: bool (B,), False where neither of the two is better: such a pair teaches nothing.
+        kept: bool (B,), False where neither of the two is better, or both are the same: such a pair teaches nothing.
     """
 
     token_ids: Tensor
@@ -52,8 +52,10 @@ def rank(token_ids: Tensor, rewards: NDArray[np.float64]) -> Pairs:
         rewards: Shape (B, K).
     """
     places = torch.from_numpy(np.stack([rewards.argmax(1), rewards.argmin(1)], axis=1)).to(token_ids.device)  # (B, 2)
-    kept = torch.from_numpy(rewards.max(1) > rewards.min(1)).to(token_ids.device)
-    return Pairs(token_ids[torch.arange(len(token_ids), device=token_ids.device)[:, None], places], kept)
+    pairs = token_ids[torch.arange(len(token_ids), device=token_ids.device)[:, None], places]
+    differ = torch.from_numpy(rewards.max(1) > rewards.min(1)).to(token_ids.device)
+    # A language model may round the rewards of one caption, drawn twice, to two numbers.
+    return Pairs(pairs, differ & pairs[:, 0].ne(pairs[:, 1]).any(-1))
 
 
 class PairLoss:

@@ -105,6 +105,11 @@ def test_rank_takes_best_and_worst_and_drops_equal_rewards():
     assert torch.equal(found.token_ids[2], token_ids[2, [0, 1]])
 
 
+def test_rank_drops_a_caption_that_is_better_than_itself():
+    twice = torch.tensor([[[5, 6, 2], [5, 6, 2], [5, 6, 2]]])
+    assert rank(twice, np.array([[0.5, 0.5 + 1e-12, 0.5]])).kept.tolist() == [False]
+
+
 @pytest.mark.parametrize("loss", ["dpo", "simpo"])
 def test_loss_of_given_pairs_equals_separate_passes_for_every_caption(given, load, assert_same, loss):
     given["preference"] |= {"loss": loss}
