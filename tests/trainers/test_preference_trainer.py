@@ -340,7 +340,7 @@ def test_training_on_a_file_learns_to_prefer_its_chosen_captions(toy_given, tmp_
     assert _numbers(config.work_dir, "train/preference")[-1] < 0.4
     assert results["n"] == 12
     page = (config.work_dir / "report.html").read_text()
-    for title in ("Margin", "Pair accuracy", "Length in pairs", "Log-probability in pairs"):
+    for title in ("Margin", "Pair accuracy", "Length in pairs", "Log-probability in pairs", "per pair of captions"):
         assert title in page
 
 
