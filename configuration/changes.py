@@ -53,7 +53,7 @@ def hash_settings(config: RunConfig) -> str:
 
 def _may_change(config: RunConfig) -> set[str]:
     decisive: set[str] = set()
-    if config.scst.enabled:
+    if config.draws:
         decisive.add("decode")  # captions that are drawn
     if config.data.streaming:
         decisive.add("image.max_pixels")  # larger pictures teach nothing, and no list tells which they were

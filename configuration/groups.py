@@ -11,7 +11,7 @@ from pydantic import Field
 
 from configuration.data import DataConfig
 from configuration.documents import DocumentsConfig
-from configuration.objectives import MaskedLmConfig, ScstConfig, UnlikelihoodConfig
+from configuration.objectives import MaskedLmConfig, PreferenceConfig, ScstConfig, UnlikelihoodConfig
 from configuration.text import LmConfig
 from configuration.types import (
     ConfigPath,
@@ -323,17 +323,30 @@ class CheckpointConfig(Group):
     keep_best: int = Field(default=1, ge=1)
     """Best checkpoints kept beside them."""
     select: Annotated[str, OneOf(["loss", "nll", *TEXT_METRICS], "validation number")] = "loss"
-    """Validation number by which the best is chosen, which becomes output/; in self-critical training CIDEr, unless
-    set. A caption metric captions the whole validation split every time."""
+    """Validation number by which the best is chosen, which becomes output/; in self-critical and preference training
+    CIDEr, unless set. A caption metric captions the whole validation split every time."""
     on_lost_best: Literal["error", "next"] = "error"
     """What to do at the end if the best checkpoint is gone or damaged: stop, or take the best of what is left."""
 
 
-def _not_with_scst(group: str, name: str) -> Relation:
+OBJECTIVES = {"scst": "self-critical", "preference": "preference"}
+"""Groups of what stands in for cross-entropy, and what training on it is called."""
+
+
+def _not_with(objective: str, group: str, name: str) -> Relation:
     return Relation(
-        (f"{group}.{name}", "scst.enabled"),
-        lambda config: not config.scst.enabled or getattr(getattr(config, group), name) == 0,
-        "not used in self-critical training; set it to 0",
+        (f"{group}.{name}", f"{objective}.enabled"),
+        lambda config: not getattr(config, objective).enabled or getattr(getattr(config, group), name) == 0,
+        f"not used in {OBJECTIVES[objective]} training; set it to 0",
+    )
+
+
+def _starts_from_a_model(objective: str) -> Relation:
+    # In place of the general rule, which would ask for a preset as well.
+    return Relation(
+        ("model.name", "model.preset", f"{objective}.enabled"),
+        lambda config: not getattr(config, objective).enabled or config.model.name is not None,
+        f"{OBJECTIVES[objective]} training starts from a trained captioner: give --checkpoint RUN/output",
     )
 
 
@@ -346,19 +359,31 @@ def _not_streamed(key: str, off: object) -> Relation:
     )
 
 
-def _needs_cross_entropy(name: str) -> Relation:
+def _needs_cross_entropy(objective: str, name: str) -> Relation:
     return Relation(
-        (f"unlikelihood.{name}", "scst.enabled", "scst.cross_entropy_weight"),
-        lambda config: (
-            not config.scst.enabled or config.scst.cross_entropy_weight > 0 or getattr(config.unlikelihood, name) == 0
-        ),
-        "unlikelihood is computed on people's captions, which this self-critical run does not score; "
-        "set scst.cross_entropy_weight above 0, or this to 0",
+        (f"unlikelihood.{name}", f"{objective}.enabled", f"{objective}.cross_entropy_weight"),
+        lambda config: _scores_captions(getattr(config, objective)) or getattr(config.unlikelihood, name) == 0,
+        f"unlikelihood is computed on people's captions, which this {OBJECTIVES[objective]} run does not score; "
+        f"set {objective}.cross_entropy_weight above 0, or this to 0",
     )
 
 
+def _several_need_cross_entropy(objective: str) -> Relation:
+    return Relation(
+        ("train.captions_per_row", f"{objective}.enabled", f"{objective}.cross_entropy_weight"),
+        lambda config: _scores_captions(getattr(config, objective)) or config.train.captions_per_row == 1,
+        f"this {OBJECTIVES[objective]} run learns from no captions of people; set {objective}.cross_entropy_weight "
+        "above 0, or this to 1",
+    )
+
+
+def _scores_captions(objective: ScstConfig | PreferenceConfig) -> bool:
+    return not objective.enabled or objective.cross_entropy_weight > 0
+
+
 _NOT_OF_TEXT: Sequence[tuple[str, object]] = (
-    *(("model.vision", None), ("model.overrides", {}), ("style.dropout", 0), ("scst.enabled", False)),
+    *(("model.vision", None), ("model.overrides", {}), ("style.dropout", 0)),
+    *(("scst.enabled", False), ("preference.enabled", False)),
     *(("masked_lm.weight", 0), ("unlikelihood.leakage", 0), ("data.streaming", False), ("train.freeze", [])),
     *(("train.rdrop", 0), ("train.drop_worst", 0), ("train.captions_per_row", 1), ("train.vision_stages", None)),
     *(("train.vision_lr", None), ("train.group_pictures", False), ("train.group_lengths", False)),
@@ -396,6 +421,7 @@ class RunConfig(Group):
     masked_lm: MaskedLmConfig = Field(default_factory=MaskedLmConfig)
     unlikelihood: UnlikelihoodConfig = Field(default_factory=UnlikelihoodConfig)
     scst: ScstConfig = Field(default_factory=ScstConfig)
+    preference: PreferenceConfig = Field(default_factory=PreferenceConfig)
     decode: DecodeConfig = Field(default_factory=DecodeConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig)
@@ -432,19 +458,26 @@ class RunConfig(Group):
             lambda config: config.documents.tokenizer is None or config.model.name is None,
             "the model to start from has a tokenizer; remove it, or use model.preset",
         ),
-        # Self-critical training without a model is told what it starts from, in place of the general rule below.
+        *(_starts_from_a_model(objective) for objective in OBJECTIVES),
         Relation(
-            ("model.name", "model.preset", "scst.enabled"),
-            lambda config: not config.scst.enabled or config.model.name is not None,
-            "self-critical training starts from a trained captioner: give --checkpoint RUN/output",
-        ),
-        Relation(
-            ("model.name", "model.preset", "scst.enabled"),
+            ("model.name", "model.preset", "scst.enabled", "preference.enabled"),
             lambda config: (
                 (config.model.name is None) != (config.model.preset is None)
-                or (config.scst.enabled and config.model.name is None)
+                or (config.model.name is None and (config.scst.enabled or config.preference.enabled))
             ),
             "give exactly one of model.name (folder or hub id) and model.preset (new model); set the other to null",
+        ),
+        Relation(
+            ("preference.enabled", "scst.enabled"),
+            lambda config: not (config.preference.enabled and config.scst.enabled),
+            "a run learns from pairs or from rewards, not both; set one of the two to false (--cider is the second)",
+        ),
+        Relation(
+            ("train.captions_per_row", "preference.enabled", "preference.pairs"),
+            lambda config: (
+                not config.preference.enabled or config.preference.pairs is None or config.train.captions_per_row == 1
+            ),
+            "a pair of preference.pairs has one chosen caption; set it to 1",
         ),
         Relation(
             ("train.steps", "data.streaming"),
@@ -454,7 +487,8 @@ class RunConfig(Group):
         *(
             _not_streamed(key, off)
             for key, off in (
-                *(("scst.enabled", False), ("masked_lm.weight", 0), ("masked_lm.weight_end", None)),
+                *(("scst.enabled", False), ("preference.enabled", False)),
+                *(("masked_lm.weight", 0), ("masked_lm.weight_end", None)),
                 *(("train.group_pictures", False), ("train.group_lengths", False), ("train.global_batch_size", None)),
                 *(("unlikelihood.leakage", 0), ("image.feature_views", 1)),
             )
@@ -464,10 +498,12 @@ class RunConfig(Group):
             lambda config: not config.data.streaming or config.train.captions_per_row == 1,
             "rows that are streamed give one caption at a time; set it to 1, or data.streaming to false",
         ),
-        _not_with_scst("train", "rdrop"),
-        _not_with_scst("train", "drop_worst"),
-        # The references of a row are in its own style: a caption drawn for the neutral one has none.
-        _not_with_scst("style", "dropout"),
+        *(
+            # The references of a row are in its own style: a caption drawn for the neutral one has none.
+            _not_with(objective, group, name)
+            for objective in OBJECTIVES
+            for group, name in (("train", "rdrop"), ("train", "drop_worst"), ("style", "dropout"))
+        ),
         Relation(
             ("model.vision_weights", "train.vision_stages"),
             lambda config: config.model.vision_weights == "kept" or config.train.vision_stages is None,
@@ -478,22 +514,19 @@ class RunConfig(Group):
             lambda config: not (config.train.group_pictures and config.image.random_crop),
             "every row has a crop of its own, so rows of a picture have nothing to share; set one of the two to false",
         ),
-        Relation(
-            ("train.captions_per_row", "scst.enabled", "scst.cross_entropy_weight"),
-            lambda config: (
-                not config.scst.enabled or config.scst.cross_entropy_weight > 0 or config.train.captions_per_row == 1
-            ),
-            "this self-critical run learns from no captions of people; set scst.cross_entropy_weight above 0, or this "
-            "to 1",
-        ),
-        _needs_cross_entropy("repetition"),
-        _needs_cross_entropy("leakage"),
+        *(_several_need_cross_entropy(objective) for objective in OBJECTIVES),
+        *(_needs_cross_entropy(objective, name) for objective in OBJECTIVES for name in ("repetition", "leakage")),
     )
 
     @property
     def measured(self) -> Collection[str]:
         """Names of the numbers that an evaluation gives for all rows together."""
         return DOCUMENT_METRICS if self.task == "text" else self.eval.measured
+
+    @property
+    def draws(self) -> bool:
+        """Whether it learns from captions that the model draws itself, which are rewarded by ``scst.rewards``."""
+        return self.scst.enabled or self.preference.draws
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; ``load_config`` reads them back to an equal configuration."""

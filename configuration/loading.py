@@ -157,7 +157,7 @@ class _Draft:
         form = FORMATS.get(str(self.values.get("data.format")))
         if form is not None and form.own_split is not None and self.values.get("data.split") is None:
             self.values["data.split"] = form.own_split
-        if self.values.get("scst.enabled") is True:
+        if True in (self.values.get("scst.enabled"), self.values.get("preference.enabled")):
             self.values.setdefault("checkpoint.select", "CIDEr")
         if self.values.get("task") == "text":
             self.values.setdefault("train.label_smoothing", 0.0)  # OFA's is for captions

@@ -29,6 +29,14 @@ def _only_with_multinomial(name: str) -> Relation:
     )
 
 
+def _only_drawn(name: str, usual: float) -> Relation:
+    return Relation(
+        (name, "pairs"),
+        lambda group: getattr(group, name) == usual or group.pairs is None,
+        "says how captions are drawn, and preference.pairs names a file of them; remove one of the two",
+    )
+
+
 class MaskedLmConfig(Group):
     """The masked-LM loss beside the main one: captions with masked words, read without their pictures."""
 
@@ -79,7 +87,8 @@ class ScstConfig(Group):
     all K, as in the original."""
     rewards: dict[RewardTerm, RewardWeight] = {"cider_d": 1.0}
     """Weight of each reward term (``REWARD_TERMS``); terms that are not named are off. What is bad lowers its term: of
-    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault."""
+    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault. Preference training
+    ranks its captions by the same."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Factor of the KL divergence to the starting model, nats per token (Ziegler 2019, arXiv:1909.08593); 0 = off."""
     cross_entropy_weight: float = Field(default=0.0, ge=0)
@@ -129,3 +138,44 @@ class ScstConfig(Group):
             "at least one reward term needs a weight above 0, for example scst.rewards.cider_d=1",
         ),
     )
+
+
+class PreferenceConfig(Group):
+    """Preference training: of two captions of a picture the better one becomes likelier, the worse one less likely."""
+
+    enabled: bool = False
+    """Train on pairs of captions instead of cross-entropy; the only switch."""
+    loss: Literal["dpo", "simpo"] = "dpo"
+    """dpo holds on to the model as it was at the beginning (Rafailov 2023, arXiv:2305.18290); simpo goes by the mean
+    per token and holds on to nothing (Meng 2024, arXiv:2405.14734)."""
+    beta: float | None = Field(default=None, gt=0)
+    """Scale of what the model thinks of a caption; None = 0.1 for dpo and 2 for simpo, as in their papers."""
+    gamma: float | None = Field(default=None, ge=0)
+    """Margin between the two captions that simpo aims at; None = half of ``beta``, as the authors suggest to begin
+    with."""
+    pairs: ConfigPath | None = None
+    """File of pairs to learn in place of the training rows: JSON Lines of ``{"image": name, "style": style, "chosen":
+    caption, "rejected": caption}``. None = the best and the worst of the captions that the model draws itself, by
+    ``scst.rewards``."""
+    num_samples: int = Field(default=5, ge=2)
+    """Captions drawn per picture (K), of which the best and the worst are a pair; 5 in Meng 2024."""
+    temperature: float = Field(default=0.8, gt=0)
+    """Divisor of the logits in a draw; 0.8 in Meng 2024. Pairs are learnt without it."""
+    cross_entropy_weight: float = Field(default=0.0, ge=0)
+    """Factor of cross-entropy on people's captions, or on the chosen ones of ``pairs``, mixed in (Pang 2024,
+    arXiv:2404.19733); 0 = off."""
+
+    RELATIONS = (
+        Relation(
+            ("gamma", "loss"),
+            lambda group: group.gamma is None or group.loss == "simpo",
+            "only used with preference.loss=simpo; remove it",
+        ),
+        _only_drawn("num_samples", 5),
+        _only_drawn("temperature", 0.8),
+    )
+
+    @property
+    def draws(self) -> bool:
+        """Whether the model draws the captions itself."""
+        return self.enabled and self.pairs is None

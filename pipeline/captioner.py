@@ -52,7 +52,8 @@ def set_up_captioner(
     if config.model.name is None:
         return _new_captioner(config, registry.extended((), config.style.aliases), train_examples, corpus)
     styled = open_styled(config.model.name, revision=config.model.revision, registry=registry)
-    if config.scst.enabled:  # what draws no captions in a style cannot be rewarded for them
+    # What draws no captions in a style cannot be rewarded for them, nor prefer one of two.
+    if config.scst.enabled or config.preference.enabled:
         registry.check_known_to(styled.registry, config.model.name)
     registry.check_read_as_in(styled.registry, config.model.name)
     joined = styled.with_styles(registry.names, config.style.aliases)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from configuration.groups import RunConfig, TrainConfig
-from configuration.objectives import ScstConfig
+from configuration.groups import RunConfig
+from configuration.objectives import PreferenceConfig, ScstConfig
 from models.captioner import VisionInfo
 from models.settings import Decoding
 from trainers.losses.table import LOSS_TERMS
 from trainers.objective import ForeignTokens, Objective
+from trainers.preference import Preference
 from trainers.sampler import Sampler
 from trainers.scst_trainer import SelfCritical
 
@@ -49,12 +50,7 @@ def make_self_critical(scst: ScstConfig, decoding: Decoding, frozen: Collection[
         frozen: What :func:`frozen_parts` names.
         seed: Of the draws.
     """
-    if decoding.guidance != 1.0:
-        # The gradient is that of draws from the model's own distribution.
-        logger.warning(
-            "decode.guidance=%g: holds for captions that are written; those that are rewarded are drawn without it",
-            decoding.guidance,
-        )
+    _tell_guidance(decoding)
     sampler = Sampler(
         scst.num_samples,
         scst.sampling,
@@ -74,11 +70,37 @@ def make_self_critical(scst: ScstConfig, decoding: Decoding, frozen: Collection[
     )
 
 
-def frozen_parts(train: TrainConfig, scst: ScstConfig, vision: VisionInfo) -> list[str]:
+def make_preference(preference: PreferenceConfig) -> Preference:
+    """How a run learns pairs: what was left open is that of the papers."""
+    usual = {"dpo": 0.1, "simpo": 2.0}[preference.loss]
+    beta = usual if preference.beta is None else preference.beta
+    gamma = 0.0
+    if preference.loss == "simpo":
+        gamma = beta / 2 if preference.gamma is None else preference.gamma
+    return Preference(preference.loss, beta, gamma, preference.cross_entropy_weight)
+
+
+def make_pair_sampler(preference: PreferenceConfig, decoding: Decoding, seed: int) -> Sampler:
+    """How a run draws the captions that its pairs are chosen from."""
+    _tell_guidance(decoding)
+    return Sampler(preference.num_samples, "multinomial", decoding, temperature=preference.temperature, seed=seed)
+
+
+def _tell_guidance(decoding: Decoding) -> None:
+    if decoding.guidance != 1.0:
+        # What is learnt is learnt of draws from the model's own distribution.
+        logger.warning(
+            "decode.guidance=%g: holds for captions that are written; those that are rewarded are drawn without it",
+            decoding.guidance,
+        )
+
+
+def frozen_parts(config: RunConfig, vision: VisionInfo) -> list[str]:
     """Parts of the captioner that a run does not train.
 
     A pretrained vision network keeps its batch statistics always, and its weights unless stages of it are trained.
     """
+    train, scst = config.train, config.scst
     parts: list[str] = ["vision" if part == "resnet" else part for part in train.freeze]
     if train.vision_stages is not None:
         parts.append("batch_norm")  # the stages before them do not change, nor do their statistics
@@ -86,4 +108,6 @@ def frozen_parts(train: TrainConfig, scst: ScstConfig, vision: VisionInfo) -> li
         parts.append("vision")
     if scst.enabled:
         parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm
+    if config.preference.enabled:
+        parts.append("batch_norm")  # the two sides of a margin must be of the same statistics
     return parts

@@ -21,6 +21,7 @@ from pipeline.punctuation import punctuation_of
 from pipeline.sight import check_clip
 from pipeline.streaming import read_training
 from pipeline.tasks import TrainingTasks, prepare_tasks
+from preprocessors.examples import CaptionExample
 from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
@@ -63,6 +64,12 @@ class Prepared:
     run: Run
     lengths: LengthChoice
     came_with: CaptionerSettings | None = None
+
+    @property
+    def learnt(self) -> Sequence[CaptionExample]:
+        """What the rows of training are: those of the training split, or pairs in their place."""
+        pairs = self.tasks.pairs
+        return self.data.train.examples if pairs is None else [pair.example for pair in pairs]
 
 
 def prepare(config: RunConfig) -> Prepared:

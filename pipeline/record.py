@@ -30,7 +30,8 @@ FIXED_DATA = {
     "corpus_sha256": "masked_lm.corpus",
     "document_frequency_sha256": "scst.document_frequency",
     "fluency_lm_sha256": "weights of scst.fluency_lm",
-    "anchor_sha256": "weights of model.name, which scst.kl_weight holds on to",
+    "pairs_sha256": "preference.pairs",
+    "anchor_sha256": "weights of model.name, which scst.kl_weight or preference.loss=dpo holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
 
@@ -40,15 +41,19 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     config, data = prepared.config, prepared.data
     splits = {"train": data.train, "val": data.val, "eval": data.eval}
     made_from = {f"{name}_sha256": hash_examples(split.examples) for name, split in splits.items()}
-    made_from |= {"split": data.train.split_id} | hash_pictures(data.train.examples) | describe_shards(config.data)
+    made_from |= {"split": data.train.split_id} | hash_pictures(prepared.learnt) | describe_shards(config.data)
     made_from |= {"punctuation": prepared.writer.preprocessor.punctuation} | prepared.lengths.describe()
     if config.masked_lm.corpus is not None:
         made_from |= {"corpus_sha256": hash_file(config.masked_lm.corpus)}
-    if config.scst.enabled and config.scst.document_frequency is not None:
+    if config.draws and config.scst.document_frequency is not None:
         made_from |= {"document_frequency_sha256": hash_file(config.scst.document_frequency)}
-    if config.scst.enabled and config.scst.fluency_lm is not None:
+    if config.draws and config.scst.fluency_lm is not None:
         made_from |= _hash_weights("fluency_lm_sha256", config.scst.fluency_lm)
-    if config.scst.enabled and config.scst.kl_weight:  # the anchor is read again when a run goes on
+    if prepared.tasks.pairs is not None and config.preference.pairs is not None:
+        made_from |= {"pairs_sha256": hash_file(config.preference.pairs)}
+    held_by_dpo = config.preference.enabled and config.preference.loss == "dpo"
+    # The anchor is read again when a run goes on.
+    if held_by_dpo or (config.scst.enabled and config.scst.kl_weight):
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         made_from |= _hash_weights("anchor_sha256", folder)
     return made_from

@@ -12,9 +12,11 @@ from configuration.groups import RunConfig
 from configuration.objectives import MaskedLmConfig, ScstConfig
 from models.captioner import Captioner
 from pipeline.objective import term_weights
+from pipeline.pairs import prepare_pairs
 from pipeline.results import captions_by_style
 from preprocessors.examples import CaptionExample
 from preprocessors.interface import CaptionPreprocessor
+from preprocessors.pairs import CaptionPair
 from preprocessors.text.captions import Punctuation
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.masking import CaptionMasker, MaskedSource
@@ -41,6 +43,8 @@ class TrainingTasks(NamedTuple):
     foreign: ForeignTokens | None = None
     rewards: RewardCalculator | None = None
     document_frequency: DocumentFrequencySource | None = None
+    pairs: Sequence[CaptionPair] | None = None
+    """What is learnt in place of the training rows."""
 
 
 def prepare_tasks(
@@ -60,15 +64,18 @@ def prepare_tasks(
         corpus: Texts without pictures, for the masked-LM task.
     """
     masking = foreign = None
+    pairs = prepare_pairs(config, captioner, preprocessor)
+    learnt = examples if pairs is None else [pair.example for pair in pairs]
     with_foreign = any(LOSS_TERMS[name].needs_foreign for name in term_weights(config))
     if config.masked_lm.weight or with_foreign:
-        typical = find_typical_words(preprocessor.registry, examples, corpus, preprocessor.punctuation)
+        written = examples if pairs is None else [*examples, *learnt]
+        typical = find_typical_words(preprocessor.registry, written, corpus, preprocessor.punctuation)
         if config.masked_lm.weight:
             masking = MaskedSource(make_masker(config.masked_lm, captioner, preprocessor, typical), corpus)
         if with_foreign:
-            foreign = find_foreign_tokens(captioner, typical, examples)
-    if not config.scst.enabled:
-        return TrainingTasks(masking, foreign)
+            foreign = find_foreign_tokens(captioner, typical, learnt)
+    if not config.draws:
+        return TrainingTasks(masking, foreign, pairs=pairs)
     return TrainingTasks(masking, foreign, *prepare_rewards(config.scst, examples))
 
 

@@ -20,7 +20,7 @@ from pipeline.data import prepare_data
 from pipeline.evaluate import evaluate_split
 from pipeline.findings import warn_of_findings
 from pipeline.loop import train_to_end
-from pipeline.overlap import Overlap, find_overlap, tell_overlap
+from pipeline.overlap import Overlap, count_overlap, find_overlap, tell_overlap
 from pipeline.prepare import Prepared, prepare
 from pipeline.processes import end_with_launcher, rank
 from pipeline.punctuation import tell_punctuation
@@ -143,7 +143,13 @@ def _find_overlaps(prepared: Prepared) -> dict[str, Overlap]:
     """What validation and evaluation share with the training rows, by the name of the split."""
     config, data = prepared.config, prepared.data
     splits = {"val": data.val, config.eval.split: data.eval}
-    return {name: find_overlap(config.data, name, data.train, split) for name, split in splits.items()}
+    overlaps: dict[str, Overlap] = {
+        name: find_overlap(config.data, name, data.train, split) for name, split in splits.items()
+    }
+    if prepared.tasks.pairs is None:
+        return overlaps
+    learnt = [*data.train.examples, *prepared.learnt]
+    return {name: count_overlap(learnt, split.examples) for name, split in splits.items()}
 
 
 def _warn_of_other_use(prepared: Prepared) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -19,13 +19,14 @@ from metrics.coco import score_captions
 from metrics.table import METRICS
 from metrics.tokenizers.ptb import tokenize_many
 from pipeline.features import keep_features
-from pipeline.objective import frozen_parts, make_objective, make_self_critical
+from pipeline.objective import frozen_parts, make_objective, make_pair_sampler, make_preference, make_self_critical
 from pipeline.pictures import keep_pictures
 from pipeline.prepare import Prepared
 from pipeline.streaming import check_lanes, make_stream
 from preprocessors.collator import CaptionCollator, with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
+from preprocessors.pairs import PairDataset
 from runs.checkpoints import ENDLESS
 from runs.folder import Run
 from trainers.callbacks import EndAfter, PauseAfter, RunRecorder, StopOnNan, StopOrSave
@@ -33,6 +34,7 @@ from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
 from trainers.mirrors import Mirror, check_installed
+from trainers.preference_trainer import DrawnPairsTrainer, GivenPairsTrainer
 from trainers.resumable import ResumableTrainer
 from trainers.scst_trainer import ScstTrainer
 from trainers.sharding import is_wished, take_wish
@@ -117,8 +119,8 @@ def build_trainer(
     """
     config, run, writer, tasks = prepared.config, prepared.run, prepared.writer, prepared.tasks
     train, captioner, preprocessor = config.train, writer.captioner, writer.preprocessor
-    frozen = frozen_parts(train, config.scst, captioner.vision())
-    train_examples, eval_examples = prepared.data.train.examples, prepared.data.val.examples
+    frozen = frozen_parts(config, captioner.vision())
+    train_examples, eval_examples = prepared.learnt, prepared.data.val.examples
     freeze_parts(captioner, frozen, train.vision_stages)
     captioner.module.to(args.device)
     set_intervals(args, config, train.steps or -(-len(train_examples) // rows_per_step(config, args)))
@@ -132,9 +134,12 @@ def build_trainer(
     )
     listed = [] if config.data.streaming else train_examples
     features = writer.features = keep_features(config, writer, chain(listed, eval_examples), training=listed)
-    train_dataset = CaptionDataset(
-        train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
-    )
+    if tasks.pairs is not None:
+        train_dataset: CaptionDataset = PairDataset(tasks.pairs, preprocessor, tasks.masking, features)
+    else:
+        train_dataset = CaptionDataset(
+            train_examples, preprocessor, True, tasks.masking, features, captions_per_row=train.captions_per_row
+        )
     if features is None:
         keep_pictures(
             config.image,
@@ -166,14 +171,34 @@ def build_trainer(
         "skips_spikes": train.skip_spikes,
         "callbacks": [*make_callbacks(run, pause_after), *map(Mirror, train.report_to)],
     }
-    trainer: StyleCaptionTrainer
-    if tasks.rewards is None:
-        trainer = StyleCaptionTrainer(captioner, args, **parts)
-    else:
-        self_critical = make_self_critical(config.scst, writer.decoding, frozen, train.seed)
-        trainer = ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
+    trainer = make_trainer(args, prepared, frozen, parts)
     add_endings(trainer, config, run)
     return trainer
+
+
+def make_trainer(
+    args: TrainingArguments, prepared: Prepared, frozen: Collection[str], parts: Mapping[str, Any]
+) -> StyleCaptionTrainer:
+    """The trainer of what a run learns from.
+
+    Args:
+        args: Trainer's arguments.
+        prepared: The run.
+        frozen: What :func:`pipeline.objective.frozen_parts` names.
+        parts: What every trainer takes.
+    """
+    config, decoding, tasks = prepared.config, prepared.writer.decoding, prepared.tasks
+    captioner, seed = prepared.writer.captioner, config.train.seed
+    if tasks.rewards is not None and config.scst.enabled:
+        self_critical = make_self_critical(config.scst, decoding, frozen, seed)
+        return ScstTrainer(captioner, args, self_critical=self_critical, rewards=tasks.rewards, **parts)
+    if not config.preference.enabled:
+        return StyleCaptionTrainer(captioner, args, **parts)
+    preference = make_preference(config.preference)
+    if tasks.rewards is None:
+        return GivenPairsTrainer(captioner, args, preference=preference, **parts)
+    sampler = make_pair_sampler(config.preference, decoding, seed)
+    return DrawnPairsTrainer(captioner, args, preference=preference, sampler=sampler, rewards=tasks.rewards, **parts)
 
 
 def set_intervals(args: TrainingArguments, config: RunConfig, steps_per_epoch: int) -> None:

@@ -24,6 +24,7 @@ class CaptionBatch(TypedDict):
     ``image_features`` (P, F, h, w) stand instead. ``patch_masks`` bool (B,) is True where there is a picture;
     ``labels`` int64 (B, T) holds ``IGNORE_INDEX`` after EOS, or (B, K, T) where rows train up to K captions,
     ``IGNORE_INDEX`` alone in place of those that a row does not have.
+    ``pair_labels`` (B, 2, T) are the chosen and the rejected caption of rows that are pairs.
     ``picture_rows`` int64 (B,) says which of the P distinct pictures each row shows; it is there if rows share one, and
     P = B otherwise. Batch norms in training count a picture once. ``masked_input_ids`` (B, S') and ``masked_labels``
     (B, T') are the same of the masked-LM task, which has no pictures; they are there if the examples have them.
@@ -36,6 +37,7 @@ class CaptionBatch(TypedDict):
     picture_rows: NotRequired[Tensor]
     patch_masks: Tensor
     labels: Tensor
+    pair_labels: NotRequired[Tensor]
     masked_input_ids: NotRequired[Tensor]
     masked_labels: NotRequired[Tensor]
 
@@ -66,6 +68,9 @@ class CaptionCollator:
             batch["patch_images"] = _stack_channels_last(pictures)
         if len(pictures) < len(encoded):
             batch["picture_rows"] = torch.tensor(places, dtype=torch.int64)
+        if "pair_labels" in encoded[0]:
+            captions = [caption for item in encoded for caption in item["pair_labels"]]
+            batch["pair_labels"] = _pad_right(captions, IGNORE_INDEX).unflatten(0, (-1, 2))
         if "masked_ids" in encoded[0]:
             masked_labels = [item["masked_labels"] for item in encoded]
             batch["masked_input_ids"] = _pad_right([item["masked_ids"] for item in encoded], self.pad_token_id)

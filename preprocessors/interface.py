@@ -21,7 +21,8 @@ class EncodedExample(TypedDict):
     ``image_features`` (F, h, w) stand instead of it, computed beforehand. Examples of a batch that hold the same tensor
     share its pass through the vision network.
     ``caption_labels``, the target ids of up to K captions, stand instead of ``labels`` where the data set trains K of a
-    row at once. ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if it masks.
+    row at once. ``pair_labels``, those of the chosen and of the rejected caption, are there if the row is a pair.
+    ``masked_ids`` and ``masked_labels``, source and target of the masked-LM task, are there if it masks.
     """
 
     example_id: str
@@ -33,6 +34,7 @@ class EncodedExample(TypedDict):
     patch_mask: bool
     labels: list[int]
     caption_labels: NotRequired[list[list[int]]]
+    pair_labels: NotRequired[list[list[int]]]
     masked_ids: NotRequired[list[int]]
     masked_labels: NotRequired[list[int]]
 

@@ -434,7 +434,8 @@ def test_shipped_configuration_loads_and_builds_its_model(conf):
     document = json.loads(conf.read_bytes())
     starts_from = {"checkpoint": "work_dir/a/output"} if "model" not in document else {}
     config = load_config(conf, flags=starts_from)
-    assert config.scst.enabled == ("scst" in document)
+    for group in ("scst", "preference"):
+        assert getattr(config, group).enabled == document.get(group, {}).get("enabled", False)
     assert config.work_dir == Path("work_dir") / conf.stem
     if config.task == "text":
         from models.style_lm import SIZES

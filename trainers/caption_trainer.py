@@ -147,6 +147,15 @@ class StyleCaptionTrainer(BaseTrainer):
             loss = loss + weight * term
         return loss / views, logits, labels
 
+    def mixed_in(
+        self, weight: float, captioner: Captioner, encoded: Encoded, batch: dict[str, Tensor], tokens: StepTokens
+    ) -> Tensor | float:
+        """Share of cross-entropy where it stands beside another loss, weighted; 0 where it is off."""
+        if not weight:
+            return 0.0
+        loss, _, _ = self.cross_entropy(captioner, encoded, batch)
+        return weight * (loss / tokens.captions)
+
     def _masked_lm_loss(self, model: nn.Module, batch: dict[str, Tensor], tokens: StepTokens) -> Tensor:
         labels, captioner = batch["labels"], self.captioner.through(model)
         logits = captioner.logits(captioner.encode(batch), labels, packed=True)

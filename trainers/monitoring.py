@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -156,13 +156,36 @@ def record_samples(
     meter.add("distinct_2", len(set(pairs)) / max(len(pairs), 1), 1)
 
 
-class ScstAlarms:
-    """Ends self-critical training that went wrong in a way more steps do not mend.
+class Advice(NamedTuple):
+    """What to change where training on drawn captions went wrong, besides ``train.lr`` and ``scst.rewards``."""
+
+    alike: str
+    """Where the captions of an image are all alike."""
+    endless: str
+    """Where they do not end."""
+
+
+SCST_ADVICE = Advice(
+    "scst.kl_weight above 0 or a higher scst.temperature",
+    "a lower scst.temperature, scst.kl_weight or scst.cross_entropy_weight above 0",
+)
+PREFERENCE_ADVICE = Advice(
+    "a higher preference.beta or a higher preference.temperature",
+    "a lower preference.temperature, preference.cross_entropy_weight above 0",
+)
+
+
+class DrawingAlarms:
+    """Ends training on drawn captions that went wrong in a way more steps do not mend.
 
     To be told of every optimizer step, with the numbers of all ranks.
+
+    Args:
+        advice: For the messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, advice: Advice = SCST_ADVICE) -> None:
+        self.advice = advice
         self._flat_steps = self._unended_steps = self._steps = 0
         self._unended = 0.0
 
@@ -208,13 +231,12 @@ class ScstAlarms:
             raise ValueError(
                 f"step {step}: for {ALARM_STEPS} steps all captions of every image had the same reward (now "
                 f"{reward:.4g} on average), so nothing is learnt. If the captions of an image are all alike, start "
-                "again with a lower train.lr, scst.kl_weight above 0 or a higher scst.temperature; if they differ, add "
-                "a term to scst.rewards that tells them apart, such as bleu_4, or train with cross-entropy longer."
+                f"again with a lower train.lr, {self.advice.alike}; if they differ, add a term to scst.rewards that "
+                "tells them apart, such as bleu_4, or train with cross-entropy longer."
             )
         if self._unended_steps >= ALARM_STEPS:
             raise ValueError(
                 f"step {step}: for {ALARM_STEPS} steps more than {MAX_UNENDED_SHARE:.0%} of the drawn captions ran to "
-                "the limit without an end. Start again with a lower train.lr, a lower scst.temperature, scst.kl_weight "
-                "or scst.cross_entropy_weight above 0, or a length term in scst.rewards; if captions are meant to be "
-                "that long, raise decode.max_length."
+                f"the limit without an end. Start again with a lower train.lr, {self.advice.endless}, or a length term "
+                "in scst.rewards; if captions are meant to be that long, raise decode.max_length."
             )

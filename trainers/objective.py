@@ -54,10 +54,11 @@ class Objective:
 
 
 class StepTokens(NamedTuple):
-    """Tokens that the losses of a whole optimizer step count, over all micro-batches and processes."""
+    """What the losses of a whole optimizer step count, over all micro-batches and processes: tokens, and pairs."""
 
     captions: Any
     masked: Any
+    pairs: Any = 0
 
 
 class Targets(NamedTuple):

@@ -33,21 +33,35 @@ def read_style_corpus(path: Path) -> list[StyledText]:
     return texts
 
 
-def _styled_text(record: Any, where: str) -> StyledText:
+def check_object(record: Any, where: str, remedy: str) -> None:
+    """Refuse a line that is no JSON object.
+
+    Raises:
+        ValueError: Naming ``where``, and the remedy.
+    """
     if not isinstance(record, dict):
-        raise ValueError(f"{where}: must be a JSON object, got {record!r}. {REMEDY}")
-    body, style = _text(record, "body", where), _text(record, "meta", where)
+        raise ValueError(f"{where}: must be a JSON object, got {record!r}. {remedy}")
+
+
+def text_of(record: dict[str, Any], key: str, where: str, remedy: str) -> str:
+    """A text of a line without outer space.
+
+    Raises:
+        ValueError: If it is missing, no text, or blank; names ``where``, and the remedy.
+    """
+    if key not in record:
+        raise ValueError(f"{where}: {key!r} is missing (keys: {', '.join(record)}). {remedy}")
+    value = record[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {key!r} must be text, got {value!r}. {remedy}")
+    if not value.strip():
+        raise ValueError(f"{where}: {key!r} is blank. {remedy}")
+    return value.strip()
+
+
+def _styled_text(record: Any, where: str) -> StyledText:
+    check_object(record, where, REMEDY)
+    body, style = (text_of(record, key, where, REMEDY) for key in ("body", "meta"))
     if not clean_caption(body):
         raise ValueError(f"{where}: 'body' has no words: {body!r}. {REMEDY}")
     return StyledText(body, style, where)
-
-
-def _text(record: dict[str, Any], key: str, where: str) -> str:
-    if key not in record:
-        raise ValueError(f"{where}: {key!r} is missing (keys: {', '.join(record)}). {REMEDY}")
-    value = record[key]
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: {key!r} must be text, got {value!r}. {REMEDY}")
-    if not value.strip():
-        raise ValueError(f"{where}: {key!r} is blank. {REMEDY}")
-    return value.strip()

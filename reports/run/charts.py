@@ -43,6 +43,22 @@ TRAINING_CHARTS = (
     TrainingChart("Distinct-2", "different word pairs per pair, in a batch of drawn captions", {"mean": "distinct_2"}),
     TrainingChart("Unweighted losses", "nats per token", {"cross-entropy": "cross_entropy", "masked LM": "masked_lm"}),
     TrainingChart("KL divergence", "from the starting model, nats per token", {"KL": "kl"}),
+    TrainingChart("Preference loss", "nats per pair", {"mean": "preference"}),
+    TrainingChart(
+        "Margin",
+        "implicit reward of the chosen caption over the rejected one; band: one deviation",
+        {"mean": "margin"},
+        "margin_std",
+    ),
+    TrainingChart(
+        "Pair accuracy", "share of the pairs whose margin is above 0", {"accuracy": "pair_accuracy"}, covers=(0.0, 1.0)
+    ),
+    TrainingChart("Length in pairs", "tokens with EOS", {"chosen": "chosen_length", "rejected": "rejected_length"}),
+    TrainingChart(
+        "Log-probability in pairs",
+        "nats per token; where that of the chosen captions falls too, the model leaves both",
+        {"chosen": "chosen_log_prob", "rejected": "rejected_log_prob"},
+    ),
     TrainingChart(
         "Unlikelihood",
         "nats per token",

@@ -98,6 +98,7 @@ def write_report(
         hues=hues_of(styles),
         chart=line_chart(losses),
         self_critical="scst" in training,
+        preference="preference" in training,
         training=training_charts(training, training_labels),
         settings=flatten(settings),
         details={"Configuration": flatten(config), "Provenance": flatten(results["provenance"])},

@@ -40,7 +40,9 @@ def _assert_same(ours, others):
         assert (others[name] - tensor).norm() <= 1e-4 * tensor.norm() + 1e-7, name
 
 
-@pytest.mark.parametrize("kind", [pytest.param("masked_lm", marks=pytest.mark.slow), "scst"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("masked_lm", "dpo")), "scst"]
+)
 def test_step_in_shards_is_the_step_of_whole_models(launch, write, start_model, tmp_path, kind):
     """Gradients, update and what is logged; with tied embeddings, two passes of a layer, and accumulation."""
     groups = {"model": {"overrides": STILL}, "train": {"batch_size": 2, "accumulation_steps": 2}}
@@ -48,6 +50,9 @@ def test_step_in_shards_is_the_step_of_whole_models(launch, write, start_model, 
         groups["masked_lm"] = {"weight": 0.5}
     if kind == "scst":
         groups |= {"scst": SCST}
+    if kind == "dpo":
+        groups |= {"preference": {"enabled": True, "num_samples": 3}, "scst": {"rewards": REWARDS}}
+    if kind != "masked_lm":
         groups["model"] = {"name": str(start_model)}
     whole = _step(launch, write, tmp_path, "whole", {}, **groups)
     sharded = _step(launch, write, tmp_path, "sharded", ON, **groups)

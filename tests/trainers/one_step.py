@@ -19,7 +19,10 @@ from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
 from trainers.processes import ending_with_the_others
 
-LOGGED = ("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption_length", "unended_share")
+LOGGED = (
+    *("scst", "cross_entropy", "masked_lm", "reward", "flat_share", "caption_length", "unended_share"),
+    *("preference", "margin", "pair_accuracy", "chosen", "rejected"),
+)
 
 
 class KeepGradients(TrainerCallback):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from configuration.groups import TrainConfig
-from configuration.objectives import ScstConfig
+from configuration.groups import RunConfig, TrainConfig
+from configuration.objectives import PreferenceConfig, ScstConfig
 from models.captioner import VisionInfo
 from models.ofa.captioner import OFACaptioner
 from pipeline.objective import frozen_parts
@@ -48,7 +48,8 @@ def test_more_stages_than_there_are_are_refused(captioner):
 )
 def test_a_pretrained_vision_network_is_frozen_unless_stages_are_asked_for(train, is_pretrained, expected):
     vision = VisionInfo(96, MEAN_STD["half"], is_pretrained)
-    assert {*frozen_parts(TrainConfig(**train), ScstConfig(), vision)} == expected
+    config = RunConfig.model_construct(train=TrainConfig(**train), scst=ScstConfig(), preference=PreferenceConfig())
+    assert {*frozen_parts(config, vision)} == expected
 
 
 def test_parameters_with_their_own_rate_follow_the_schedule_from_their_own_peak():

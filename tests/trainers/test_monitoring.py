@@ -9,7 +9,7 @@ import torch
 
 from configuration.loading import RunConfig
 from trainers.callbacks import to_metrics
-from trainers.monitoring import ALARM_STEPS, FIRST_STEPS, ScstAlarms, StepMeter, record_samples
+from trainers.monitoring import ALARM_STEPS, FIRST_STEPS, DrawingAlarms, StepMeter, record_samples
 
 
 def test_step_meter_means_are_over_counts_and_not_over_micro_batches():
@@ -166,7 +166,7 @@ def told(alarms, steps, first=0, **numbers):
     ],
 )
 def test_alarms_stop_at_the_last_step_of_a_bad_window(numbers, message):
-    alarms = ScstAlarms()
+    alarms = DrawingAlarms()
     told(alarms, ALARM_STEPS - 1, **numbers)
     with pytest.raises(ValueError, match=message):
         told(alarms, 1, first=ALARM_STEPS - 1, **numbers)
@@ -174,21 +174,21 @@ def test_alarms_stop_at_the_last_step_of_a_bad_window(numbers, message):
 
 @pytest.mark.parametrize("numbers", [{"flat_share": 1.0}, {"unended_share": 1.0}])
 def test_alarms_one_sound_step_starts_the_window_again(numbers):
-    alarms = ScstAlarms()
+    alarms = DrawingAlarms()
     told(alarms, ALARM_STEPS - 1, **numbers)
     told(alarms, 1)
     told(alarms, ALARM_STEPS - 1, **numbers)
 
 
 def test_alarms_nearly_flat_and_nearly_unended_training_goes_on():
-    told(ScstAlarms(), 3 * ALARM_STEPS, flat_share=0.99, unended_share=0.95)
+    told(DrawingAlarms(), 3 * ALARM_STEPS, flat_share=0.99, unended_share=0.95)
 
 
 def test_alarms_doubt_early_that_a_model_can_caption(caplog):
     """Most captions without an end over the first steps, counted over a pause, and told once."""
-    told(ScstAlarms(), 3 * FIRST_STEPS, unended_share=0.5)
+    told(DrawingAlarms(), 3 * FIRST_STEPS, unended_share=0.5)
     assert "without an end" not in caplog.text
-    before, after = ScstAlarms(), ScstAlarms()
+    before, after = DrawingAlarms(), DrawingAlarms()
     told(before, FIRST_STEPS - 1, unended_share=0.9)
     after.load_state(before.state())
     assert "without an end" not in caplog.text
@@ -200,7 +200,7 @@ def test_alarms_advise_settings_that_exist():
     messages = []
     for numbers in ({"flat_share": 1.0}, {"unended_share": 1.0}):
         with pytest.raises(ValueError, match="Start again|start again") as raised:
-            told(ScstAlarms(), ALARM_STEPS, **numbers)
+            told(DrawingAlarms(), ALARM_STEPS, **numbers)
         messages.append(str(raised.value))
     named = set(re.findall(r"\b([a-z]+)\.([a-z_]+)", " ".join(messages)))
     assert len(named) >= 6

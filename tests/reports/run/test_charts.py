@@ -159,12 +159,19 @@ def test_training_charts_show_what_was_logged_and_nothing_else():
 def test_training_charts_draw_every_monitored_number():
     numbers = ["cross_entropy", "masked_lm", "scst", "kl", "unlikelihood_repetition", "unlikelihood_leakage"]
     numbers += ["reward", "reward_std", "flat_share", "caption_length", "unended_share", "distinct_2"]
+    numbers += ["preference", "margin", "margin_std", "pair_accuracy", "chosen_length", "rejected_length"]
+    numbers += ["chosen_log_prob", "rejected_log_prob"]
     numbers += ["reward/cider_d", "reward_std/cider_d", "a_loss_of_tomorrow"]
     charts = training_charts({name: [(1, float(place)), (2, 0.0)] for place, name in enumerate(numbers, start=1)})
 
     drawn = {curve["points"][0]["value"] for chart in charts for curve in chart["curves"]}
     # Deviations are bands. The self-critical loss has no chart: it hovers around zero whatever is learnt.
-    assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {"reward_std", "reward_std/cider_d", "scst"}
+    assert {numbers[int(value) - 1] for value in drawn} == set(numbers) - {
+        "reward_std",
+        "reward_std/cider_d",
+        "margin_std",
+        "scst",
+    }
 
 
 def test_training_charts_number_that_no_chart_knows_gets_one_of_its_own():
