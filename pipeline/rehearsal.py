@@ -122,20 +122,26 @@ def _build(config: RunConfig, args: TrainingArguments, step_rows: int) -> tuple[
     prepare_data(config.data)
     prepared = prepare(config)
     data = prepared.data
-    rows = {"train": len(data.train.examples), "val": len(data.val.examples), "eval": len(data.eval.examples)}
+    rows = {"train": len(prepared.learnt), "val": len(data.val.examples), "eval": len(data.eval.examples)}
     dropped = {"dropped": len(data.train.dropped) + len(data.val.dropped)}
     return build_trainer(args, _with_few_rows(prepared, step_rows * STEPS)), rows | dropped
 
 
 def _with_few_rows(prepared: Prepared, wanted: int) -> Prepared:
-    """With so many training rows, drawn, and a single one of the others: no more pictures are opened for them."""
+    """With so many training rows, drawn, and a single one of the others: no more pictures are opened for them.
+
+    Rewards then hold captions against those of other rows, which takes as long.
+    """
     if prepared.config.data.streaming:
         return prepared
-    data, draw = prepared.data, random.Random(prepared.config.train.seed)
+    data, tasks, draw = prepared.data, prepared.tasks, random.Random(prepared.config.train.seed)
     train = draw.sample(data.train.examples, min(wanted, len(data.train.examples)))
-    val = data.val.examples[:1]
-    few = replace(data, train=replace(data.train, examples=train), val=replace(data.val, examples=val))
-    return replace(prepared, data=few)
+    few = replace(
+        data, train=replace(data.train, examples=train), val=replace(data.val, examples=data.val.examples[:1])
+    )
+    if tasks.pairs is not None:
+        tasks = tasks._replace(pairs=draw.sample(tasks.pairs, min(wanted, len(tasks.pairs))))
+    return replace(prepared, data=few, tasks=tasks)
 
 
 def _build_text(config: RunConfig, args: TrainingArguments) -> tuple[BaseTrainer, dict[str, int]]:

@@ -45,6 +45,27 @@ def test_dry_run_tells_what_the_run_then_is_and_leaves_nothing(conf, tmp_path, c
     assert _files(tmp_path) == after
 
 
+@pytest.mark.parametrize("draws", [["scst.enabled=true"], ["preference.enabled=true", "preference.pairs=pairs.jsonl"]])
+def test_dry_run_of_rewards_and_of_pairs_counts_their_rows(draws, conf, scenes, tmp_path, capsys):
+    rows = [json.loads(line) for line in (scenes / "train.jsonl").read_text().splitlines()][:20]
+    pairs = [
+        {"image": row["image"], "style": row["style"], "chosen": row["captions"][0], "rejected": row["captions"][1]}
+        for row in rows
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    assert main(["--conf", conf]) == 0
+    document = json.loads(Path(conf).read_text()) | {"model": {"name": str(load_config(conf).work_dir / "output")}}
+    Path(conf).write_text(json.dumps(document | {"work_dir": str(tmp_path / "second")}))
+    before = _files(tmp_path)
+    capsys.readouterr()
+    assert main(["--conf", conf, "--dry-run", "--set", "train.epochs=4", *[f"--set={one}" for one in draws]]) == 0
+    found = json.loads(capsys.readouterr().out)["dry_run"]
+    assert _files(tmp_path) == before
+    learnt = 20 if "pairs" in draws[-1] else 48
+    assert found["rows"]["train"] == learnt
+    assert found["steps"] == 4 * -(-learnt // 8)
+
+
 def test_dry_run_of_a_text_run_counts_packs(conf, tiny_document, tmp_path, capsys):
     document = {key: tiny_document[key] for key in ("data", "train")} | {"task": "text"}
     document["model"] = {"preset": "nano", "bpe_size": 300}
