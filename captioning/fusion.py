@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from models.captioner import CaptionTokenizer, NextScores
 from models.style_lm import StyleLM
+from models.style_lm.following import Following
 from models.style_lm.words import texts_of_entries
 
 
@@ -30,23 +31,37 @@ class Fusion:
         """Its settings, for the record."""
         return {"lm_weight": self.weight, "lm_guidance": self.guidance}
 
+    def weighed(self, weight: float | None, guidance: float | None) -> Fusion | None:
+        """The same model with other weights, of which None leaves one as it is; None where both are 0."""
+        weight = self.weight if weight is None else weight
+        guidance = self.guidance if guidance is None else guidance
+        return Fusion(self.lm, weight=weight, guidance=guidance) if weight or guidance else None
+
+    def check(self, styles: Collection[str], max_length: int) -> None:
+        """Refuse captions that it cannot read.
+
+        Args:
+            styles: That captions are to be in.
+            max_length: Most tokens of a caption before EOS.
+
+        Raises:
+            ValueError: If it lacks a style, or has too few positions.
+        """
+        self.lm.check_length(max(len(self.lm.prompt(style)) for style in styles) + max_length + 1)
+
     def of(self, styles: Sequence[str]) -> NextScores:
-        """For pictures in these styles.
+        """For pictures in these styles; for one search or draw, which it follows from call to call.
 
         Raises:
             ValueError: If the language model lacks one.
         """
-        prompts, neutral = [self.lm.prompt(style) for style in styles], self.lm.prompt(None)
+        styled = Following(self.lm, [self.lm.prompt(style) for style in styles])
+        neutral = Following(self.lm, [self.lm.prompt(None)] * len(styles)) if self.guidance else None
 
         def score(token_ids: Tensor) -> Tensor:
             self.lm.network.to(token_ids.device)
-            texts = [[token for token in row if token >= 0] for row in token_ids.tolist()]
-            per_picture = len(texts) // len(prompts)
-            styled = [[*prompts[row // per_picture], *text] for row, text in enumerate(texts)]
-            scores = (self.weight + self.guidance) * self.lm.steps(styled, most=1).log_probs
-            if self.guidance:
-                scores = scores - self.guidance * self.lm.steps([[*neutral, *text] for text in texts], most=1).log_probs
-            return scores
+            scores = (self.weight + self.guidance) * styled.log_probs(token_ids)
+            return scores if neutral is None else scores - self.guidance * neutral.log_probs(token_ids)
 
         return score
 
@@ -81,9 +96,9 @@ def open_fusion(
             f"{folder}: has another vocabulary than the captioner, whose tokens it is to judge; train the language "
             "model with the captioner's tokenizer (documents.tokenizer)"
         )
+    fusion = Fusion(lm, weight=weight, guidance=guidance)
     try:
-        longest = max(len(lm.prompt(style)) for style in styles)
-        lm.check_length(longest + max_length + 1)
+        fusion.check(styles, max_length)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-    return Fusion(lm, weight=weight, guidance=guidance)
+    return fusion

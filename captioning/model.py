@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -98,12 +98,12 @@ class CaptionModel:
         return model
 
     def fuse(self, folder: Path, *, weight: float = 0.0, guidance: float = 0.0) -> None:
-        """Write captions together with a language model from now on.
+        """Write captions together with a language model from now on, unless they are asked for with other weights.
 
         Args:
             folder: Of the language model, see :func:`captioning.fusion.open_fusion` for what it needs and raises.
             weight: Of its log-probabilities.
-            guidance: Of what the style adds to them.
+            guidance: Of what the style adds to them; where both are 0, it waits for captions that name a weight.
         """
         self._writer.fusion = open_fusion(
             folder,
@@ -136,14 +136,26 @@ class CaptionModel:
             raise ValueError(f"style {wanted!r}: its prompt has {tokens} tokens, and {most} fit; combine fewer styles")
         return wanted
 
-    def check(self, writing: Writing) -> None:
+    def check(self, writing: Writing, styles: Collection[str] = ()) -> None:
         """Refuse what cannot be written, naming the option and its range.
+
+        Args:
+            writing: How captions are to be written.
+            styles: In which of them, as :meth:`style` names them; none are all that were trained.
 
         Raises:
             ValueError: If anything is out of bounds.
         """
-        writing.check(self.decoding, self._captioner.limits().text_length)
+        has_lm = self._writer.fusion is not None
+        writing.check(self.decoding, self._captioner.limits().text_length, has_lm=has_lm)
         self._prefix_ids(writing)
+        if (fusion := self._writer.fused(writing)) is not None:
+            fusion.check(styles or self.styles, writing.rules(self.decoding).max_length)
+
+    def lm_weights(self, writing: Writing = AS_TRAINED) -> dict[str, float]:
+        """The weights of a language model that captions are written with, by option; none if they are written alone."""
+        fusion = self._writer.fused(writing)
+        return {} if fusion is None else fusion.describe()
 
     def doubt_of(self, writing: Writing) -> str | None:
         """Why captions should not be written so, if they should not; None mostly."""
@@ -172,8 +184,8 @@ class CaptionModel:
             NoNumbers: If scores are NaN or infinite.
             OutOfMemory: If one row alone does not fit.
         """
-        self.check(writing)
         wanted = [(pixels, self.style(style)) for pixels, style in requests]
+        self.check(writing, {style for _, style in wanted})
         with self._turn:
             return self._in_batches(self._writer.look(wanted), writing, batch_size or max(1, len(wanted)))
 
@@ -203,9 +215,9 @@ class CaptionModel:
         """
         if isinstance(pictures, Picture):
             raise TypeError(f"pictures is a single {type(pictures).__name__}; give a list of them")
-        self.check(writing)
         found: list[dict[str, list[Caption]]] = []
         names = self._wanted(styles)
+        self.check(writing, names)
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             for start in range(0, len(pictures), batch_size):
                 numbers = range(start, min(start + batch_size, len(pictures)))

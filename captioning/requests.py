@@ -49,7 +49,7 @@ class RequestWriter:
         decoding: Rules of the model folder.
 
     Attributes:
-        fusion: Of a language model that captions are written with; None writes them alone.
+        fusion: Of a language model that captions are written with, with its usual weights; None writes them alone.
     """
 
     def __init__(self, captioner: Captioner, preprocessor: CaptionPreprocessor, decoding: Decoding) -> None:
@@ -83,6 +83,10 @@ class RequestWriter:
         """
         return self._writing.in_pieces(requests, lambda piece: self._write_batch(piece, writing, prefix))
 
+    def fused(self, writing: Writing) -> Fusion | None:
+        """The language model as captions are to be written with it; None where they are written alone."""
+        return None if self.fusion is None else self.fusion.weighed(writing.lm_weight, writing.lm_guidance)
+
     @torch.no_grad()
     def _write_batch(self, requests: Sequence[Request], writing: Writing, prefix: Sequence[int]) -> list[list[Caption]]:
         rules = writing.rules(self.decoding)
@@ -91,7 +95,8 @@ class RequestWriter:
         )
         items = [self._item(request) for request in requests]
         encoded, neutral = encode_prompts(self.captioner, self.preprocessor, items, guided=guided)
-        fusion = None if self.fusion is None else self.fusion.of([request.style for request in requests])
+        fused = self.fused(writing)
+        fusion = None if fused is None else fused.of([request.style for request in requests])
         if writing.sampling == "beam":
             token_ids = self.captioner.beams(
                 encoded, rules, num_captions=writing.num, neutral=neutral, prefix=prefix, fusion=fusion

@@ -15,6 +15,8 @@ RANGES: dict[str, tuple[type, float, float]] = {
     "no_repeat_ngram_size": (int, 0, 1_000_000),
     "length_penalty": (float, -1000, 1000),
     "guidance": (float, 0, 1_000_000),
+    "lm_weight": (float, 0, 1_000_000),
+    "lm_guidance": (float, 0, 1_000_000),
     "temperature": (float, 0.01, 100),
     "top_p": (float, 0.001, 1),
     "seed": (int, -(2**63), 2**63 - 1),
@@ -22,6 +24,7 @@ RANGES: dict[str, tuple[type, float, float]] = {
 """Type, least and most of each number of :class:`Writing`; a folder's are bound in ``models/bounds.py``."""
 LENGTHS = ("max_length", "min_length")
 OF_BEAMS = ("num_beams", "min_length", "no_repeat_ngram_size", "length_penalty")
+OF_LM = ("lm_weight", "lm_guidance")
 OF_DRAWS = ("temperature", "top_p")
 SAMPLINGS = ("beam", "multinomial")
 
@@ -39,6 +42,9 @@ class Writing:
         no_repeat_ngram_size: No n-gram of this length occurs twice; 0 is off. Of the beam search.
         length_penalty: Exponent of the length that a beam's score is divided by.
         guidance: Weight of a style against the neutral one; 1 is off.
+        lm_weight: Times the log-probabilities of the language model beside the captioner; None is the weight that it
+            was put there with, 0 is off.
+        lm_guidance: Times what the style adds to that language model; as ``lm_weight``.
         temperature: Of draws: divides the logits.
         top_p: Of draws: from the likeliest tokens that together have this probability.
         seed: Of draws: what a picture gets in a style depends on it and on nothing else.
@@ -53,6 +59,8 @@ class Writing:
     no_repeat_ngram_size: int | None = None
     length_penalty: float | None = None
     guidance: float | None = None
+    lm_weight: float | None = None
+    lm_guidance: float | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
@@ -63,12 +71,13 @@ class Writing:
         asked = {name: value for name in vars(decoding) if (value := getattr(self, name)) is not None}
         return replace(decoding, **asked)
 
-    def check(self, decoding: Decoding, text_length: int) -> None:
+    def check(self, decoding: Decoding, text_length: int, *, has_lm: bool = False) -> None:
         """Refuse what cannot be written.
 
         Args:
             decoding: Of the folder.
             text_length: Most tokens that the model has positions for.
+            has_lm: Whether a language model stands beside the captioner.
 
         Raises:
             ValueError: Naming the option, its value and what is allowed.
@@ -84,6 +93,11 @@ class Writing:
                 min(most, text_length) if kind is int and "length" in name else most,
             )
         self._check_together(self.rules(decoding))
+        if not has_lm and (weighed := [name for name in OF_LM if getattr(self, name)]):
+            raise ValueError(
+                f"{weighed[0]}={getattr(self, weighed[0])}: there is no language model beside the captioner to be "
+                "weighed; start with --lm FOLDER (CaptionModel.fuse in Python), or leave it out"
+            )
         if not isinstance(self.prefix, str):
             raise ValueError(f"prefix={self.prefix!r}: must be text")
 
@@ -115,8 +129,8 @@ class Caption:
 
     Attributes:
         text: All of it, the prefix included.
-        log_prob: Natural logarithm of p(caption | picture, style), without guidance and temperature: the sum over its
-            tokens, with the end if it has one.
+        log_prob: Natural logarithm of p(caption | picture, style), without guidance, temperature and language model:
+            the sum over its tokens, with the end if it has one.
         cut: Whether it was cut at the limit of its length.
     """
 

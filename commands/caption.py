@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.outputs.table import FORMATS, format_for
-from commands.console import count, start_console
+from commands.console import add_lm_options, count, lm_weights, start_console, weight
 from utils import exit_codes
 from utils.console import give_up_output
 
@@ -76,13 +76,14 @@ def _add_styles(parser: argparse.ArgumentParser) -> None:
     style.add_argument("--all-styles", action="store_true", help="captions in every style")
     how = parser.add_argument_group("how, as the model folder says unless given")
     how.add_argument(
-        "--guidance", type=_weight, metavar="W", help="weight of the style against the neutral one; 1 is off"
+        "--guidance", type=weight, metavar="W", help="weight of the style against the neutral one; 1 is off"
     )
     how.add_argument("--prefix", metavar="TEXT", help='every caption goes on from it, as in --prefix "oh my love"')
     how.add_argument("--sampling", choices=("beam", "multinomial"), help="multinomial draws from the model's chances")
     for name, (kind, meaning) in WRITING.items():
         how.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=meaning)
     how.add_argument("--batch-size", type=count, default=16, metavar="N", help="captions worked on at once (16)")
+    add_lm_options(parser, "these captions")
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -117,6 +118,7 @@ def _caption(options: argparse.Namespace) -> int:
 
     model, writing = _open(options)
     target = _target(options, model, writing, pictures)
+    model.check(writing, {style for picture in target.pictures for style in picture.styles()})
     progress = sys.stderr if sys.stderr.isatty() else None
     output = open_output(name, target)
     outcome = caption_into(output, model, target.pictures, writing, batch_size=options.batch_size, progress=progress)
@@ -139,9 +141,14 @@ def _open(options: argparse.Namespace) -> tuple[CaptionModel, Writing]:
     from captioning.model import CaptionModel
     from captioning.writing import Writing
 
+    weights = lm_weights(options)
+    if options.lm is not None and not any(weights.values()):
+        raise ValueError(f"--lm {options.lm}: changes nothing by itself; give --lm-weight or --lm-guidance above 0")
     names = ("guidance", "prefix", "sampling", *WRITING)
     writing = Writing(**{name: value for name in names if (value := getattr(options, name)) is not None})
     model = CaptionModel.open(options.model)
+    if options.lm is not None:
+        model.fuse(options.lm, **weights)
     model.check(writing)
     if doubt := model.doubt_of(writing):
         logger.warning("%s: %s; the captions may be anything", options.model, doubt)
@@ -195,13 +202,3 @@ def _tell(outcome: Outcome, *, is_file: bool) -> None:
     if is_file or (failed and outcome.pictures):
         done = f"{outcome.pictures:,} captioned ({outcome.captions:,} captions)"
         logger.info("pictures: %s%s%s", done, there, failed)
-
-
-def _weight(text: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = -1.0
-    if not 0 <= weight < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 0, such as 1.5")
-    return weight

@@ -49,6 +49,49 @@ def count(text: str) -> int:
     return int(text)
 
 
+def weight(text: str) -> float:
+    """An option that is a number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of at least 0, such as 1.5")
+    return number
+
+
+def add_lm_options(parser: argparse.ArgumentParser, when: str) -> None:
+    """``--lm`` and its weights.
+
+    Args:
+        parser: Of the command.
+        when: The captions that are written with it.
+    """
+    group = parser.add_argument_group("a language model of the styles beside the captioner")
+    group.add_argument(
+        "--lm", type=Path, metavar="FOLDER", help=f"its folder; in the captioner's vocabulary, for {when}"
+    )
+    group.add_argument(
+        "--lm-weight", type=weight, metavar="W", help="times its log p(caption | style), added to the captioner's"
+    )
+    group.add_argument(
+        "--lm-guidance", type=weight, metavar="W", help="times what the style adds to it, against no style, added too"
+    )
+
+
+def lm_weights(options: argparse.Namespace) -> dict[str, float]:
+    """The weights of a language model as they were given, by the names that ``CaptionModel.fuse`` has for them.
+
+    Raises:
+        ValueError: If there are any, and no model.
+    """
+    given = {name: getattr(options, f"lm_{name}") for name in ("weight", "guidance")}
+    for name, number in given.items():
+        if number is not None and options.lm is None:
+            raise ValueError(f"--lm-{name}: weighs a language model; name its folder with --lm")
+    return {name: number for name, number in given.items() if number is not None}
+
+
 def start_console() -> None:
     """Log to standard error, and keep the libraries quiet there."""
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error

@@ -32,8 +32,9 @@ def described(model: CaptionModel, writing: Writing) -> str:
     else:
         how = f"Drawn at temperature {writing.temperature:g}, seed {writing.seed}"
     guided = f", guidance {rules.guidance:g}" if rules.guidance != 1.0 else ""
+    weights = "".join(f", {name} {weight:g}" for name, weight in model.lm_weights(writing).items() if weight)
     begun = f", going on from “{writing.prefix.strip()}”" if writing.prefix.strip() else ""
-    return f"{how}{guided}{begun}."
+    return f"{how}{guided}{weights}{begun}."
 
 
 def _rows(answer: Answer) -> list[StyledCaptions]:

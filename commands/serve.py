@@ -6,7 +6,7 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from commands.console import start_console
+from commands.console import add_lm_options, lm_weights, start_console
 from utils import exit_codes
 
 INTERRUPTED = ""
@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text-model", type=Path, metavar="FOLDER", help="language model that completes texts without a picture"
     )
+    add_lm_options(parser, "every request that does not name other weights")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000); 0 is any free one")
     parser.add_argument("--device", help="such as cpu or cuda:1; a GPU where there is one, if not given")
@@ -44,9 +45,10 @@ def run(options: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         raise ValueError(f"serve needs {', '.join(missing)}: bash scripts/setup.sh --serve")
+    weights = lm_weights(options)
     start_console()
     from serving.limits import Limits
-    from serving.server import LOOPBACK, bind, log_accesses, open_service, read_token, serve
+    from serving.server import LOOPBACK, Beside, bind, log_accesses, open_service, read_token, serve
 
     limits = Limits(
         max_upload_mb=options.max_upload_mb,
@@ -58,10 +60,11 @@ def run(options: argparse.Namespace) -> int:
         queue=options.queue,
         timeout=options.timeout,
     )
+    beside = None if options.lm is None else Beside(options.lm, **weights)
     token = read_token(options.token_file)
     with bind(options.host, options.port) as bound:
         hosts = LOOPBACK if token is None and options.host in LOOPBACK else ()
-        app = open_service(options.model, limits, token, options.device, hosts, options.text_model)
+        app = open_service(options.model, limits, token, options.device, hosts, options.text_model, beside)
         log_accesses()
         serve(app, [bound], limits)
     return exit_codes.FINISHED

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 STEPS = 5
 """The first alone is slower: memory is found, kernels are chosen. The median is that of the others."""
+VALIDATED = 100
+"""Validation rows that are looked at: CIDEr has no value on a single picture."""
 MIB = 2**20
 
 
@@ -128,7 +130,7 @@ def _build(config: RunConfig, args: TrainingArguments, step_rows: int) -> tuple[
 
 
 def _with_few_rows(prepared: Prepared, wanted: int) -> Prepared:
-    """With so many training rows, drawn, and a single one of the others: no more pictures are opened for them.
+    """With so many training rows, drawn, and some of the others: no more pictures are opened for them.
 
     Rewards then hold captions against those of other rows, which takes as long.
     """

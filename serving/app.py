@@ -34,8 +34,9 @@ from serving.schemas import (
     StyleInfo,
     StylesAnswer,
 )
-from serving.service import CompleteText, Service
+from serving.service import Service
 from serving.telemetry import Numbers, Watched, error_response
+from serving.texts import TextCompleter
 
 PAGE = Path(__file__).resolve().parent / "page"
 JSON, FORM = "application/json", "multipart/form-data"
@@ -160,7 +161,7 @@ def make_app(
     models: Sequence[CaptionModel],
     limits: Limits,
     token: str | None = None,
-    complete_text: CompleteText | None = None,
+    text_completer: TextCompleter | None = None,
     hosts: Collection[str] = (),
 ) -> FastAPI:
     """The application; its ``state.service`` is what it serves with.
@@ -169,14 +170,14 @@ def make_app(
         models: Of different names; the first answers where none is named.
         limits: What a client may ask for.
         token: That clients have to give; None asks for none.
-        complete_text: Continues texts without a picture; None where nothing can.
+        text_completer: Continues texts without a picture; None where nothing can.
         hosts: Names that it answers to, see :class:`serving.limits.Gate`; none are all.
 
     Raises:
         ValueError: If there is no model, or two have the same name.
     """
     numbers = Numbers()
-    service = Service(models, limits, numbers, complete_text)
+    service = Service(models, limits, numbers, text_completer)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -234,7 +235,7 @@ def _is_json(request: Request, *others: str) -> bool:
 
 
 def _info(model: CaptionModel) -> ModelInfo:
-    decoding: dict[str, Any] = asdict(model.decoding)
+    decoding: dict[str, Any] = asdict(model.decoding) | model.lm_weights()
     return ModelInfo(
         name=model.name,
         styles=[*model.styles],

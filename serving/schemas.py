@@ -34,6 +34,10 @@ class WritingFields(Schema):
     no_repeat_ngram_size: int | None = Field(None, ge=0, le=1000, description="No n-gram of this length occurs twice.")
     length_penalty: Number | None = Field(None, ge=-10, le=10, description="Exponent of the length; above 0: longer.")
     guidance: Number | None = Field(None, ge=0, le=20, description="Weight of the style against the neutral one.")
+    lm_weight: Number | None = Field(
+        None, ge=0, le=20, description="Weight of the language model beside the captioner, where the service has one."
+    )
+    lm_guidance: Number | None = Field(None, ge=0, le=20, description="Weight of what the style adds to that model.")
     temperature: Number = Field(1.0, ge=0.01, le=100, description="Of multinomial sampling.")
     top_p: Number = Field(1.0, gt=0, le=1, description="Sample from the likeliest tokens of this probability.")
     seed: int = Field(0, ge=0, lt=2**63, description="Equal seeds draw equal captions.")

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import h11
 import uvicorn
@@ -139,6 +140,14 @@ def serve(app: FastAPI, sockets: Sequence[socket.socket], limits: Limits) -> Non
     DrainingServer(config, 2 * limits.timeout + CLOSE_SECONDS).run([*sockets])
 
 
+class Beside(NamedTuple):
+    """A language model beside the captioners, see :meth:`captioning.model.CaptionModel.fuse`."""
+
+    folder: Path
+    weight: float = 0.0
+    guidance: float = 0.0
+
+
 def open_service(
     models: Sequence[Path | str],
     limits: Limits,
@@ -146,6 +155,7 @@ def open_service(
     device: str | None = None,
     hosts: Collection[str] = (),
     text_model: Path | None = None,
+    beside: Beside | None = None,
 ) -> FastAPI:
     """The application on model folders, which are opened here.
 
@@ -156,10 +166,11 @@ def open_service(
         device: As of :meth:`captioning.model.CaptionModel.open`.
         hosts: Names that it answers to; none are all.
         text_model: Folder of a language model, which completes texts without a picture; None completes none.
+        beside: A language model that every model's captions are written with, unless a request names other weights.
 
     Raises:
         FileNotFoundError: If files are missing.
-        ValueError: If they are damaged, or two folders have the same name.
+        ValueError: If they are damaged, or two folders have the same name, or the language model does not fit a model.
     """
     limit_pixels(limits.max_pixels)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of what clients send
@@ -167,8 +178,10 @@ def open_service(
     for folder in models:
         logger.info("opening %s", folder)
         opened.append(CaptionModel.open(folder, device=device))
-    complete_text = None if text_model is None else open_text_completion(text_model, device)
-    return make_app(opened, limits, token, complete_text, hosts)
+        if beside is not None:
+            opened[-1].fuse(beside.folder, weight=beside.weight, guidance=beside.guidance)
+    text_completer = None if text_model is None else open_text_completion(text_model, device)
+    return make_app(opened, limits, token, text_completer, hosts)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from torch import Tensor
 
 from captioning.model import CaptionModel
+from captioning.text_completion import Asked
 from captioning.writing import Caption, Writing
 from serving.batching import Batcher, Places
 from serving.errors import Refusal
@@ -31,15 +32,13 @@ from serving.schemas import (
     WritingFields,
 )
 from serving.telemetry import Numbers
+from serving.texts import TextCompleter, Texts
 
 Made = TypeVar("Made")
 
 WORDS = 3
 """Of a continuation, at most."""
 MOST_DECODERS = 4
-CompleteText = Callable[[str, str | None, int], list[str]]
-"""From a text, a style as the client names it, and a number to so many continuations; where a model of text alone plugs
-in. A ValueError says what is wrong with the style."""
 
 
 class Completing(NamedTuple):
@@ -101,7 +100,7 @@ class Service:
     Args:
         models: Of different names; the first answers where none is named.
         limits: What a client may ask for.
-        complete_text: Continues a text without a picture; None where nothing can.
+        text_completer: Continues texts without a picture; None where nothing can.
 
     Attributes:
         draining: Whether nothing new is taken.
@@ -113,12 +112,12 @@ class Service:
         models: Sequence[CaptionModel],
         limits: Limits,
         numbers: Numbers,
-        complete_text: CompleteText | None = None,
+        text_completer: TextCompleter | None = None,
     ) -> None:
         names = [model.name for model in models]
         if not names or len({*names}) < len(names):
             raise ValueError(f"models {', '.join(names) or '(none)'}: needs one or more, each with a name of its own")
-        self.limits, self.numbers, self.complete_text = limits, numbers, complete_text
+        self.limits, self.numbers = limits, numbers
         self.hosted = {model.name: Hosted(model, limits, numbers) for model in models}
         self.default = names[0]
         self.bodies = Bodies(limits)
@@ -126,13 +125,14 @@ class Service:
         self._decoders = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_DECODERS), thread_name_prefix="decoder")
         # A thread of their own: large pictures that wait for each other must not keep the decoders from small ones.
         self._large_decoder = ThreadPoolExecutor(1, thread_name_prefix="large-decoder")
-        # One thread, so that texts are completed in the order in which they came.
-        self._completer = ThreadPoolExecutor(1, thread_name_prefix="completer")
+        self._texts = None if text_completer is None else Texts(text_completer, limits, numbers)
 
     def close(self) -> None:
         """End all threads; what waits for a model is done first."""
-        for pool in (self._decoders, self._large_decoder, self._completer):
+        for pool in (self._decoders, self._large_decoder):
             pool.shutdown(wait=False, cancel_futures=True)
+        if self._texts is not None:
+            self._texts.close()
         for hosted in self.hosted.values():
             hosted.batcher.close()
 
@@ -161,7 +161,7 @@ class Service:
         hosted = self.model(asked.model)
         styles = self._styles(hosted, asked)
         request.state.log |= {"model": hosted.model.name, "styles": len(styles)}
-        writing = self._writing(hosted, asked, len(styles))
+        writing = self._writing(hosted, asked, styles)
         clock = Clock(request, self.limits.timeout)
         with hosted.places.take(len(styles)):
             seen = await self._seen(clock, hosted, asked.image)
@@ -191,12 +191,7 @@ class Service:
         hosted = self.model(asked.model)
         clock = Clock(request, self.limits.timeout)
         if asked.image is None:
-            if self.complete_text is None:
-                raise Refusal("needs_picture", "image: is needed, since there is no model for text alone")
-            try:
-                return await clock.wait(self._completer.submit(self.complete_text, asked.text, asked.style, asked.num))
-            except ValueError as error:
-                raise Refusal("unknown_style", str(error)) from None
+            return await self._complete_text(clock, asked)
         style = hosted.style(asked.style)
         request.state.log |= {"model": hosted.model.name, "styles": 1}
         with hosted.places.take(1):
@@ -209,6 +204,14 @@ class Service:
         result: list[str] = found
         return result
 
+    async def _complete_text(self, clock: Clock, asked: CompletionRequest) -> list[str]:
+        if self._texts is None:
+            raise Refusal("needs_picture", "image: is needed, since there is no model for text alone")
+        with self._texts.places.take(1):
+            (found,) = await clock.wait(self._texts.submit(Asked(asked.text, asked.style, asked.num)))
+        result: list[str] = found
+        return result
+
     def _styles(self, hosted: Hosted, asked: CaptionRequest | CaptionForm) -> list[str]:
         given = asked.asked_styles()
         names = [*hosted.model.styles] if given == "all" else [*dict.fromkeys(map(hosted.style, given))]
@@ -216,15 +219,17 @@ class Service:
             raise Refusal("invalid", f"styles: {len(names)}, and at most {self.limits.max_styles} go into one request")
         return names
 
-    def _writing(self, hosted: Hosted, asked: WritingFields, styles: int) -> Writing:
+    def _writing(self, hosted: Hosted, asked: WritingFields, styles: Sequence[str]) -> Writing:
         writing = Writing(**{field.name: getattr(asked, field.name) for field in dataclasses.fields(Writing)})
-        if styles * writing.num > MOST_CAPTIONS:
-            raise Refusal("invalid", f"num: {styles} styles with {writing.num} captions each; at most {MOST_CAPTIONS}")
+        if len(styles) * writing.num > MOST_CAPTIONS:
+            raise Refusal(
+                "invalid", f"num: {len(styles)} styles with {writing.num} captions each; at most {MOST_CAPTIONS}"
+            )
         for name in ("max_length", "min_length"):
             if (getattr(writing, name) or 0) > self.limits.max_length:
                 raise Refusal("invalid", f"{name}: at most {self.limits.max_length}")
         try:
-            hosted.model.check(writing)
+            hosted.model.check(writing, styles)
         except ValueError as error:
             raise Refusal("invalid", str(error)) from None
         return writing

@@ -159,7 +159,7 @@ class StyleLM:
             ValueError: If the model has no positions for so many tokens.
         """
         self.check_length(max(map(len, prompts)) + most - 1)
-        return LMSteps(self.network, prompts, len(self.tokenizer))
+        return LMSteps.reading(self.network, prompts, len(self.tokenizer))
 
     def check_length(self, tokens: int) -> None:
         """Refuse what the model has no positions for.

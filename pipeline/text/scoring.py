@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metrics.text_lm import Place, TextScore, hit_rates, places_of, text_numbers, total
 from models.style_lm import StyleLM
-from models.style_lm.words import TOKENS_OF_A_WORD, next_words, word_starts
+from models.style_lm.words import TOKENS_OF_A_WORD, Entries, next_words
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.documents.packing import Packer, mask
 from preprocessors.documents.token_bins import TokenBins
@@ -135,14 +135,15 @@ def _per_style(lm: StyleLM, bins: TokenBins, scores: Sequence[TextScore]) -> Map
 
 def _proposed(lm: StyleLM, bins: TokenBins, places: Sequence[Place]) -> list[list[str]]:
     """Words for each place, behind the document's control code and as much of its text as there are positions for."""
-    starts = word_starts(lm.tokenizer) if places else torch.zeros(0)
-    found: list[list[str]] = []
+    if not places:
+        return []
+    entries, found = Entries(lm.tokenizer), list[list[str]]()
     for start in range(0, len(places), PLACES_AT_ONCE):
         part = places[start : start + PLACES_AT_ONCE]
         bodies = lm.tokenizer.encode_batch([place.before for place in part])
         heads = [[lm.tokenizer.bos_id, *bins[place.document].code.tolist()] for place in part]
         prompts = [_shortened(lm, head, body) for head, body in zip(heads, bodies, strict=True)]
-        found += next_words(lm, prompts, PROPOSED, starts)
+        found += next_words(lm, prompts, PROPOSED, entries)
     return found
 
 

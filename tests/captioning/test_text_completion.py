@@ -6,8 +6,9 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from captioning.text_completion import TextCompletion
+from captioning.text_completion import Asked, TextCompletion
 from models.style_lm import StyleLM
+from models.style_lm.words import Entries, next_words
 from preprocessors.documents.training import train_tokenizer
 from preprocessors.text.styles import StyleRegistry
 from serving.limits import Limits
@@ -73,6 +74,40 @@ def test_what_was_asked_before_changes_nothing(lm):
     texts = [RULES[7][:end] for end in (1, 2, 6, 8, 9, 12, 20)] + ["rule zu", RULES[7][:20]]
     for text in texts:
         assert kept(text, None, 4) == TextCompletion(lm)(text, None, 4)
+
+
+def test_next_words_are_those_of_the_evaluation(lm):
+    """At every place, in the same order; without the end of the text, and without what hardly ever comes."""
+    complete, entries, places = TextCompletion(lm), Entries(lm.tokenizer), 0
+    for rule in RULES[::3]:
+        for end in [place for place in range(1, len(rule)) if rule[place] == " "]:
+            (ids,) = lm.tokenizer.encode_batch([rule[:end]])
+            (expected,) = next_words(lm, [[*lm.prompt(None), *ids]], 6, entries)
+            found = [one.split()[0] for one in complete(rule[:end] + " ", None, 6)]
+            assert found == [*dict.fromkeys(word for word in expected if word)][: len(found)]
+            assert found
+            places += 1
+    assert places > 50
+
+
+def test_texts_that_are_completed_together_get_what_each_gets_alone(lm):
+    """Of different lengths and styles, half words and ended texts among them."""
+    texts = [RULES[7][:20], "rule", RULES[3], RULES[12][:31] + " ", "", RULES[7][:20]]
+    asked = [Asked(text, ("pirate", None)[number % 2], 1 + number) for number, text in enumerate(texts)]
+    together = TextCompletion(lm).complete(asked)
+    assert together == [TextCompletion(lm)(*one) for one in asked]
+    assert together[2] == []
+    assert all(together[:2])
+
+
+def test_word_begins_behind_white_space(lm):
+    """What would go on with the word before is no continuation there; of what was typed, nothing comes twice."""
+    text = "rule alfa\nfriends: wa"
+    assert TextCompletion(lm)(text, None, 1)[0].startswith("sh")
+    for one in TextCompletion(lm)(text + " ", None, 5):
+        assert not one.startswith(" ")
+        assert not one.startswith("sh")
+    assert TextCompletion(lm)("rule alfa\n", None, 1)[0].startswith("friends:")
 
 
 @pytest.mark.parametrize("typed", ["wi", "wind", "window"])

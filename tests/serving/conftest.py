@@ -43,8 +43,8 @@ def ask(model):
     """Makes a client of an application on the fake model; options are limits, or those of ``make_app``."""
     clients = []
 
-    def make(*more, token=None, complete_text=None, hosts=(), **limits):
-        app = make_app([model, *more], Limits(**limits), token, complete_text, hosts)
+    def make(*more, token=None, text_completer=None, hosts=(), **limits):
+        app = make_app([model, *more], Limits(**limits), token, text_completer, hosts)
         client = TestClient(app, raise_server_exceptions=False)
         clients.append(client)
         return client.__enter__()

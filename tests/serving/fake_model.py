@@ -33,7 +33,10 @@ class FakeModel:
             raise ValueError(f"unknown style {given!r}; nearest: pirate")
         return name
 
-    def check(self, writing):
+    def lm_weights(self):
+        return {}
+
+    def check(self, writing, styles=()):
         writing.check(self.decoding, 1024)
 
     def read(self, picture, *, max_pixels=None):
@@ -54,3 +57,22 @@ class FakeModel:
 
     def complete(self, text, picture, style=None, *, num=5, words=3):
         return [f" {style} {number}" for number in range(num)]
+
+
+class FakeTexts:
+    """In place of a model of text alone: says what it is asked, when it is let."""
+
+    def __init__(self, styles):
+        self.styles, self.batches = styles, []
+        self.may_go, self.has_begun = threading.Event(), threading.Event()
+        self.may_go.set()
+
+    def check(self, style):
+        if style not in self.styles:
+            raise ValueError(f"unknown style {style!r}")
+
+    def complete(self, asked):
+        self.has_begun.set()
+        assert self.may_go.wait(20)
+        self.batches.append([one.text for one in asked])
+        return [[f"{one.text} {one.style} {one.num}"] for one in asked]

@@ -19,7 +19,7 @@ from serving.schemas import CaptionAnswer, CaptionRequest, CompletionRequest
 from serving.server import LOOPBACK
 from serving.service import MOST_DECODERS, in_thread
 from tests.serving.conftest import encode
-from tests.serving.fake_model import FakeModel
+from tests.serving.fake_model import FakeModel, FakeTexts
 
 URL = "/v1/captions"
 
@@ -276,20 +276,55 @@ def test_autocomplete_without_a_picture_needs_a_model_of_text(ask):
     asked = {"text": "the cat", "style": "pirate", "num": 3}
     answer = ask().post("/autocomplete", json=asked)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "needs_picture")
-    told = ask(complete_text=lambda text, style, num: [f"{text} {style} {num}"]).post("/autocomplete", json=asked)
+    told = ask(text_completer=FakeTexts(("pirate",))).post("/autocomplete", json=asked)
     assert told.json() == {"result": ["the cat pirate 3"]}
 
 
 def test_autocomplete_without_a_picture_has_the_styles_of_the_text_model(ask):
-    def complete(text, style, num):
-        if style != "shakespeare":
-            raise ValueError(f"unknown style {style!r}")
-        return [" thou"]
-
-    client = ask(complete_text=complete)
-    assert client.post("/autocomplete", json={"text": "a", "style": "shakespeare"}).json() == {"result": [" thou"]}
+    client = ask(text_completer=FakeTexts(("shakespeare",)))
+    told = client.post("/autocomplete", json={"text": "a", "style": "shakespeare"})
+    assert told.json() == {"result": ["a shakespeare 5"]}
     answer = client.post("/autocomplete", json={"text": "a", "style": "pirate"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unknown_style")
+
+
+def test_autocomplete_texts_that_come_meanwhile_are_worked_on_together(ask):
+    """An unknown style among them is told at once, and keeps nobody waiting."""
+    texts = FakeTexts(("pirate",))
+    client, answers = ask(text_completer=texts), dict[str, list[str]]()
+
+    def complete(text):
+        answers[text] = client.post("/autocomplete", json={"text": text, "style": "pirate", "num": 1}).json()["result"]
+
+    texts.may_go.clear()
+    threads = [threading.Thread(target=complete, args=(text,)) for text in ("first", "a", "b", "c")]
+    threads[0].start()
+    assert texts.has_begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    told = client.post("/autocomplete", json={"text": "d", "style": "robot"}).json()
+    assert told["error"]["code"] == "unknown_style"
+    while 'stylecap_queue_depth{model="(texts)"} 3.0' not in client.get("/metrics").text:
+        pass
+    texts.may_go.set()
+    for thread in threads:
+        thread.join(20)
+    assert answers == {text: [f"{text} pirate 1"] for text in ("first", "a", "b", "c")}
+    assert [sorted(batch) for batch in texts.batches] == [["first"], ["a", "b", "c"]]
+
+
+def test_autocomplete_more_texts_than_the_queue_holds_are_told_when_to_come_again(ask):
+    texts = FakeTexts((None,))
+    client = ask(text_completer=texts, max_batch=1, queue=0)
+    texts.may_go.clear()
+    waiting = threading.Thread(target=client.post, args=("/autocomplete",), kwargs={"json": {"text": "a"}})
+    waiting.start()
+    assert texts.has_begun.wait(20)
+    answer = client.post("/autocomplete", json={"text": "b"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+    texts.may_go.set()
+    waiting.join(20)
+    assert client.post("/autocomplete", json={"text": "b"}).json() == {"result": ["b None 5"]}
 
 
 @pytest.mark.parametrize("path", ["/v1/captions", "/v1/models", "/v1/styles", "/autocomplete", "/metrics", "/v1/none"])
