@@ -38,6 +38,9 @@ ImagePositions = Annotated[int, Field(ge=1, le=56)]
 takes 300 MB."""
 Buckets = Annotated[int, Field(ge=1, le=8192)]
 """Published: 256."""
+LearnedPositions = Annotated[int, Field(ge=1, le=8192)]
+"""A table with a row for each, which stands among the weights. Published: 512 and 1,024."""
+Epsilon = Annotated[float, Field(gt=0, le=1)]
 Channels = Annotated[int, Field(ge=1, le=1024)]
 """Of a ResNet's stem. Published: 64."""
 Pixels = Annotated[int, Field(ge=1, le=4096)]
@@ -132,6 +135,51 @@ class OFAFields(TypedDict, total=False):
 
 
 @with_config(STRICT)
+class BlipTextFields(TypedDict, total=False):
+    """``text_config`` of a BLIP model."""
+
+    vocab_size: Vocabulary
+    hidden_size: Width
+    intermediate_size: InnerWidth
+    num_hidden_layers: Layers
+    num_attention_heads: Heads
+    max_position_embeddings: LearnedPositions
+    hidden_act: Word
+    layer_norm_eps: Epsilon
+    hidden_dropout_prob: Rate
+    attention_probs_dropout_prob: Rate
+    initializer_range: Annotated[float, Field(ge=0, le=10)]
+    bos_token_id: TokenId
+    pad_token_id: TokenId
+    sep_token_id: TokenId
+    is_decoder: Literal[True]
+
+
+@with_config(STRICT)
+class BlipVisionFields(TypedDict, total=False):
+    """``vision_config`` of a BLIP model."""
+
+    hidden_size: Width
+    intermediate_size: InnerWidth
+    num_hidden_layers: Layers
+    num_attention_heads: Heads
+    image_size: Pixels
+    patch_size: Pixels
+    hidden_act: Word
+    layer_norm_eps: Epsilon
+    attention_dropout: Rate
+    initializer_range: Annotated[float, Field(ge=0, le=10)]
+
+
+@with_config(STRICT)
+class BlipFields(TypedDict):
+    """``config.json`` of a BLIP model; what its other heads have is left out."""
+
+    text_config: BlipTextFields
+    vision_config: BlipVisionFields
+
+
+@with_config(STRICT)
 class BeamSearchFields(TypedDict):
     """``model.beam_search`` of ``configuration.json``."""
 
@@ -171,6 +219,7 @@ class StyleFields(TypedDict):
 
 
 OFA: TypeAdapter[Any] = TypeAdapter(OFAFields)
+BLIP: TypeAdapter[Any] = TypeAdapter(BlipFields)
 SETTINGS: TypeAdapter[Any] = TypeAdapter(SettingsFields)
 STYLES: TypeAdapter[Any] = TypeAdapter(StyleFields)
 

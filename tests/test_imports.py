@@ -63,7 +63,9 @@ ROOMS: dict[str, set[str]] = {
     "models.ofa": {
         "models.bounds",
         "models.captioner",
-        "models.drawing",
+        "models.guidance",
+        "models.rules",
+        "models.sampling",
         "models.settings",
         "models.vision",
         "models.weights",
