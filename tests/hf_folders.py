@@ -1,4 +1,4 @@
-"""Folders of transformers' captioners with random weights and a tokenizer trained on the spot, as a hub would hold them."""
+"""Folders of transformers' captioners as a hub would hold them: random weights, a tokenizer trained on the spot."""
 
 from __future__ import annotations
 

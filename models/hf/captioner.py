@@ -22,11 +22,11 @@ from models.hf.tokenizer import FamilyTokenizer
 from models.rules import CaptionRules, Fused, ScoreWatch, generate_arguments
 from models.sampling import draw_captions
 from models.settings import CaptionerSettings, Decoding
+from models.vision.transformers_networks import describe
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
 from preprocessors.pictures.images import ImageTransform
 from preprocessors.text.styles import StyleRegistry
-from utils.io import encode_json
 
 MAX_TOKENS = 256
 """Tokens kept of a prompt or caption, as for OFA."""
@@ -83,7 +83,7 @@ class TransformersCaptioner:
             ValueError: Always.
         """
         raise ValueError(
-            f"model.preset={wanted.preset}: a {cls.family.name} model is opened from a folder (model.name), not made anew"
+            f"model.preset={wanted.preset}: {cls.family.name} is opened from a folder (model.name) and never made anew"
         )
 
     def save(self, folder: Path, settings: CaptionerSettings | None) -> None:
@@ -209,11 +209,11 @@ class TransformersCaptioner:
             no_repeat_ngram_size=options.pop("no_repeat_ngram_size"),
         )
         watch, fused = ScoreWatch(), [] if fusion is None else [Fused(fusion)]
-        processors = LogitsProcessorList([_OnlyDrawable(self._drawable()), rules, *fused, watch])
+        processors = LogitsProcessorList([rules, *fused, watch])
         options |= {"num_return_sequences": num_captions}
         options |= {"eos_token_id": ids.eos_token_id, "pad_token_id": ids.pad_token_id}
         start = torch.tensor([[ids.bos_token_id, *prefix]] * len(encoded.prefix), device=self.device)
-        found = search(growth, start, processors, options)[:, 1:]  # without BOS
+        found = search(growth, self._drawable(), start, processors, options)[:, 1:]  # without BOS
         watch.check()
         return found.masked_fill(found.eq(ids.pad_token_id), IGNORE_INDEX)
 
@@ -246,8 +246,8 @@ class TransformersCaptioner:
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:
         """The vision network alone, so that its features can be kept."""
-        described = encode_json(self.module.config.vision_config.to_dict())
-        return {"vision": [PictureFeatures(self.module, described)], **self.family.parts(self.module)}
+        network = PictureFeatures(self.module, describe(self.module.config.vision_config))
+        return {"vision": [network], **self.family.parts(self.module)}
 
     def freeze_statistics(self) -> None:
         """None of these networks has batch norms."""
@@ -303,21 +303,3 @@ class TransformersCaptioner:
             punctuation=settings.punctuation,
             seed=seed,
         )
-
-
-class _OnlyDrawable:
-    """A rule of a beam search: only what a caption can be made of.
-
-    Args:
-        drawable: bool (V',).
-    """
-
-    def __init__(self, drawable: Tensor) -> None:
-        self._drawable = drawable
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores (N, V) with ``-inf`` for the rest."""
-        scores = scores.clone()
-        scores[:, : len(self._drawable)].masked_fill_(~self._drawable, -torch.inf)
-        scores[:, len(self._drawable) :] = -torch.inf
-        return scores

@@ -107,8 +107,8 @@ def vision_of(folder: Path, image_size: int) -> VisionInfo:
     """
     if not any((folder / name).is_file() for name in PICTURE_FILES):
         raise FileNotFoundError(
-            f"{folder}: has no processor, which says how pictures are made ({' or '.join(PICTURE_FILES)}). Copy it from "
-            "where the model came from."
+            f"{folder}: has no processor, which says how pictures are made ({' or '.join(PICTURE_FILES)}). Copy it "
+            "from where the model came from."
         )
     with opening(folder, "processor's description"):
         facts = read_pictures(folder, image_size)

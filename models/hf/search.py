@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedConfig, PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from models.hf.growth import Growth, GuidedGrowth
+from models.hf.growth import Growth, GuidedGrowth, only_drawable
 
 
 class _Order:
@@ -23,23 +24,31 @@ class _Order:
         """Note the beams, int64 (N,)."""
         self.rows = beam_idx
 
+    def get_seq_length(self) -> int:
+        """Nothing that the library could leave out of its inputs."""
+        return 0
+
 
 class _Searched(PreTrainedModel, GenerationMixin):
-    """A model without weights: its scores are those of a growth."""
+    """A model without weights: its scores are those of a growth.
+
+    Args:
+        growth: With so many beginnings a picture as there are beams.
+        drawable: bool (V',), True for what a caption can be made of.
+    """
 
     config_class = PreTrainedConfig
     main_input_name = "input_ids"
 
-    def __init__(self, growth: Growth | GuidedGrowth) -> None:
+    def __init__(self, growth: Growth | GuidedGrowth, drawable: Tensor) -> None:
         super().__init__(PreTrainedConfig())
-        self._growth, self._begun = growth, False
-        self._place = growth.logits.device
+        self._growth, self._drawable, self._begun = growth, drawable, False
         self.generation_config = GenerationConfig()
 
     @property
     def device(self) -> torch.device:
         """Where the scores are."""
-        return self._place
+        return self._drawable.device
 
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *_: Any) -> None:
         model_kwargs["past_key_values"] = _Order()
@@ -55,16 +64,25 @@ class _Searched(PreTrainedModel, GenerationMixin):
                 rows = torch.arange(len(input_ids), device=input_ids.device)
             self._growth.take(rows, input_ids[:, -1])
         self._begun = True
-        return CausalLMOutputWithPast(logits=self._growth.logits[:, None], past_key_values=past_key_values)
+        logits = self._growth.logits
+        scores = only_drawable(logits, self._drawable)
+        # All columns, since rules name special tokens that may stand behind the drawable ones.
+        scores = F.pad(scores, (0, logits.shape[-1] - scores.shape[-1]), value=-torch.inf)
+        return CausalLMOutputWithPast(logits=scores[:, None], past_key_values=past_key_values)
 
 
 def search(
-    growth: Growth | GuidedGrowth, start: Tensor, processors: LogitsProcessorList, options: dict[str, Any]
+    growth: Growth | GuidedGrowth,
+    drawable: Tensor,
+    start: Tensor,
+    processors: LogitsProcessorList,
+    options: dict[str, Any],
 ) -> Tensor:
     """The likeliest captions.
 
     Args:
         growth: With so many beginnings a picture as there are beams.
+        drawable: bool (V',), True for what a caption can be made of.
         start: What the rules take captions to begin with, and the growth has seen, int64 (B, L), L at least 1.
         processors: Rules about next tokens.
         options: Arguments of ``generate``.
@@ -72,7 +90,7 @@ def search(
     Returns:
         int64 (B * K, T) with ``start``, padding behind EOS.
     """
-    found: Tensor = _Searched(growth).generate(
+    found: Tensor = _Searched(growth, drawable).generate(
         input_ids=start, logits_processor=processors, early_stopping=options["num_beams"] > 1, **options
     )
     return found

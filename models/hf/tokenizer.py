@@ -66,9 +66,7 @@ class FamilyTokenizer:
         self.bos_token_id, self.eos_token_id, self.pad_token_id, self.mask_token_id = ids
         missing = entries - len(style_tokens) - tokenizer.get_vocab_size()
         if missing < 0:
-            raise ValueError(
-                f"the tokenizer has {tokenizer.get_vocab_size() + len(style_tokens):,} entries and the model {entries:,}"
-            )
+            raise ValueError(f"the tokenizer has {entries - missing:,} entries and the model {entries:,}")
         first = tokenizer.get_vocab_size()
         tokenizer.add_special_tokens([_FILLER.format(number) for number in range(first, first + missing)])
         tokenizer.encode_special_tokens = True
