@@ -1,13 +1,15 @@
-"""Folders of transformers' captioners as a hub would hold them: random weights, a tokenizer trained on the spot."""
+"""Folders of transformers' captioners as a hub would hold them: random weights, a vocabulary made on the spot."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from torch import Tensor
 from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessorPil
 
 from utils.io import write_json
@@ -17,13 +19,15 @@ BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SIDE = {"num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def write_word_pieces(folder: Path, texts: Sequence[str], size: int = 200) -> Tokenizer:
-    """BERT's, in ``tokenizer.json``."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+def write_word_pieces(folder: Path, texts: Sequence[str]) -> Tokenizer:
+    """BERT's, in ``tokenizer.json``: whole words, and letters for all others; in an order of their own."""
+    words = {word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower())}
+    letters = [chr(code) for code in range(33, 127)]
+    entries = [*BERT_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *sorted(words - {*letters})]
+    vocabulary = {entry: number for number, entry in enumerate(entries)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=BERT_SPECIAL, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     return tokenizer
 
@@ -40,7 +44,32 @@ def write_blip(
     config = BlipConfig(text_config=text, vision_config=vision | {"initializer_range": 0.2}, initializer_range=0.3)
     torch.manual_seed(seed)
     model = BlipForConditionalGeneration(config).eval()
+    model.text_decoder.cls.predictions.bias.data[3] = 4.0  # so that some captions end
     model.save_pretrained(folder)
     BlipImageProcessorPil(size={"height": image_size, "width": image_size}).save_pretrained(folder)
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": True})
     return model
+
+
+def score_with_blip(model: Any, picture: Tensor, prompt: Sequence[int], caption: Sequence[int]) -> Tensor:
+    """Logits (T, V) of a caption by the class itself."""
+    begun = [*prompt[:-1], *caption[:-1]]  # without the prompt's EOS
+    return model(pixel_values=picture, input_ids=torch.tensor([begun])).logits[0, len(prompt) - 2 :]
+
+
+def generate_with_blip(model: Any, picture: Tensor, prompt: Sequence[int], **options: Any) -> list[int]:
+    """A caption with EOS by the class itself, which puts BOS over the first token and takes the last one away."""
+    ids = torch.tensor([[5, *prompt[1:]]])
+    found = model.generate(pixel_values=picture, input_ids=ids, do_sample=False, **options)
+    return found[0, len(prompt) - 1 :].tolist()
+
+
+class Own(NamedTuple):
+    """How tests make a folder of a family, and ask the library's class."""
+
+    write: Callable[..., Any]
+    score: Callable[[Any, Tensor, Sequence[int], Sequence[int]], Tensor]
+    generate: Callable[..., list[int]]
+
+
+FAMILIES = {"blip": Own(write_blip, score_with_blip, generate_with_blip)}

@@ -215,7 +215,9 @@ class TransformersCaptioner:
         start = torch.tensor([[ids.bos_token_id, *prefix]] * len(encoded.prefix), device=self.device)
         found = search(growth, self._drawable(), start, processors, options)[:, 1:]  # without BOS
         watch.check()
-        return found.masked_fill(found.eq(ids.pad_token_id), IGNORE_INDEX)
+        ends = found.eq(ids.eos_token_id).int()
+        # The library fills up with EOS where the id of padding is 0.
+        return found.masked_fill((ends.cumsum(1) - ends).bool() | found.eq(ids.pad_token_id), IGNORE_INDEX)
 
     def _grow(
         self,

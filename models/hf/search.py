@@ -17,6 +17,8 @@ from models.hf.growth import Growth, GuidedGrowth, only_drawable
 class _Order:
     """What the library takes for a cache: only remembers which beams go on."""
 
+    is_compileable = False
+
     def __init__(self) -> None:
         self.rows: Tensor | None = None
 

@@ -39,9 +39,7 @@ def open_word_pieces(
     """
     path = next((folder / name for name in (TOKENIZER_FILE, VOCABULARY_FILE) if (folder / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(
-            f"{folder}: has no tokenizer ({TOKENIZER_FILE} or {VOCABULARY_FILE}). {REMEDY}"
-        )
+        raise FileNotFoundError(f"{folder}: has no tokenizer ({TOKENIZER_FILE} or {VOCABULARY_FILE}). {REMEDY}")
     vocabulary, lowercase = _read_json(path) if path.name == TOKENIZER_FILE else _read_text(path, folder)
     if absent := [token for token in SPECIAL if token not in vocabulary]:
         raise ValueError(f"{path}: {absent[0]} is missing. {REMEDY}")
