@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CAPTIONERS: Mapping[str, str] = {
     "ofa": "models.ofa.captioner:OFACaptioner",
     "blip": "models.hf.blip:BlipCaptioner",
+    "florence2": "models.hf.florence2:Florence2Captioner",
 }
 """By ``model_type`` of ``config.json`` the class that opens such a folder; imported when one is opened."""
 LEFT_OUT: Mapping[str, str] = {

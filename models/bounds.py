@@ -11,6 +11,7 @@ from typing import (
     Any,
     Literal,
     NotRequired,  # of pydantic, which takes no other before Python 3.12
+    Required,
 )
 
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
@@ -179,6 +180,69 @@ class BlipFields(TypedDict):
     vision_config: BlipVisionFields
 
 
+Stages = Annotated[list[Annotated[int, Field(ge=1, le=1024)]], Field(min_length=1, max_length=8)]
+"""Of a vision network, a number for each. Published: four."""
+
+
+@with_config(STRICT)
+class BartFields(TypedDict, total=False):
+    """``text_config`` of a Florence-2 model."""
+
+    model_type: Required[Literal["bart"]]
+    vocab_size: Vocabulary
+    max_position_embeddings: LearnedPositions
+    encoder_layers: Layers
+    encoder_ffn_dim: InnerWidth
+    encoder_attention_heads: Heads
+    decoder_layers: Layers
+    decoder_ffn_dim: InnerWidth
+    decoder_attention_heads: Heads
+    activation_function: Word
+    d_model: Width
+    dropout: Rate
+    attention_dropout: Rate
+    activation_dropout: Rate
+    init_std: Annotated[float, Field(ge=0, le=10)]
+    scale_embedding: bool
+    pad_token_id: TokenId
+    bos_token_id: TokenId
+    eos_token_id: TokenId
+    decoder_start_token_id: TokenId
+
+
+@with_config(STRICT)
+class DaViTFields(TypedDict, total=False):
+    """``vision_config`` of a Florence-2 model."""
+
+    depths: Annotated[list[Blocks], Field(min_length=1, max_length=8)]
+    patch_size: Stages
+    patch_stride: Annotated[list[Annotated[int, Field(ge=1, le=16)]], Field(min_length=1, max_length=8)]
+    patch_padding: Annotated[list[Annotated[int, Field(ge=0, le=64)]], Field(min_length=1, max_length=8)]
+    patch_prenorm: Annotated[list[bool], Field(min_length=1, max_length=8)]
+    embed_dim: Annotated[list[Width], Field(min_length=1, max_length=8)]
+    num_heads: Annotated[list[Heads], Field(min_length=1, max_length=8)]
+    num_groups: Annotated[list[Heads], Field(min_length=1, max_length=8)]
+    window_size: Annotated[int, Field(ge=1, le=64)]
+    """Features are filled up to whole windows. Published: 12."""
+    drop_path_rate: Rate
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)]
+    qkv_bias: bool
+    activation_function: Word
+    projection_dim: Width
+    max_temporal_embeddings: Annotated[int, Field(ge=1, le=1024)]
+    max_position_embeddings: Annotated[int, Field(ge=1, le=128)]
+    initializer_range: Annotated[float, Field(ge=0, le=10)]
+
+
+@with_config(STRICT)
+class Florence2Fields(TypedDict):
+    """``config.json`` of a Florence-2 model."""
+
+    text_config: BartFields
+    vision_config: DaViTFields
+    image_token_id: NotRequired[TokenId]
+
+
 @with_config(STRICT)
 class BeamSearchFields(TypedDict):
     """``model.beam_search`` of ``configuration.json``."""
@@ -220,6 +284,7 @@ class StyleFields(TypedDict):
 
 OFA: TypeAdapter[Any] = TypeAdapter(OFAFields)
 BLIP: TypeAdapter[Any] = TypeAdapter(BlipFields)
+FLORENCE2: TypeAdapter[Any] = TypeAdapter(Florence2Fields)
 SETTINGS: TypeAdapter[Any] = TypeAdapter(SettingsFields)
 STYLES: TypeAdapter[Any] = TypeAdapter(StyleFields)
 

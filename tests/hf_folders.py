@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
-from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessorPil
+from transformers import (
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessorPil,
+    CLIPImageProcessorPil,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+)
 
+from preprocessors.text.bpe import train_bpe
+from preprocessors.text.bpe_files import read_bpe
 from utils.io import write_json
 
 WORDS = ["a dog runs in the snow", "two people look at the sea", "what does the image describe? write a reply."]
@@ -51,6 +60,46 @@ def write_blip(
     return model
 
 
+def write_byte_pairs(folder: Path, texts: Sequence[str], added: Sequence[str]) -> Tokenizer:
+    """BART's, in ``tokenizer.json``, with further special entries behind its own."""
+    train_bpe(texts, folder, 320)
+    vocabulary, merges = read_bpe(folder)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *added])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def write_florence2(
+    folder: Path, texts: Sequence[str] = WORDS, *, image_size: int = 32, seed: int = 4, **text: Any
+) -> Florence2ForConditionalGeneration:
+    """Florence-2 with two stages of vision in place of four; its vocabulary has more entries than its tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = write_byte_pairs(folder, texts, ["<loc_0>", "<loc_1>", "<image>"])
+    entries = tokenizer.get_vocab_size() + 2
+    text = {"vocab_size": entries, "d_model": 24, "max_position_embeddings": 128, "init_std": 0.3} | text
+    for side in ("encoder", "decoder"):
+        text |= {f"{side}_layers": 2, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 40}
+    vision = {"depths": [1, 1], "patch_size": [7, 3], "patch_stride": [4, 2], "patch_padding": [3, 1]}
+    vision |= {"patch_prenorm": [False, True], "embed_dim": [12, 20], "num_heads": [2, 2], "num_groups": [2, 2]}
+    vision |= {"window_size": 3, "projection_dim": 24, "max_position_embeddings": 9, "initializer_range": 0.2}
+    config = Florence2Config(
+        text_config=text | {"model_type": "bart"}, vision_config=vision, image_token_id=tokenizer.token_to_id("<image>")
+    )
+    torch.manual_seed(seed)
+    model = Florence2ForConditionalGeneration(config).eval()
+    model.get_input_embeddings().weight.data[2] *= 2.0  # so that some captions end
+    model.save_pretrained(folder)
+    CLIPImageProcessorPil(
+        size={"height": image_size, "width": image_size}, do_center_crop=False, image_seq_length=17
+    ).save_pretrained(folder)
+    return model
+
+
 def score_with_blip(model: Any, picture: Tensor, prompt: Sequence[int], caption: Sequence[int]) -> Tensor:
     """Logits (T, V) of a caption by the class itself."""
     begun = [*prompt[:-1], *caption[:-1]]  # without the prompt's EOS
@@ -64,6 +113,26 @@ def generate_with_blip(model: Any, picture: Tensor, prompt: Sequence[int], **opt
     return found[0, len(prompt) - 1 :].tolist()
 
 
+def _with_florence2(model: Any, picture: Tensor, prompt: Sequence[int]) -> dict[str, Tensor]:
+    cells = (picture.shape[-1] // 8) ** 2 + 1
+    ids = torch.tensor([[model.config.image_token_id] * cells + [*prompt]])
+    return {"pixel_values": picture, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def score_with_florence2(model: Any, picture: Tensor, prompt: Sequence[int], caption: Sequence[int]) -> Tensor:
+    """Logits (T, V) of a caption by the class itself, behind start token and BOS."""
+    begun = torch.tensor([[2, 0, *caption[:-1]]])
+    return model(**_with_florence2(model, picture, prompt), decoder_input_ids=begun).logits[0, 1:]
+
+
+def generate_with_florence2(model: Any, picture: Tensor, prompt: Sequence[int], **options: Any) -> list[int]:
+    """A caption with EOS by the class itself."""
+    start = torch.tensor([[2, 0]])
+    given = _with_florence2(model, picture, prompt)
+    found = model.generate(**given, decoder_input_ids=start, do_sample=False, forced_eos_token_id=None, **options)
+    return found[0, 2:].tolist()
+
+
 class Own(NamedTuple):
     """How tests make a folder of a family, and ask the library's class."""
 
@@ -72,4 +141,7 @@ class Own(NamedTuple):
     generate: Callable[..., list[int]]
 
 
-FAMILIES = {"blip": Own(write_blip, score_with_blip, generate_with_blip)}
+FAMILIES = {
+    "blip": Own(write_blip, score_with_blip, generate_with_blip),
+    "florence2": Own(write_florence2, score_with_florence2, generate_with_florence2),
+}

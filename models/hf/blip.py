@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration, DynamicCache, EncoderDecoderCache
 
@@ -19,7 +18,7 @@ from models.captioner import Captioner, Limits, VisionInfo
 from models.hf.captioner import TransformersCaptioner
 from models.hf.family import Family
 from models.hf.folder import check_ids, load_network, read_fields, read_style_tokens, vision_of
-from models.hf.network import CaptionNetwork, EncodedPictures
+from models.hf.network import CaptionNetwork, EncodedPictures, library_mask
 from models.hf.tokenizer import FamilyTokenizer
 from models.hf.word_pieces import open_word_pieces
 from models.weights import opening
@@ -70,13 +69,11 @@ class BlipNetwork(CaptionNetwork, BlipForConditionalGeneration):
     def decode(
         self, embeddings: Tensor, positions: Tensor, mask: Tensor, encoded: EncodedPictures, cache: Any
     ) -> Tensor:
-        """A pass of the text decoder, whose attention adds its mask to the scores."""
-        added = torch.zeros(mask.shape, dtype=embeddings.dtype, device=mask.device)
-        added.masked_fill_(~mask, torch.finfo(added.dtype).min)
+        """A pass of the text decoder, whose attention is the library's own always."""
         hidden: Tensor = self.text_decoder.bert(
             inputs_embeds=embeddings.clone(),  # the library adds positions in place
             position_ids=positions,
-            attention_mask=added[:, None],
+            attention_mask=library_mask(mask, embeddings, "eager"),
             encoder_hidden_states=encoded.context,
             past_key_values=cache,
             use_cache=cache is not None,

@@ -185,6 +185,20 @@ class CaptionNetwork(nn.Module):
         return torch.cat([first, hidden[:, columns:].unflatten(1, (count, length - 1))], 2)
 
 
+def library_mask(mask: Tensor, states: Tensor, implementation: str) -> Tensor:
+    """A mask bool (B, L, S) as the library's attention takes it: added to the scores by its own, otherwise as it is.
+
+    Args:
+        mask: True where something is seen.
+        states: Of the number format that the scores are in.
+        implementation: Of the library's attention.
+    """
+    if implementation != "eager":
+        return mask[:, None]
+    added = torch.zeros(mask.shape, dtype=states.dtype, device=mask.device)
+    return added.masked_fill_(~mask, torch.finfo(added.dtype).min)[:, None]
+
+
 def causal(length: int, device: torch.device) -> Tensor:
     """What each of so many tokens sees of them, bool (L, L)."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()

@@ -43,6 +43,7 @@ class FamilyTokenizer:
         style_tokens: The last of them, in their order.
         texts: What each entry of the library's tokenizer adds to a caption, by id; nothing for special ones. Behind
             its end nothing is added.
+        added: Special entries behind those, in the order of their ids; further ones that the model has are unused.
         in_words: Whether a decoded text has spaces around punctuation, which people do not write.
 
     Attributes:
@@ -60,10 +61,12 @@ class FamilyTokenizer:
         style_tokens: Sequence[str],
         texts: Sequence[bytes],
         *,
-        in_words: bool,
+        added: Sequence[str] = (),
+        in_words: bool = False,
     ) -> None:
         self.library, self._in_words = tokenizer, in_words
         self.bos_token_id, self.eos_token_id, self.pad_token_id, self.mask_token_id = ids
+        tokenizer.add_special_tokens([*added])
         missing = entries - len(style_tokens) - tokenizer.get_vocab_size()
         if missing < 0:
             raise ValueError(f"the tokenizer has {entries - missing:,} entries and the model {entries:,}")
