@@ -81,7 +81,7 @@ def write_florence2(
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = write_byte_pairs(folder, texts, ["<loc_0>", "<loc_1>", "<image>"])
     entries = tokenizer.get_vocab_size() + 2
-    text = {"vocab_size": entries, "d_model": 24, "max_position_embeddings": 128, "init_std": 0.3} | text
+    text = {"vocab_size": entries, "d_model": 24, "max_position_embeddings": 192, "init_std": 0.3} | text
     for side in ("encoder", "decoder"):
         text |= {f"{side}_layers": 2, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 40}
     vision = {"depths": [1, 1], "patch_size": [7, 3], "patch_stride": [4, 2], "patch_padding": [3, 1]}
@@ -97,6 +97,7 @@ def write_florence2(
     CLIPImageProcessorPil(
         size={"height": image_size, "width": image_size}, do_center_crop=False, image_seq_length=17
     ).save_pretrained(folder)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "BartTokenizer"})
     return model
 
 

@@ -71,6 +71,10 @@ ROOMS: dict[str, set[str]] = {
         "models.weights",
         "models.wrapping",
     },
+    "models.hf": {
+        *("models.bounds", "models.captioner", "models.guidance", "models.rules", "models.sampling", "models.settings"),
+        *("models.vision", "models.weights", "models.wrapping"),
+    },
     "models.style_lm": {"models.bounds", "models.drawing", "models.weights"},
     "trainers.losses": set(),
     "trainers.rewards": set(),
