@@ -45,8 +45,8 @@ def open_captioner(folder: Path) -> Captioner:
         known = ", ".join(CAPTIONERS)
         why = f" ({LEFT_OUT[kind]})" if isinstance(kind, str) and kind in LEFT_OUT else ""
         raise ValueError(
-            f"{folder}: config.json is of a {str(kind)[:80]!r} model{why}; captioners that can be opened: {known}. "
-            "docs/models.md compares them; CONTRIBUTING.md says how to add one"
+            f"{folder}: config.json is of a {repr(kind)[:80]} model{why}; captioners that can be opened: {known}. "
+            "docs/models.md compares them, CONTRIBUTING.md says how to add one"
         )
     captioner: Captioner = resolve_name(CAPTIONERS[kind]).open(folder)
     from models.weights import check_finite  # here, since this table loads nothing heavy

@@ -124,7 +124,7 @@ def test_open_captioner_of_an_unknown_kind_is_refused(tmp_path):
     ):
         open_captioner(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": ["ofa"]}')
-    with pytest.raises(ValueError, match=r"config\.json is of a \"\['ofa'\]\" model"):
+    with pytest.raises(ValueError, match=r"config\.json is of a \['ofa'\] model"):
         open_captioner(tmp_path)
 
 

@@ -44,6 +44,11 @@ class PictureFeatures(nn.Module):
     def __init__(self, network: CaptionNetwork, described: bytes) -> None:
         super().__init__()
         self.network, self.described, self._look = network.vision_network(), described, network.look
+        self.training = self.network.training
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation, in which a network that is not trained stays."""
+        return super().train(mode and any(parameter.requires_grad for parameter in self.network.parameters()))
 
     def forward(self, patch_images: Tensor) -> Tensor:
         """Features of pictures."""
@@ -66,7 +71,7 @@ class TransformersCaptioner:
         self, module: Any, tokenizer: FamilyTokenizer, vision: VisionInfo, called: nn.Module | None = None
     ) -> None:
         self.module, self.tokenizer, self._vision = module, tokenizer, vision
-        self._called = called
+        self._called, self._can = called, torch.empty(0)
         # Trainer compares what a checkpoint lacks with this list, and would warn of every tied weight.
         module._keys_to_ignore_on_save = [*module.all_tied_weights_keys]
 
@@ -242,9 +247,12 @@ class TransformersCaptioner:
 
     def _drawable(self) -> Tensor:
         """What captions can be made of, bool, up to the last such entry."""
-        can = torch.tensor([bool(piece) for piece in self.tokenizer.pieces()])
-        can[self.tokenizer.eos_token_id] = True
-        return can[: int(can.nonzero().max()) + 1].to(self.device)
+        if not len(self._can):  # style tokens are none of it, so that it never changes
+            can = torch.tensor([bool(piece) for piece in self.tokenizer.pieces()])
+            can[self.tokenizer.eos_token_id] = True
+            self._can = can[: int(can.nonzero().max()) + 1]
+        self._can = self._can.to(self.device)
+        return self._can
 
     def parts(self) -> Mapping[str, Sequence[nn.Module]]:
         """The vision network alone, so that its features can be kept."""
@@ -289,7 +297,17 @@ class TransformersCaptioner:
         random_crop_from: int | None = None,
         seed: int = 0,
     ) -> OFAStylePreprocessor:
-        """Prompts with the style in them, pictures as everywhere in this project."""
+        """Prompts with the style in them, pictures as everywhere in this project.
+
+        Raises:
+            ValueError: If a style is a token that the vocabulary does not have, which would be read in pieces.
+        """
+        tokens = [] if registry.inject == "words" else [registry.token_of(name) for name in registry.names]
+        if absent := [token for token in tokens if token not in self.tokenizer.style_tokens]:
+            raise ValueError(
+                f"style.inject={registry.inject}: {self.family.name} has no {absent[0]} in its vocabulary and would "
+                "read it in pieces; use style.inject=token or words"
+            )
         return OFAStylePreprocessor(
             self.tokenizer,
             registry,

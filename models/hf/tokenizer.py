@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from tokenizers import AddedToken, Tokenizer
 
@@ -18,6 +18,7 @@ from preprocessors.text.spacing import join_tokens
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_BYTES = 64_000_000
 """Most of it. The largest published of the families here: 3.6 MB, for 51,289 entries."""
+REMEDY = "Copy it again from where the model came from."
 MOST_UNUSED = 4096
 """Entries of a model that its tokenizer does not have. Published: two, and what rounds a vocabulary up."""
 _FILLER = "<unused_{}>"
@@ -122,16 +123,13 @@ class FamilyTokenizer:
         self.library.save(str(folder / TOKENIZER_FILE))
 
 
-def check_numbered(vocabulary: object, path: Path) -> dict[str, int]:
+def check_numbered(vocabulary: Any, path: Path) -> dict[str, int]:
     """Entries by their text, numbered from 0, each once.
 
     Raises:
         ValueError: If they are not.
     """
-    is_right = isinstance(vocabulary, dict) and all(type(number) is int for number in vocabulary.values())
-    if not is_right or sorted(vocabulary.values()) != [*range(len(vocabulary))]:  # type: ignore[attr-defined]
+    numbers = [*vocabulary.values()] if isinstance(vocabulary, dict) else [None]
+    if not all(type(number) is int for number in numbers) or sorted(numbers) != [*range(len(numbers))]:
         raise ValueError(f"{path}: must number its entries from 0, each once. {REMEDY}")
-    return vocabulary  # type: ignore[return-value]
-
-
-REMEDY = "Copy it again from where the model came from."
+    return cast(dict[str, int], vocabulary)

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 
 from models import open_captioner
 from models.hf.network import CAPTIONS_PER_ROW
-from models.settings import Decoding
+from models.settings import CaptionerSettings, Decoding
+from preprocessors.pictures.feature_cache import in_evaluation
 from preprocessors.pictures.images import MEAN_STD
+from preprocessors.text.styles import StyleRegistry
 
 LENGTH, SAMPLES = 6, 3
 PLAIN = Decoding(num_beams=1, max_length=LENGTH, min_length=0, no_repeat_ngram_size=0)
@@ -191,7 +193,7 @@ def test_gradients_of_shared_rows_equal_those_of_the_class(case, batch, captions
     total.backward()
     theirs = {name: p.grad.clone() for name, p in own.named_parameters() if p.grad is not None}
     own.zero_grad(set_to_none=True)
-    assert ours.keys() == theirs.keys()
+    assert ours.keys() == theirs.keys() == {name for name, _ in own.named_parameters()}  # else processes would wait
     left, right = (torch.cat([found[name].flatten() for name in theirs]) for found in (ours, theirs))
     assert (left - right).norm() <= 1e-5 * right.norm()
 
@@ -346,5 +348,24 @@ def test_new_one_is_refused(case):
         type(case.captioner).new(wanted)
 
 
-def test_pictures_are_made_as_the_processor_says(case, tmp_path):
-    assert case.captioner.vision().mean_std not in MEAN_STD.values() or case.captioner.vision().image_size == 32
+def test_looking_at_pictures_leaves_the_mode_as_it_was(case):
+    captioner = case.captioner.frozen_copy()
+    captioner.module.requires_grad_(True)
+    for mode in (False, True):
+        captioner.module.train(mode)
+        (vision,) = captioner.parts()["vision"]
+        with in_evaluation(vision):
+            assert not captioner.module.vision_network().training
+        assert captioner.module.vision_network().training is mode
+
+
+@pytest.mark.parametrize("inject", ["code", "token"])
+def test_style_that_would_be_read_in_pieces_is_refused(case, inject):
+    registry = StyleRegistry(["pirate"], inject=inject)
+    settings = CaptionerSettings(32, 32, MEAN_STD["half"], "a {} dog", "a dog", (), PLAIN)
+    captioner = open_captioner(case.folder)
+    with pytest.raises(ValueError, match=f"style.inject={inject}: .* has no <.*_0> in its vocabulary and would read"):
+        captioner.preprocessor(registry, settings)
+    captioner.add_style_tokens({registry.token_of(name): name for name in registry.names})
+    ids = captioner.preprocessor(registry, settings).prompt_ids("pirate")
+    assert len(captioner.tokenizer) - 2 in ids
