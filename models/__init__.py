@@ -19,6 +19,8 @@ CAPTIONERS: Mapping[str, str] = {
     "ofa": "models.ofa.captioner:OFACaptioner",
     "blip": "models.hf.blip:BlipCaptioner",
     "florence2": "models.hf.florence2:Florence2Captioner",
+    "smolvlm": "models.hf.smolvlm:SmolVLMCaptioner",
+    "idefics3": "models.hf.smolvlm:Idefics3Captioner",
 }
 """By ``model_type`` of ``config.json`` the class that opens such a folder; imported when one is opened."""
 LEFT_OUT: Mapping[str, str] = {

@@ -14,10 +14,12 @@ import finetune
 from models import open_captioner
 from models.hf.blip import BlipNetwork
 from models.hf.florence2 import Florence2Network
+from models.hf.smolvlm import SmolVLMNetwork
 from tests.hf_folders import FAMILIES, WORDS, write_blip
 from utils.io import read_jsonl
 
-NETWORKS = {"blip": BlipNetwork, "florence2": Florence2Network}
+NETWORKS = {"blip": BlipNetwork, "florence2": Florence2Network, "smolvlm": SmolVLMNetwork}
+SLOWLY = [pytest.param(family, marks=pytest.mark.slow) for family in ("florence2", "smolvlm")]
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def _numbers(run: Path, name: str) -> list[float]:
     return [row[name] for _, row in read_jsonl(run / "metrics.jsonl") if name in row]
 
 
-@pytest.mark.parametrize("family", ["blip", pytest.param("florence2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", ["blip", *SLOWLY])
 def test_folder_is_trained_evaluated_and_captions(family, document, scenes, tmp_path, capsys):
     model = {"name": _write(family, scenes, tmp_path / "start")}
     run = _run(document, tmp_path, "run", model=model)
@@ -69,7 +71,7 @@ def test_folder_is_trained_evaluated_and_captions(family, document, scenes, tmp_
     assert list(captions) == ["neutral", "pirate", "robot", "romantic"]
 
 
-@pytest.mark.parametrize("family", ["blip", pytest.param("florence2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", ["blip", *SLOWLY])
 def test_self_critical_step_looks_at_each_picture_once(family, document, scenes, tmp_path, monkeypatch):
     """Of the 5 captions that are drawn of each, and their scores; no row of the decoder is a caption."""
     network, looks, rows = NETWORKS[family], [], []

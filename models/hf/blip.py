@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from transformers import BlipConfig, BlipForConditionalGeneration, DynamicCache, EncoderDecoderCache
 
-from models.bounds import BLIP as FIELDS
 from models.captioner import Captioner, Limits, VisionInfo
+from models.hf.bounds import BLIP as FIELDS
 from models.hf.captioner import TransformersCaptioner
 from models.hf.family import Family
-from models.hf.folder import check_ids, load_network, read_fields, read_style_tokens, vision_of
+from models.hf.folder import check_ids, load_network, read_fields, vision_of
 from models.hf.network import CaptionNetwork, EncodedPictures, library_mask
 from models.hf.tokenizer import FamilyTokenizer
 from models.hf.word_pieces import open_word_pieces
@@ -35,6 +35,9 @@ class BlipNetwork(CaptionNetwork, BlipForConditionalGeneration):
     as an encoder wants it. Here a prompt's EOS is left out where it is read.
     """
 
+    config: Any
+    vision_model: Any
+    text_decoder: Any
     _no_split_modules = ["BlipEncoderLayer", "BlipTextLayer"]
 
     def vision_network(self) -> nn.Module:
@@ -100,8 +103,7 @@ def _open(folder: Path) -> tuple[BlipNetwork, FamilyTokenizer, VisionInfo]:
     check_ids(folder, ids, text.vocab_size)
     vision = vision_of(folder, config.vision_config.image_size)
     bos, eos, pad = ids.values()
-    style_tokens = read_style_tokens(folder)
-    tokenizer = open_word_pieces(folder, bos=bos, eos=eos, pad=pad, entries=text.vocab_size, style_tokens=style_tokens)
+    tokenizer = open_word_pieces(folder, bos=bos, eos=eos, pad=pad, entries=text.vocab_size)
     return load_network(folder, BlipNetwork, config), tokenizer, vision
 
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from models.hf.folder import read_style_tokens
 from models.hf.tokenizer import REMEDY, TOKENIZER_BYTES, TOKENIZER_FILE, FamilyTokenizer, SpecialIds, check_numbered
 from models.weights import opening
 from preprocessors.text.bpe_files import WHOLE
@@ -26,14 +27,26 @@ class _Content(NamedTuple):
     added: dict[int, str]
 
 
-def open_byte_pairs(folder: Path, ids: Mapping[str, int], *, entries: int, style_tokens: list[str]) -> FamilyTokenizer:
-    """The tokenizer of a folder, from ``tokenizer.json``.
+class SpecialTokens(NamedTuple):
+    """What a family calls them; several can be one."""
+
+    bos: str
+    eos: str
+    pad: str
+    mask: str
+
+
+def open_byte_pairs(
+    folder: Path, names: SpecialTokens, ids: Mapping[str, int], *, entries: int, digits_alone: bool = False
+) -> FamilyTokenizer:
+    """The tokenizer of a folder, from ``tokenizer.json``, with our style tokens behind it.
 
     Args:
         folder: Of the model.
-        ids: ``<s>``, ``</s>`` and ``<pad>``, by the configuration.
+        names: Of special tokens.
+        ids: Those that the configuration says, by name.
         entries: V of the model.
-        style_tokens: The last of them.
+        digits_alone: Whether each digit is a token.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -42,21 +55,24 @@ def open_byte_pairs(folder: Path, ids: Mapping[str, int], *, entries: int, style
     path = folder / TOKENIZER_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: has no tokenizer ({TOKENIZER_FILE}). {REMEDY}")
-    content = _read(path)
-    for token, number in ({"<mask>": content.vocabulary.get("<mask>", -1)} | {**ids}).items():
-        if number < 0 or content.vocabulary.get(token) != number:
+    content, style_tokens = _read(path), read_style_tokens(folder)
+    known = content.vocabulary | {token: number for number, token in content.added.items()}
+    for token in names:
+        if token not in known or known[token] != ids.get(token, known[token]):
             raise ValueError(f"{path}: {token} is missing or has another id than config.json says. {REMEDY}")
     with opening(folder, f"tokenizer ({TOKENIZER_FILE})"):
         tokenizer = Tokenizer(BPE(content.vocabulary, content.merges))
-        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+        cut = ByteLevel(add_prefix_space=False)
+        tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), cut]) if digits_alone else cut
         tokenizer.decoder = ByteLevelDecoder()
         special = [token for token in content.vocabulary if WHOLE.fullmatch(token)]
         tokenizer.add_special_tokens(special)
         texts = _texts_of(content.vocabulary, {*special})
     named = [token for _, token in sorted(content.added.items()) if token not in style_tokens]
-    special_ids = SpecialIds(ids["<s>"], ids["</s>"], ids["<pad>"], content.vocabulary["<mask>"])
     try:
-        return FamilyTokenizer(tokenizer, special_ids, entries, style_tokens, texts, added=named)
+        return FamilyTokenizer(
+            tokenizer, SpecialIds(*(known[name] for name in names)), entries, style_tokens, texts, added=named
+        )
     except ValueError as error:
         raise ValueError(f"{folder}: {error}; {path.name} or config.json does not belong to these weights") from error
 

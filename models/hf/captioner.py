@@ -100,13 +100,12 @@ class TransformersCaptioner:
     def save_companions(self, folder: Path, settings: CaptionerSettings | None) -> None:
         """Write vocabulary, configuration, processor and settings."""
         self.tokenizer.save(folder)
-        ids = {"style_tokens": self.tokenizer.style_tokens}
         write_companions(
             folder,
             self.module,
             self.family.class_name,
             processor=self.family.processor,
-            tokenizer=self.family.tokenizer | ids,
+            tokenizer={**self.family.tokenizer, "style_tokens": self.tokenizer.style_tokens},
             vision=self._vision,
             settings=settings,
         )

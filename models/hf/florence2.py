@@ -21,17 +21,18 @@ from transformers import (
     Florence2ForConditionalGeneration,
 )
 
-from models.bounds import FLORENCE2 as FIELDS
 from models.captioner import Captioner, Limits, VisionInfo
-from models.hf.byte_pairs import open_byte_pairs
+from models.hf.bounds import FLORENCE2 as FIELDS
+from models.hf.byte_pairs import SpecialTokens, open_byte_pairs
 from models.hf.captioner import TransformersCaptioner
 from models.hf.family import Family
-from models.hf.folder import check_ids, load_network, read_fields, read_style_tokens, vision_of
+from models.hf.folder import check_ids, load_network, read_fields, vision_of
 from models.hf.network import CaptionNetwork, EncodedPictures, library_mask
 from models.hf.tokenizer import FamilyTokenizer
 from models.weights import opening
 
 CLASS_NAME = "Florence2ForConditionalGeneration"
+TOKENS = SpecialTokens("<s>", "</s>", "<pad>", "<mask>")
 NATIVE_SIZE = 768
 """Pixels, of the published checkpoints, where a processor says nothing."""
 TEXT_SHARE = 4
@@ -44,6 +45,9 @@ class Florence2Network(CaptionNetwork, Florence2ForConditionalGeneration):
     The published models were trained with BOS as the first word of every answer.
     """
 
+    config: Any
+    model: Any
+    lm_head: Any
     _no_split_modules = ["BartEncoderLayer", "BartDecoderLayer", "Florence2VisionBlock"]
 
     def vision_network(self) -> nn.Module:
@@ -111,7 +115,7 @@ def _open(folder: Path) -> tuple[Florence2Network, FamilyTokenizer, VisionInfo]:
     check_ids(folder, {name: getattr(text, name) for name in names}, text.vocab_size)
     vision = vision_of(folder, NATIVE_SIZE)
     ids = {"<s>": text.bos_token_id, "</s>": text.eos_token_id, "<pad>": text.pad_token_id}
-    tokenizer = open_byte_pairs(folder, ids, entries=text.vocab_size, style_tokens=read_style_tokens(folder))
+    tokenizer = open_byte_pairs(folder, TOKENS, ids, entries=text.vocab_size)
     return load_network(folder, Florence2Network, config), tokenizer, vision
 
 

@@ -38,7 +38,7 @@ class EncodedPictures(NamedTuple):
         """Every picture so many times, those of one next to each other."""
         if times == 1:
             return self
-        return EncodedPictures(*(None if part is None else part.repeat_interleave(times, 0) for part in self))
+        return EncodedPictures._make(None if part is None else part.repeat_interleave(times, 0) for part in self)
 
 
 class CaptionNetwork(nn.Module):
@@ -124,7 +124,9 @@ class CaptionNetwork(nn.Module):
             :class:`EncodedPictures`, or logits.
         """
         if encoded is not None:
+            assert token_ids is not None
             return self.caption_logits(encoded, token_ids, caption_rows, packed)
+        assert input_ids is not None
         return self.encode(input_ids, patch_images, patch_masks, image_features, picture_rows)
 
     def encode(

@@ -11,6 +11,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from models.hf.folder import read_style_tokens
 from models.hf.tokenizer import REMEDY, TOKENIZER_BYTES, TOKENIZER_FILE, FamilyTokenizer, SpecialIds, check_numbered
 from utils.small_json import read_small_json
 
@@ -20,10 +21,8 @@ INSIDE = "##"
 """Before a piece that goes on with a word."""
 
 
-def open_word_pieces(
-    folder: Path, *, bos: int, eos: int, pad: int, entries: int, style_tokens: list[str]
-) -> FamilyTokenizer:
-    """The tokenizer of a folder, from ``tokenizer.json``, or from ``vocab.txt`` where that is not there.
+def open_word_pieces(folder: Path, *, bos: int, eos: int, pad: int, entries: int) -> FamilyTokenizer:
+    """The tokenizer of a folder, from ``tokenizer.json`` or else ``vocab.txt``, with our style tokens behind it.
 
     Args:
         folder: Of the model.
@@ -31,7 +30,6 @@ def open_word_pieces(
         eos: Id that ends them.
         pad: Id that fills up.
         entries: V of the model.
-        style_tokens: The last of them.
 
     Raises:
         FileNotFoundError: If neither file is there.
@@ -54,7 +52,7 @@ def open_word_pieces(
     texts = [b"" if token in SPECIAL else _text_of(token) for token in ordered]
     ids = SpecialIds(bos, eos, pad, vocabulary["[MASK]"])
     try:
-        return FamilyTokenizer(tokenizer, ids, entries, style_tokens, texts, in_words=True)
+        return FamilyTokenizer(tokenizer, ids, entries, read_style_tokens(folder), texts, in_words=True)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}; {path.name} or config.json does not belong to these weights") from error
 

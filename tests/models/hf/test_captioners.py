@@ -14,6 +14,7 @@ from models.settings import CaptionerSettings, Decoding
 from preprocessors.pictures.feature_cache import in_evaluation
 from preprocessors.pictures.images import MEAN_STD
 from preprocessors.text.styles import StyleRegistry
+from tests.hf_folders import score_with_smolvlm, write_smolvlm
 
 LENGTH, SAMPLES = 6, 3
 PLAIN = Decoding(num_beams=1, max_length=LENGTH, min_length=0, no_repeat_ngram_size=0)
@@ -62,9 +63,7 @@ def test_logits_of_uneven_packed_and_many_captions_are_the_same(case, encoded, c
 
 @torch.no_grad()
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.8)])
-def test_sampled_captions_equal_those_drawn_with_the_class_one_by_one(
-    case, batch, encoded, uniforms, temperature, top_p
-):
+def test_sampled_captions_equal_those_drawn_one_by_one(case, batch, encoded, uniforms, temperature, top_p):
     drawn = case.captioner.sample(encoded, uniforms, with_greedy=True, temperature=temperature, top_p=top_p)
     ended = 0
     for row, caption in enumerate(drawn):
@@ -270,6 +269,7 @@ def test_style_token_is_one_entry_wherever_it_stands_and_is_saved(case, tmp_path
     text_model = captioner.family.text_model(captioner.module)
     weight = text_model.get_input_embeddings().weight
     assert text_model.get_output_embeddings().weight is weight  # still tied
+    assert text_model.get_output_embeddings().weight.shape[0] == before + 2
     torch.testing.assert_close(weight[:before], old)
     torch.testing.assert_close(weight[before + 1], old[tokenizer.encode_text(" two people")].mean(0))
     assert tokenizer.decode_caption([before, *tokenizer.encode_text(" a dog")]) == "a dog"  # nobody reads it
@@ -369,3 +369,19 @@ def test_style_that_would_be_read_in_pieces_is_refused(case, inject):
     captioner.add_style_tokens({registry.token_of(name): name for name in registry.names})
     ids = captioner.preprocessor(registry, settings).prompt_ids("pirate")
     assert len(captioner.tokenizer) - 2 in ids
+
+
+@torch.no_grad()
+def test_idefics3_is_read_as_smolvlm_is(tmp_path):
+    own = write_smolvlm(tmp_path, family="Idefics3")
+    captioner = open_captioner(tmp_path)
+    ids = [
+        captioner.tokenizer.bos_token_id,
+        *captioner.tokenizer.encode_text("a dog"),
+        captioner.tokenizer.eos_token_id,
+    ]
+    picture = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    encoded = captioner.encode({"input_ids": torch.tensor([ids]), "patch_images": picture})
+    caption = [20, 21, 22]
+    logits = captioner.logits(encoded, torch.tensor([caption]))[0]
+    torch.testing.assert_close(logits, score_with_smolvlm(own, picture, ids, caption), rtol=1e-5, atol=1e-5)

@@ -47,6 +47,21 @@ NUMBERS = {
         ("vision_config", "mlp_ratio"): [1e300, 16],
         ("vision_config", "activation_function"): ["eval"],
     },
+    "smolvlm": {
+        ("text_config", "model_type"): ["evil", "mistral", None],
+        ("text_config", "hidden_size"): [10**7, 64, 16_384, 25],
+        ("text_config", "vocab_size"): [10**9, 999_999],
+        ("text_config", "num_hidden_layers"): [10**6, 100],
+        ("text_config", "num_key_value_heads"): [0, 10**6],
+        ("text_config", "head_dim"): [10**9],
+        ("text_config", "rope_parameters"): [{"rope_type": "evil"}, {"rope_theta": 0}, "x"],
+        ("text_config", "max_position_embeddings"): [10**12],
+        ("text_config", "bos_token_id"): [2, 999_999],
+        ("vision_config", "image_size"): [10**6, 4096, 40],
+        ("vision_config", "patch_size"): [1, 0, 16],
+        ("scale_factor",): [0, 3, 10**6],
+        ("image_token_id",): [-1, 10**9],
+    },
 }
 STRANGE: dict[str, Callable[[Path], None]] = {
     "no configuration of text": _set("config.json", "text_config")(None),
@@ -86,13 +101,16 @@ BYTE_PAIRS: dict[str, Callable[[Path], None]] = {
 }
 
 
+SIZES = {"blip": ("image_size", 40), "florence2": ("max_position_embeddings", 12), "smolvlm": ("image_size", 48)}
+
+
 def _cases(family: str) -> dict[str, Callable[[Path], None]]:
     numbers = {
         f"{'.'.join(keys)}={str(value)[:30]}": _set("config.json", *keys)(value)
         for keys, values in NUMBERS[family].items()
         for value in values
     }
-    return numbers | STRANGE | (BYTE_PAIRS if family == "florence2" else {})
+    return numbers | STRANGE | ({} if family == "blip" else BYTE_PAIRS)
 
 
 def make_folder(family: str, place: Path) -> Path:
@@ -151,7 +169,7 @@ def test_code_that_a_folder_names_is_not_run(family, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_vision_network_of_another_size_is_named_with_both_shapes(family, tmp_path):
     folder = make_folder(family, tmp_path / "model")
-    key, value = {"blip": ("image_size", 40), "florence2": ("max_position_embeddings", 12)}[family]
+    key, value = SIZES[family]
     message, _ = fault_of(folder, _set("config.json", "vision_config", key)(value))
     assert "the checkpoint does not fit its config.json" in message
     assert "position" in message
