@@ -98,12 +98,15 @@ def _read(path: Path) -> _Content:
 def _read_added(path: Path, content: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, str]:
     """Special entries behind the vocabulary by id, without a gap."""
     listed = content.get("added_tokens") or []
-    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
-        raise ValueError(f"{path}: its added_tokens are no list of entries. {REMEDY}")
-    named = {item.get("id"): item.get("content") for item in listed if item.get("content") not in vocabulary}
-    wanted = [*range(len(vocabulary), len(vocabulary) + len(named))]
-    if not all(isinstance(text, str) and text for text in named.values()) or [*sorted(named, key=str)] != sorted(
-        wanted, key=str
-    ):
+    if not isinstance(listed, list) or not all(_is_entry(item) for item in listed):
+        raise ValueError(f"{path}: its added_tokens are no list of entries with id and content. {REMEDY}")
+    named: dict[int, str] = {item["id"]: item["content"] for item in listed if item["content"] not in vocabulary}
+    if sorted(named) != [*range(len(vocabulary), len(vocabulary) + len(named))]:
         raise ValueError(f"{path}: its added_tokens must be numbered on from the {len(vocabulary):,} others. {REMEDY}")
-    return {number: str(named[number]) for number in wanted}
+    return named
+
+
+def _is_entry(item: Any) -> bool:
+    if not isinstance(item, dict):
+        return False
+    return type(item.get("id")) is int and isinstance(item.get("content"), str) and item["content"] != ""

@@ -110,6 +110,9 @@ def _open(folder: Path) -> tuple[Florence2Network, FamilyTokenizer, VisionInfo]:
     fields = read_fields(folder, FIELDS, CLASS_NAME)
     with opening(folder, "configuration (config.json)"):
         config = Florence2Config(**fields)
+        lists = {name: len(value) for name, value in fields["vision_config"].items() if isinstance(value, list)}
+        if len({*lists.values()}) > 1:
+            raise ValueError(f"vision_config: its stages have different numbers ({lists})")
     text = config.text_config
     names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
     check_ids(folder, {name: getattr(text, name) for name in names}, text.vocab_size)

@@ -78,7 +78,7 @@ class _PatchesAmongTokens(CaptionNetwork):
 
     def look(self, patch_images: Tensor) -> Tensor:
         """Pictures to a grid of patches."""
-        states: Tensor = self.model.vision_model(pixel_values=patch_images).last_hidden_state
+        states: Tensor = self.model.vision_model(patch_images).last_hidden_state
         side = patch_images.shape[-1] // self.config.vision_config.patch_size
         return states.transpose(1, 2).unflatten(2, (-1, side))
 
