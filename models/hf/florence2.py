@@ -63,7 +63,7 @@ class Florence2Network(CaptionNetwork, Florence2ForConditionalGeneration):
     def read(self, input_ids: Tensor, features: Tensor | None, patch_masks: Tensor | None) -> EncodedPictures:
         """The encoder's states of the picture, then of the prompt."""
         text = self.config.text_config
-        embeddings, mask = self.get_input_embeddings()(input_ids), input_ids.ne(text.pad_token_id)
+        embeddings, mask = self.model.language_model.shared(input_ids), input_ids.ne(text.pad_token_id)
         if features is not None:
             picture = self.model.multi_modal_projector(features.to(embeddings.dtype))
             shown = mask.new_ones(picture.shape[:2])
@@ -127,7 +127,7 @@ def _parts(network: Florence2Network) -> Mapping[str, Sequence[nn.Module]]:
     stages = zip(vision.convs, vision.blocks, strict=True)
     return {
         "vision_stages": [nn.ModuleList(stage) for stage in stages],
-        "embeddings": [network.get_input_embeddings(), network.lm_head],
+        "embeddings": [network.model.language_model.shared, network.lm_head],
         "decoder": [network.model.language_model.decoder],
     }
 

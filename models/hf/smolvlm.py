@@ -88,7 +88,8 @@ class _PatchesAmongTokens(CaptionNetwork):
         ids, mask = _followed_by(input_ids[:, 1:], template.answer, pad)
         parts = [self._embed_all([int(input_ids[0, 0]), *template.before], input_ids)]
         if features is not None:
-            patches = self.model.connector(features.flatten(2).transpose(1, 2).to(parts[0].dtype))
+            states = features.flatten(2).transpose(1, 2).to(parts[0].dtype).contiguous()  # the library views it
+            patches = self.model.connector(states)
             patches = patches if patch_masks is None else patches * patch_masks[:, None, None].to(patches.dtype)
             opening, closing = (self._embed_all(part, input_ids) for part in (template.opening, template.closing))
             parts += [opening, patches, closing]

@@ -129,7 +129,7 @@ def check_numbered(vocabulary: Any, path: Path) -> dict[str, int]:
     Raises:
         ValueError: If they are not.
     """
-    numbers = [*vocabulary.values()] if isinstance(vocabulary, dict) else [None]
+    numbers: list[Any] = [*vocabulary.values()] if isinstance(vocabulary, dict) else [None]
     if not all(type(number) is int for number in numbers) or sorted(numbers) != [*range(len(numbers))]:
         raise ValueError(f"{path}: must number its entries from 0, each once. {REMEDY}")
     return cast(dict[str, int], vocabulary)

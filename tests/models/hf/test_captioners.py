@@ -225,7 +225,11 @@ def test_features_stand_in_for_pictures(case, batch, encoded, captions):
     features = vision(batch["patch_images"])
     assert features.ndim == 4
     assert features.shape[0] == 3
-    inputs = {"input_ids": batch["input_ids"], "image_features": features, "patch_masks": torch.tensor([True] * 3)}
+    inputs = {
+        "input_ids": batch["input_ids"],
+        "image_features": torch.stack([*features]),
+        "patch_masks": torch.tensor([True] * 3),
+    }
     found = case.captioner.logits(case.captioner.encode(inputs), captions)
     torch.testing.assert_close(found, case.captioner.logits(encoded, captions), rtol=1e-5, atol=1e-5)
 
