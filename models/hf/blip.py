@@ -137,7 +137,11 @@ class BlipCaptioner(TransformersCaptioner):
         text_model=lambda network: network.text_decoder,
         limits=_limits,
         positions=_positions,
-        processor={"image_processor_type": "BlipImageProcessor", "processor_class": "BlipProcessor"},
+        processor=lambda size: {
+            "image_processor_type": "BlipImageProcessor",
+            "processor_class": "BlipProcessor",
+            "size": {"height": size, "width": size},
+        },
         tokenizer={"tokenizer_class": "BertTokenizer", "do_lower_case": True},
         style="the prompt is the beginning that the decoder goes on from; its tokens are not scored",
         licence="BSD-3-Clause (Salesforce)",

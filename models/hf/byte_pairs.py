@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+from tokenizers.processors import RobertaProcessing
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from models.hf.folder import read_style_tokens
@@ -37,7 +38,13 @@ class SpecialTokens(NamedTuple):
 
 
 def open_byte_pairs(
-    folder: Path, names: SpecialTokens, ids: Mapping[str, int], *, entries: int, digits_alone: bool = False
+    folder: Path,
+    names: SpecialTokens,
+    ids: Mapping[str, int],
+    *,
+    entries: int,
+    digits_alone: bool = False,
+    framed: bool = False,
 ) -> FamilyTokenizer:
     """The tokenizer of a folder, from ``tokenizer.json``, with our style tokens behind it.
 
@@ -47,6 +54,7 @@ def open_byte_pairs(
         ids: Those that the configuration says, by name.
         entries: V of the model.
         digits_alone: Whether each digit is a token.
+        framed: Whether others who open a folder of ours put BOS and EOS around a text.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -65,6 +73,8 @@ def open_byte_pairs(
         cut = ByteLevel(add_prefix_space=False)
         tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), cut]) if digits_alone else cut
         tokenizer.decoder = ByteLevelDecoder()
+        if framed:
+            tokenizer.post_processor = RobertaProcessing(*((name, known[name]) for name in (names.eos, names.bos)))
         special = [token for token in content.vocabulary if WHOLE.fullmatch(token)]
         tokenizer.add_special_tokens(special)
         texts = _texts_of(content.vocabulary, {*special})

@@ -16,7 +16,7 @@ from models.guidance import decoded_prompts
 from models.hf.family import Family
 from models.hf.folder import write_companions, write_weights
 from models.hf.growth import DrawableSteps, Growth, GuidedGrowth, only_drawable
-from models.hf.network import CaptionNetwork, EncodedPictures, prefix_lengths
+from models.hf.network import EncodedPictures, PictureFeatures, prefix_lengths
 from models.hf.search import search
 from models.hf.tokenizer import FamilyTokenizer
 from models.rules import CaptionRules, Fused, ScoreWatch, generate_arguments
@@ -31,28 +31,6 @@ from preprocessors.text.styles import StyleRegistry
 MAX_TOKENS = 256
 """Tokens kept of a prompt or caption, as for OFA."""
 INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features", "picture_rows")
-
-
-class PictureFeatures(nn.Module):
-    """The vision network as part ``vision``: pixels (P, 3, H, W) to features (P, F, h, w).
-
-    Args:
-        network: Whose it is; only the vision network is a part of this module.
-        described: What features depend on beside weights and pictures.
-    """
-
-    def __init__(self, network: CaptionNetwork, described: bytes) -> None:
-        super().__init__()
-        self.network, self.described, self._look = network.vision_network(), described, network.look
-        self.training = self.network.training
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training or evaluation, in which a network that is not trained stays."""
-        return super().train(mode and any(parameter.requires_grad for parameter in self.network.parameters()))
-
-    def forward(self, patch_images: Tensor) -> Tensor:
-        """Features of pictures."""
-        return self._look(patch_images)
 
 
 class TransformersCaptioner:

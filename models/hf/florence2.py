@@ -118,7 +118,7 @@ def _open(folder: Path) -> tuple[Florence2Network, FamilyTokenizer, VisionInfo]:
     check_ids(folder, {name: getattr(text, name) for name in names}, text.vocab_size)
     vision = vision_of(folder, NATIVE_SIZE)
     ids = {"<s>": text.bos_token_id, "</s>": text.eos_token_id, "<pad>": text.pad_token_id}
-    tokenizer = open_byte_pairs(folder, TOKENS, ids, entries=text.vocab_size)
+    tokenizer = open_byte_pairs(folder, TOKENS, ids, entries=text.vocab_size, framed=True)
     return load_network(folder, Florence2Network, config), tokenizer, vision
 
 
@@ -156,7 +156,12 @@ class Florence2Captioner(TransformersCaptioner):
         text_model=lambda network: network,
         limits=_limits,
         positions=_positions,
-        processor={"image_processor_type": "CLIPImageProcessor", "processor_class": "Florence2Processor"},
+        processor=lambda size: {
+            "image_processor_type": "CLIPImageProcessor",
+            "processor_class": "Florence2Processor",
+            "size": {"height": size, "width": size},
+            "do_center_crop": False,
+        },
         tokenizer={"tokenizer_class": "BartTokenizer", "extra_special_tokens": {"image_token": "<image>"}},
         style="the prompt passes the encoder behind the picture, as its task's sentence does",
         licence="MIT (Microsoft)",

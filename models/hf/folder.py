@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -132,7 +132,7 @@ def write_companions(
     network: PreTrainedModel,
     class_name: str,
     *,
-    processor: Mapping[str, Any],
+    processor: Callable[[int], Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     vision: VisionInfo,
     settings: CaptionerSettings | None,
@@ -143,7 +143,7 @@ def write_companions(
         folder: Is there.
         network: The model.
         class_name: The library's class that opens the folder.
-        processor: Of the picture's processor, what does not follow from the settings.
+        processor: Of the picture's processor, what is the family's own, for so many pixels a side.
         tokenizer: Content of ``tokenizer_config.json``.
         vision: How pictures are made where the settings do not say it.
         settings: How it is used.
@@ -154,10 +154,9 @@ def write_companions(
     size, mean_std = (vision.image_size, vision.mean_std)
     if settings is not None:
         size, mean_std = settings.image_size, settings.mean_std
-    pictures = {"do_resize": True, "size": {"height": size, "width": size}, "resample": 3}
-    pictures |= {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
-    pictures |= {"image_mean": [*mean_std.mean], "image_std": [*mean_std.std]}
-    write_json(folder / PICTURE_FILES[0], pictures | {**processor})
+    pictures: dict[str, Any] = {"do_resize": True, "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255}
+    pictures |= {"do_normalize": True, "image_mean": [*mean_std.mean], "image_std": [*mean_std.std]}
+    write_json(folder / PICTURE_FILES[0], pictures | {**processor(size)})
     section = {} if settings is None else settings.to_model_section()
     write_json(folder / "configuration.json", {"framework": "pytorch", "task": "image-captioning", "model": section})
 

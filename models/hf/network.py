@@ -7,7 +7,7 @@ ever repeated, in training or in decoding.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,7 @@ class CaptionNetwork(nn.Module):
         """The module that pictures pass."""
         raise NotImplementedError
 
-    def train(self, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; a vision network that is not trained stays in evaluation."""
         super().train(mode)
         vision = self.vision_network()
@@ -185,6 +185,28 @@ class CaptionNetwork(nn.Module):
         hidden = self.decode(embeddings, positions, mask, encoded, None)
         first = last_of(hidden, ends)[:, None, None].expand(-1, count, -1, -1)
         return torch.cat([first, hidden[:, columns:].unflatten(1, (count, length - 1))], 2)
+
+
+class PictureFeatures(nn.Module):
+    """The vision network as part ``vision``: pixels (P, 3, H, W) to features (P, F, h, w).
+
+    Args:
+        network: Whose it is; only the vision network is a part of this module.
+        described: What features depend on beside weights and pictures.
+    """
+
+    def __init__(self, network: CaptionNetwork, described: bytes) -> None:
+        super().__init__()
+        self.network, self.described, self._look = network.vision_network(), described, network.look
+        self.training = self.network.training
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation, in which a network that is not trained stays."""
+        return super().train(mode and any(parameter.requires_grad for parameter in self.network.parameters()))
+
+    def forward(self, patch_images: Tensor) -> Tensor:
+        """Features of pictures."""
+        return self._look(patch_images)
 
 
 def library_mask(mask: Tensor, states: Tensor, implementation: str) -> Tensor:

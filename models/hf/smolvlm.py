@@ -210,10 +210,12 @@ def _family(name: str, network: Any, config_class: Any, licence: str) -> Family:
         text_model=lambda model: model,
         limits=_limits,
         positions=_positions,
-        processor={
+        processor=lambda size: {
             "image_processor_type": f"{kind}ImageProcessor",
             "processor_class": f"{kind}Processor",
             "do_image_splitting": False,
+            "size": {"longest_edge": size},
+            "max_image_size": {"longest_edge": size},
         },
         tokenizer={"tokenizer_class": "GPT2Tokenizer"},
         style="the prompt is what the user says in the conversation, behind the picture; the caption is the answer",

@@ -10,6 +10,7 @@ from tokenizers.decoders import WordPiece as WordPieceDecoder
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import BertProcessing
 
 from models.hf.folder import read_style_tokens
 from models.hf.tokenizer import REMEDY, TOKENIZER_BYTES, TOKENIZER_FILE, FamilyTokenizer, SpecialIds, check_numbered
@@ -47,6 +48,8 @@ def open_word_pieces(folder: Path, *, bos: int, eos: int, pad: int, entries: int
     tokenizer.normalizer = BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.decoder = WordPieceDecoder(prefix=INSIDE)
+    framed = (("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    tokenizer.post_processor = BertProcessing(*framed)  # for others that open a folder of ours
     tokenizer.add_special_tokens([*SPECIAL])
     ordered = sorted(vocabulary, key=vocabulary.__getitem__)
     texts = [b"" if token in SPECIAL else _text_of(token) for token in ordered]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from preprocessors.pictures.images import MEAN_STD
-from utils.io import read_json
+from utils.small_json import read_small_json
 
 PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 """Of which the first that is there is read; a processor's has the other's content under ``image_processor``."""
@@ -48,9 +48,9 @@ def read_pictures(folder: Path, image_size: Any) -> PictureFacts:
 def _read_preprocessor(folder: Path) -> dict[str, Any]:
     """Of a file of its own, or of the processor's that newer folders have."""
     own, whole = (folder / name for name in PICTURE_FILES)
-    given = read_json(own) if own.is_file() else {}
+    given = read_small_json(own) if own.is_file() else {}
     if not own.is_file() and whole.is_file():
-        given = read_json(whole).get("image_processor", {})
+        given = read_small_json(whole).get("image_processor", {})
     if given.get("do_flip_channel_order"):
         raise ValueError("it takes pictures with blue first (do_flip_channel_order), which is not supported")
     factor = given.get("rescale_factor", 1 / 255)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import AutoTokenizer
 
 from models import open_captioner
 from models.hf.network import CAPTIONS_PER_ROW
@@ -298,6 +299,10 @@ def test_saved_folder_is_opened_by_transformers_itself(case, batch, captions, tm
     own, info = type(case.own).from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
+    library = AutoTokenizer.from_pretrained(tmp_path)
+    assert len(library) == len(captioner.tokenizer)
+    text = "look at <style_0> in the sea"
+    assert library(text, add_special_tokens=False).input_ids == captioner.tokenizer.encode_text(text)
     caption = _tokens(captions[0])
     ours = captioner.logits(captioner.encode(batch), captions)[0]
     torch.testing.assert_close(case.own_logits(batch, 0, caption, own.eval()), ours, rtol=1e-5, atol=1e-5)
