@@ -74,7 +74,8 @@ def open_byte_pairs(
         tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), cut]) if digits_alone else cut
         tokenizer.decoder = ByteLevelDecoder()
         if framed:
-            tokenizer.post_processor = RobertaProcessing(*((name, known[name]) for name in (names.eos, names.bos)))
+            eos, bos = ((name, known[name]) for name in (names.eos, names.bos))
+            tokenizer.post_processor = RobertaProcessing(eos, bos)
         special = [token for token in content.vocabulary if WHOLE.fullmatch(token)]
         tokenizer.add_special_tokens(special)
         texts = _texts_of(content.vocabulary, {*special})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from preprocessors.pictures.images import MEAN_STD
 from utils.small_json import read_small_json
@@ -56,7 +56,7 @@ def _read_preprocessor(folder: Path) -> dict[str, Any]:
     factor = given.get("rescale_factor", 1 / 255)
     if given.get("do_rescale") is False or abs(factor * 255 - 1) > 1e-3:
         raise ValueError(f"it takes pixels scaled by {factor} (rescale_factor); only 1/255 is supported")
-    return cast(dict[str, Any], given)
+    return given
 
 
 def _side_of(size: Any) -> int | None:

@@ -381,6 +381,19 @@ def test_style_that_would_be_read_in_pieces_is_refused(case, inject):
 
 
 @torch.no_grad()
+def test_half_precision_is_close(case, batch, encoded, captions, uniforms):
+    """Under autocast, as in training, where numbers of both formats meet in the attention."""
+    counted = captions.ge(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = case.captioner.encode(batch)
+        logits = case.captioner.logits(half, captions)[counted]
+        assert case.captioner.sample(half, uniforms).shape[0] == 3 * SAMPLES
+        assert len(case.captioner.beams(half, PLAIN)) == 3
+    full = case.captioner.logits(encoded, captions)[counted]
+    assert (logits.float() - full).norm() < 0.05 * full.norm()
+
+
+@torch.no_grad()
 def test_idefics3_is_read_as_smolvlm_is(tmp_path):
     own = write_smolvlm(tmp_path, family="Idefics3")
     captioner = open_captioner(tmp_path)
