@@ -113,7 +113,8 @@ def vision_of(folder: Path, image_size: int) -> VisionInfo:
     with opening(folder, "processor's description"):
         facts = read_pictures(folder, image_size)
         mean, std = (tuple(float(value) for value in facts[name]) for name in ("mean", "std"))
-        if not (len(mean) == len(std) == 3 and all(0 < value <= 1000 for value in std)):
+        is_right = all(abs(value) <= 1000 for value in mean) and all(1e-6 <= value <= 1000 for value in std)
+        if not (is_right and len(mean) == len(std) == 3):
             raise ValueError(f"mean {mean} and deviation {std} must be three numbers each, the latter above 0")
     return VisionInfo(facts["size"], Normalisation(mean, std), is_pretrained=False)
 
