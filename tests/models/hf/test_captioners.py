@@ -56,6 +56,9 @@ def test_logits_of_uneven_packed_and_many_captions_are_the_same(case, encoded, c
     packed = captioner.logits(encoded, captions, caption_rows=rows, packed=True)
     torch.testing.assert_close(packed, wanted[counted], rtol=1e-5, atol=1e-5)
 
+    first = captioner.logits(encoded, captions[:, :1])  # of which nothing stands behind the prefix
+    torch.testing.assert_close(first, captioner.logits(encoded, captions)[:, :1], rtol=1e-5, atol=1e-5)
+
     many = captions[:, None].expand(-1, CAPTIONS_PER_ROW, -1).flatten(0, 1)  # 32 of each picture: rows of their own
     found = captioner.logits(encoded, many).unflatten(0, (6, -1))
     same = captioner.logits(encoded, captions)
