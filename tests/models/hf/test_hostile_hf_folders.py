@@ -101,6 +101,7 @@ BYTE_PAIRS: dict[str, Callable[[Path], None]] = {
 }
 
 
+SLOWLY = [pytest.param(family, marks=pytest.mark.slow) for family in ("florence2", "smolvlm")]
 SIZES = {"blip": ("image_size", 40), "florence2": ("max_position_embeddings", 12), "smolvlm": ("image_size", 48)}
 
 
@@ -131,7 +132,7 @@ def run_all(family: str, folder: str) -> None:
     sys.stdout.write(json.dumps({"ends": ends, "peak": peak}))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["blip", *SLOWLY])
 def test_hostile_folders_are_refused_in_one_message_at_once_and_run_nothing(family, tmp_path):
     folder = make_folder(family, tmp_path / "model")
     program = f"import runpy, sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
