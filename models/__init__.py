@@ -17,8 +17,19 @@ if TYPE_CHECKING:
 
 CAPTIONERS: Mapping[str, str] = {
     "ofa": "models.ofa.captioner:OFACaptioner",
+    "blip": "models.hf.blip:BlipCaptioner",
+    "florence2": "models.hf.florence2:Florence2Captioner",
+    "smolvlm": "models.hf.smolvlm:SmolVLMCaptioner",
+    "idefics3": "models.hf.smolvlm:Idefics3Captioner",
 }
 """By ``model_type`` of ``config.json`` the class that opens such a folder; imported when one is opened."""
+LEFT_OUT: Mapping[str, str] = {
+    "git": "it encodes a picture anew for each of its captions",
+    "blip-2": "its language models are larger than what is trained here",
+    "pix2struct": "it reads documents and writes no captions of photos",
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl"), "its processor needs torchvision"),
+}
+"""By ``model_type`` why a family that captions cannot be opened."""
 DEFAULT_KIND = "ofa"
 """Published OFA folders of ModelScope may say nothing of their kind."""
 
@@ -34,7 +45,11 @@ def open_captioner(folder: Path) -> Captioner:
     kind = _kind_of(folder)
     if not isinstance(kind, str) or kind not in CAPTIONERS:
         known = ", ".join(CAPTIONERS)
-        raise ValueError(f"{folder}: config.json is of a {kind!r} model; captioners that can be opened: {known}")
+        why = f" ({LEFT_OUT[kind]})" if isinstance(kind, str) and kind in LEFT_OUT else ""
+        raise ValueError(
+            f"{folder}: config.json is of a {repr(kind)[:80]} model{why}; captioners that can be opened: {known}. "
+            "docs/models.md compares them, CONTRIBUTING.md says how to add one"
+        )
     captioner: Captioner = resolve_name(CAPTIONERS[kind]).open(folder)
     from models.weights import check_finite  # here, since this table loads nothing heavy
 

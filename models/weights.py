@@ -5,7 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,24 @@ def find_misfits(
         elif found.is_floating_point() != asked.is_floating_point() or found.is_complex():
             faults.append(f"{name} holds numbers of type {found.dtype}, not {asked.dtype}")
     return faults
+
+
+def describe_misfits(folder: Path, faults: Sequence[str]) -> str:
+    """What to say of a checkpoint with such faults, of which there is one at least."""
+    rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+    return (
+        f"{folder}: the checkpoint does not fit its config.json: {'; '.join(faults[:5])}{rest}. "
+        "Use the config.json that came with the weights, or copy the weights again."
+    )
+
+
+@contextmanager
+def opening(folder: Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into one message."""
+    try:
+        yield
+    except Exception as error:  # the configuration classes and torch share no base class
+        raise ValueError(f"{folder}: the {what} cannot be opened: {first_line(error)[:500]}. {_AGAIN}") from error
 
 
 def check_finite(module: nn.Module, where: Any) -> None:

@@ -63,11 +63,17 @@ ROOMS: dict[str, set[str]] = {
     "models.ofa": {
         "models.bounds",
         "models.captioner",
-        "models.drawing",
+        "models.guidance",
+        "models.rules",
+        "models.sampling",
         "models.settings",
         "models.vision",
         "models.weights",
         "models.wrapping",
+    },
+    "models.hf": {
+        *("models.bounds", "models.captioner", "models.guidance", "models.rules", "models.sampling", "models.settings"),
+        *("models.vision", "models.weights", "models.wrapping"),
     },
     "models.style_lm": {"models.bounds", "models.drawing", "models.weights"},
     "trainers.losses": set(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,15 +12,16 @@ from torch import Tensor, nn
 from transformers import LogitsProcessorList
 
 from models.captioner import Captioner, Limits, NewModel, NextScores, VisionInfo
+from models.guidance import decoded_prompts
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
-from models.ofa.generation import Fused, ScoreWatch
-from models.ofa.guidance import GuidedCache, decoded_prompts
+from models.ofa.guidance import GuidedCache
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.new import new_ofa
 from models.ofa.sampling import sample_captions
 from models.ofa.steps import OFASteps
 from models.ofa.tokenization_ofa import OFATokenizer
+from models.rules import Fused, ScoreWatch, generate_arguments
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
@@ -262,16 +262,6 @@ class OFACaptioner:
             punctuation=settings.punctuation,
             seed=seed,
         )
-
-
-def generate_arguments(decoding: Decoding) -> dict[str, Any]:
-    """Rules as arguments of ``generate``; lengths there count BOS, and the longest counts EOS too."""
-    lengths = {"max_length": decoding.max_length + 2, "min_length": decoding.min_length + 1}
-    arguments = asdict(decoding) | lengths
-    del arguments["guidance"]
-    if decoding.num_beams == 1:
-        del arguments["length_penalty"]
-    return arguments
 
 
 def _section(settings: CaptionerSettings | None) -> dict[str, Any]:

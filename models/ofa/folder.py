@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,10 +16,9 @@ from models.ofa.tokenization_ofa import OFATokenizer
 from models.ofa.vocabulary import open_tokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import VisionDescription, load_named
-from models.weights import INDEXES, check_finite, find_misfits, read_weights
+from models.weights import INDEXES, check_finite, describe_misfits, find_misfits, opening, read_weights
 from models.wrapping import drop_prefixes
 from preprocessors.text.bpe_files import VOCABULARY_FILES
-from utils.errors import first_line
 from utils.hub import resolve_model_folder
 from utils.io import write_json
 from utils.small_json import check_against, read_small_json
@@ -93,7 +90,7 @@ def read_config(folder: Path) -> OFAConfig:
     fields = check_against(OFA, content, path)
     if faults := find_foreign_faults((fields.get("vision") or {}).get("config"), "vision.config"):
         raise ValueError(f"{path}: {'; '.join(faults[:5])}")
-    with _opening(folder, "configuration (config.json)"):
+    with opening(folder, "configuration (config.json)"):
         config = OFAConfig(**fields)
         ids = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
         if outside := [name for name in ids if getattr(config, name) >= config.vocab_size]:
@@ -116,24 +113,20 @@ def load_weights(folder: Path, config: OFAConfig | None = None) -> OFAForConditi
     """
     config = read_config(folder) if config is None else config
     weights = read_weights(folder)
-    with _opening(folder, "configuration (config.json)"), torch.device("meta"):
+    with opening(folder, "configuration (config.json)"), torch.device("meta"):
         shapes = OFAForConditionalGeneration(config)
     weights = drop_prefixes(weights, shapes.state_dict(), folder)
     named = shapes.named_vision_weights()
     faults = find_misfits(shapes, weights, shapes.tied_names(), shapes._keys_to_ignore_on_load_missing)
     if not faults:
         owned = {name: tensor.clone() for name, tensor in weights.items()}  # files may change while a model is in use
-        with _opening(folder, "weights"):
+        with opening(folder, "weights"):
             model = OFAForConditionalGeneration.from_pretrained(None, config=config, state_dict=owned)
         if config.share_decoder_input_output_embed and not model.projection_is_tied:
             check_finite(model, folder)  # NaN differs from itself
             faults.append("decoder.output_projection.weight differs from the embedding that it should share")
     if faults:
-        rest = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise ValueError(
-            f"{folder}: the checkpoint does not fit its config.json: {'; '.join(faults[:5])}{rest}. "
-            "Use the config.json that came with the weights, or copy the weights again."
-        )
+        raise ValueError(describe_misfits(folder, faults))
     if named:
         model.encoder.embed_images.load_state_dict(
             load_named(cast(VisionDescription, config.vision), folder).state_dict()
@@ -141,18 +134,6 @@ def load_weights(folder: Path, config: OFAConfig | None = None) -> OFAForConditi
     # One table for both, as in a new model: 25 MB at the published size.
     model.decoder.image_rp_bucket = model.encoder.image_rp_bucket
     return model.eval()
-
-
-@contextmanager
-def _opening(folder: Path, what: str) -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into one message."""
-    try:
-        yield
-    except Exception as error:  # the configuration classes and torch share no base class
-        raise ValueError(
-            f"{folder}: the {what} cannot be opened: {first_line(error)[:500]}. "
-            "Copy the files again from where the model came from."
-        ) from error
 
 
 def save_ofa(

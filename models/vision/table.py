@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from models.vision.efficientnet_lite import DEVIATION, MEAN, SHAPES, EfficientNetLite
 from models.vision.network import VisionNetwork, hash_weights
+from models.vision.pictures import read_pictures
 from models.vision.published import load_published
-from preprocessors.pictures.images import MEAN_STD
 from utils.errors import first_line
 from utils.hub import resolve_model_folder
-from utils.io import read_json
 
 TRANSFORMERS = "transformers"
 PUBLISHED = tuple(f"efficientnet_{size}" for size in SHAPES)
 """Names of networks whose weights come in a package."""
-DEFAULT_SIZE = 224
-"""Pixels, where a folder says nothing of its pictures."""
 
 
 class VisionDescription(TypedDict):
@@ -121,7 +118,7 @@ def _open_transformers(name: str, folder: Path) -> tuple[VisionNetwork, dict[str
 
     with _told_as(f"model.vision={name}: cannot be used"):
         config = networks.read_config(folder)
-        pictures = _read_pictures(folder, config)
+        pictures = read_pictures(folder, getattr(config, "image_size", None))
     with _told_as(f"model.vision={name}: the weights cannot be opened"):
         model = networks.load(folder, config)
     with _told_as(f"model.vision={name}: cannot be used"):
@@ -138,43 +135,3 @@ def _told_as(fault: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise ValueError(f"{fault}: {first_line(error)}") from error
-
-
-def _read_pictures(folder: Path, config: Any) -> dict[str, Any]:
-    """Size, mean and deviation that a network was trained with, from its own preprocessor's file."""
-    given = _read_preprocessor(folder)
-    mean, std = given.get("image_mean", MEAN_STD["imagenet"][0]), given.get("image_std", MEAN_STD["imagenet"][1])
-    if given.get("do_normalize") is False:
-        mean, std = [0.0] * 3, [1.0] * 3
-    sides = [given.get("crop_size"), given.get("size"), getattr(config, "image_size", None), DEFAULT_SIZE]
-    return {
-        "size": next(side for side in map(_side_of, sides) if side is not None),
-        "mean": list(mean),
-        "std": list(std),
-    }
-
-
-def _read_preprocessor(folder: Path) -> dict[str, Any]:
-    """Of a file of its own, or of the processor's that newer folders have.
-
-    Raises:
-        ValueError: If pictures are to be made in a way that is not ours.
-    """
-    own, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
-    given = read_json(own) if own.is_file() else {}
-    if not own.is_file() and whole.is_file():
-        given = read_json(whole).get("image_processor", {})
-    if given.get("do_flip_channel_order"):
-        raise ValueError("it takes pictures with blue first (do_flip_channel_order), which is not supported")
-    factor = given.get("rescale_factor", 1 / 255)
-    if given.get("do_rescale") is False or abs(factor * 255 - 1) > 1e-3:
-        raise ValueError(f"it takes pixels scaled by {factor} (rescale_factor); only 1/255 is supported")
-    return cast(dict[str, Any], given)
-
-
-def _side_of(size: Any) -> int | None:
-    if isinstance(size, Mapping):
-        size = size.get("height", size.get("shortest_edge"))
-    if isinstance(size, list | tuple) and len(set(size)) == 1:
-        size = size[0]
-    return size if isinstance(size, int) else None

@@ -50,7 +50,7 @@ class TransformersNetwork(VisionNetwork):
     ) -> None:
         super().__init__()
         self.out_channels, self.stride, self.multiple = out_channels, stride, patch_side(config)
-        self.described = encode_json({key: value for key, value in config.to_dict().items() if key not in _NO_SHAPE})
+        self.described = describe(config)
         self.model = _new_model(config) if model is None else model
         # Learned positions are for one size; networks without them have no such option.
         stretches = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
@@ -72,6 +72,11 @@ class TransformersNetwork(VisionNetwork):
         height, width = (-(-side // self.stride) for side in patch_images.shape[-2:])
         patches = hidden[:, hidden.shape[1] - height * width :]  # class and register tokens come first
         return patches.transpose(1, 2).unflatten(2, (height, width))
+
+
+def describe(config: PreTrainedConfig) -> bytes:
+    """What features depend on of a configuration, beside weights."""
+    return encode_json({key: value for key, value in config.to_dict().items() if key not in _NO_SHAPE})
 
 
 def _new_model(config: PreTrainedConfig) -> PreTrainedModel:

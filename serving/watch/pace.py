@@ -56,7 +56,7 @@ def measure_pace(
 
 
 def captions_in_step(config: Mapping[str, Any], processes: int, rows: Sequence[MetricsRow]) -> float | None:
-    """Captions that an optimizer step trains on; drawn ones in self-critical training. None if it is not known.
+    """Captions that an optimizer step trains on: drawn ones where they are drawn, both of a pair. None = not known.
 
     Args:
         config: Of the run.
@@ -72,6 +72,8 @@ def captions_in_step(config: Mapping[str, Any], processes: int, rows: Sequence[M
         return None
     if find_at(config, "scst.enabled"):
         each = get_number(config, "scst.num_samples") or 1.0
+    elif find_at(config, "preference.enabled"):
+        each = 2.0 if find_at(config, "preference.pairs") else get_number(config, "preference.num_samples") or 1.0
     else:
         told = [count for row in rows if (count := row.numbers.get("train/captions_per_row"))]
         each = told[-1] if told else 1.0

@@ -7,7 +7,7 @@ import torch
 
 from captioning.writer import CaptionWriter
 from configuration.loading import load_config
-from models.ofa.captioner import generate_arguments
+from models.rules import generate_arguments
 from models.settings import Decoding
 from pipeline.prepare import prepare
 from utils.io import write_json

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.ofa.captioner import OFACaptioner, generate_arguments
+from models.ofa.captioner import OFACaptioner
+from models.rules import generate_arguments
 from models.settings import Decoding
 from trainers.sampler import Sampler
 

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from models.ofa.captioner import OFACaptioner, generate_arguments
+from models.ofa.captioner import OFACaptioner
+from models.rules import generate_arguments
 from models.settings import Decoding
 from trainers.losses.cross_entropy import token_log_probs
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.ofa.cache import OFACache
-from models.ofa.generation import CaptionRules
+from models.rules import CaptionRules
 
 BOS, PAD, EOS = 0, 1, 2
 

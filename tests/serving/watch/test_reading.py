@@ -44,6 +44,8 @@ def test_pace_unknown_before_two_entries_of_this_start_or_without_times():
         (PLAIN, 3, [], 48),
         (PLAIN, 1, [MetricsRow(1, 0.1, {"train/captions_per_row": 2.5})], 40),
         (PLAIN | {"scst": {"enabled": True, "num_samples": 5}}, 1, [], 80),
+        (PLAIN | {"preference": {"enabled": True, "pairs": None, "num_samples": 5}}, 1, [], 80),
+        (PLAIN | {"preference": {"enabled": True, "pairs": "a.jsonl", "num_samples": 5}}, 1, [], 32),
         ({"train": {"batch_size": "auto", "global_batch_size": 12, "accumulation_steps": 1}}, 4, [], 12),
         ({"train": {"batch_size": "auto"}}, 1, [], None),
         ({}, 1, [], None),

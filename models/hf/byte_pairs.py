@@ -1,0 +1,123 @@
+"""Byte-level BPE, of a folder of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+from tokenizers.processors import RobertaProcessing
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from models.hf.folder import read_style_tokens
+from models.hf.tokenizer import REMEDY, TOKENIZER_BYTES, TOKENIZER_FILE, FamilyTokenizer, SpecialIds, check_numbered
+from models.weights import opening
+from preprocessors.text.bpe_files import WHOLE
+from utils.small_json import read_small_json
+
+
+class _Content(NamedTuple):
+    """Of ``tokenizer.json``: entries by text, pairs that are merged, and special entries behind all others by id."""
+
+    vocabulary: dict[str, int]
+    merges: list[tuple[str, str]]
+    added: dict[int, str]
+
+
+class SpecialTokens(NamedTuple):
+    """What a family calls them; several can be one."""
+
+    bos: str
+    eos: str
+    pad: str
+    mask: str
+
+
+def open_byte_pairs(
+    folder: Path,
+    names: SpecialTokens,
+    ids: Mapping[str, int],
+    *,
+    entries: int,
+    digits_alone: bool = False,
+    framed: bool = False,
+) -> FamilyTokenizer:
+    """The tokenizer of a folder, from ``tokenizer.json``, with our style tokens behind it.
+
+    Args:
+        folder: Of the model.
+        names: Of special tokens.
+        ids: Those that the configuration says, by name.
+        entries: V of the model.
+        digits_alone: Whether each digit is a token.
+        framed: Whether others who open a folder of ours put BOS and EOS around a text.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it is damaged, or does not fit the configuration.
+    """
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: has no tokenizer ({TOKENIZER_FILE}). {REMEDY}")
+    content, style_tokens = _read(path), read_style_tokens(folder)
+    known = content.vocabulary | {token: number for number, token in content.added.items()}
+    for token in names:
+        if token not in known or known[token] != ids.get(token, known[token]):
+            raise ValueError(f"{path}: {token} is missing or has another id than config.json says. {REMEDY}")
+    with opening(folder, f"tokenizer ({TOKENIZER_FILE})"):
+        tokenizer = Tokenizer(BPE(content.vocabulary, content.merges))
+        cut = ByteLevel(add_prefix_space=False)
+        tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), cut]) if digits_alone else cut
+        tokenizer.decoder = ByteLevelDecoder()
+        if framed:
+            eos, bos = ((name, known[name]) for name in (names.eos, names.bos))
+            tokenizer.post_processor = RobertaProcessing(eos, bos)
+        special = [token for token in content.vocabulary if WHOLE.fullmatch(token)]
+        tokenizer.add_special_tokens(special)
+        texts = _texts_of(content.vocabulary, {*special})
+    named = [token for _, token in sorted(content.added.items()) if token not in style_tokens]
+    try:
+        return FamilyTokenizer(
+            tokenizer, SpecialIds(*(known[name] for name in names)), entries, style_tokens, texts, added=named
+        )
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}; {path.name} or config.json does not belong to these weights") from error
+
+
+def _texts_of(vocabulary: dict[str, int], special: set[str]) -> list[bytes]:
+    byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
+    ordered = sorted(vocabulary, key=vocabulary.__getitem__)
+    return [b"" if token in special else bytes(byte_of[character] for character in token) for token in ordered]
+
+
+def _read(path: Path) -> _Content:
+    content = read_small_json(path, TOKENIZER_BYTES)
+    model: Any = content.get("model")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("merges"), list):
+        raise ValueError(f"{path}: is no byte-level BPE, which this kind of model has. {REMEDY}")
+    vocabulary = check_numbered(model.get("vocab"), path)
+    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else pair for pair in model["merges"]]
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in merges):
+        raise ValueError(f"{path}: its merges are no pairs. {REMEDY}")
+    return _Content(vocabulary, [(first, second) for first, second in merges], _read_added(path, content, vocabulary))
+
+
+def _read_added(path: Path, content: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, str]:
+    """Special entries behind the vocabulary by id, without a gap."""
+    listed = content.get("added_tokens") or []
+    if not isinstance(listed, list) or not all(_is_entry(item) for item in listed):
+        raise ValueError(f"{path}: its added_tokens are no list of entries with id and content. {REMEDY}")
+    named: dict[int, str] = {item["id"]: item["content"] for item in listed if item["content"] not in vocabulary}
+    if sorted(named) != [*range(len(vocabulary), len(vocabulary) + len(named))]:
+        raise ValueError(f"{path}: its added_tokens must be numbered on from the {len(vocabulary):,} others. {REMEDY}")
+    return named
+
+
+def _is_entry(item: Any) -> bool:
+    if not isinstance(item, dict):
+        return False
+    return type(item.get("id")) is int and isinstance(item.get("content"), str) and item["content"] != ""
