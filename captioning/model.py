@@ -75,12 +75,13 @@ class CaptionModel:
         self._turn, self._latest = threading.RLock(), OrderedDict[tuple[str, str], Encoded]()
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], *, device: str | None = None) -> Self:
+    def open(cls, folder: str | os.PathLike[str], *, device: str | None = None, kind: str | None = None) -> Self:
         """Open a model folder.
 
         Args:
             folder: Folder, archive or hub id.
             device: Such as ``cpu`` or ``cuda:1``; None is a GPU where there is one.
+            kind: As of :func:`models.captioner_class`; None is what the folder says.
 
         Raises:
             FileNotFoundError: If files are missing.
@@ -88,7 +89,7 @@ class CaptionModel:
             NoNumbers: If a weight is NaN or infinite.
         """
         place = resolve_model_folder(os.fspath(folder))
-        styled = open_styled(place)
+        styled = open_styled(place, kind=kind)
         model = cls(styled, place)
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         try:

@@ -43,6 +43,7 @@ WRITING: dict[str, tuple[type, str]] = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("--model", required=True, metavar="FOLDER", help="model folder, e.g. work_dir/demo/output")
+    parser.add_argument("--kind", metavar="NAME", help="package.module:Class of a captioner of your own")
     what = parser.add_argument_group("what is captioned")
     what.add_argument(
         "--image",
@@ -141,7 +142,7 @@ def _open(options: argparse.Namespace) -> tuple[CaptionModel, Writing]:
 
     names = ("guidance", "prefix", "sampling", *WRITING)
     writing = Writing(**{name: value for name in names if (value := getattr(options, name)) is not None})
-    model = CaptionModel.open(options.model)
+    model = CaptionModel.open(options.model, kind=options.kind)
     model.check(writing)
     if doubt := model.doubt_of(writing):
         logger.warning("%s: %s; the captions may be anything", options.model, doubt)

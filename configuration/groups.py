@@ -27,6 +27,7 @@ from configuration.types import (
 )
 from metrics.table import TEXT_METRICS, with_pictures
 from metrics.text_lm import DOCUMENT_METRICS
+from models import CAPTIONERS, captioner_class
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
@@ -41,6 +42,9 @@ class ModelConfig(Group):
     """Revision of the hub model; None = the newest."""
     preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None
     """Size of a new model with random weights; None = start from ``name``."""
+    kind: Annotated[str, OneOf(CAPTIONERS, "kind of captioner", load=captioner_class)] | None = None
+    """What captioner it is; None = what the folder says, of a new one ``ofa``. A ``package.module:Class`` is a captioner
+    of your own (docs/plugins.md)."""
     vision: NameOrFolder | None = None
     """Pretrained vision network of a new model: ``efficientnet_lite0`` .. ``2``, or a folder or hub id of transformers
     (ResNet, ConvNeXt, DINOv2, Swin, the towers of CLIP and SigLIP); None = OFA's own ResNet."""
@@ -358,7 +362,7 @@ def _needs_cross_entropy(name: str) -> Relation:
 
 
 _NOT_OF_TEXT: Sequence[tuple[str, object]] = (
-    *(("model.vision", None), ("model.overrides", {}), ("style.dropout", 0), ("scst.enabled", False)),
+    *(("model.kind", None), ("model.vision", None), ("model.overrides", {}), ("style.dropout", 0), ("scst.enabled", False)),
     *(("masked_lm.weight", 0), ("unlikelihood.leakage", 0), ("data.streaming", False), ("train.freeze", [])),
     *(("train.rdrop", 0), ("train.drop_worst", 0), ("train.captions_per_row", 1), ("train.vision_stages", None)),
     *(("train.vision_lr", None), ("train.group_pictures", False), ("train.group_lengths", False)),

@@ -98,10 +98,10 @@ def _open_as_trained(config: RunConfig, name: str, train: ReadResult | Exception
         ValueError: If the configuration uses it otherwise than it was trained.
     """
     if isinstance(train, ReadResult):
-        styled = open_styled(name, registry=new_registry(config.style, train.examples))
+        styled = open_styled(name, registry=new_registry(config.style, train.examples), kind=config.model.kind)
         styles = styles_of(train.examples)
     else:
-        styled, styles = _open_received(name, train), []
+        styled, styles = _open_received(config, name, train), []
     styled, vision = styled.with_styles((), config.style.aliases), styled.captioner.vision()
     if config.decode.max_length is None:
         config = with_limit(config, own_limit(config, styled.settings))
@@ -116,14 +116,14 @@ def _open_as_trained(config: RunConfig, name: str, train: ReadResult | Exception
     return config, styled
 
 
-def _open_received(name: str, why_alone: Exception) -> StyledCaptioner:
+def _open_received(config: RunConfig, name: str, why_alone: Exception) -> StyledCaptioner:
     """A model that brings its styles and settings, and so can be evaluated without its training data.
 
     Raises:
         ValueError: If it does not, with the reason why there is no training data.
     """
     try:
-        styled = open_styled(name)
+        styled = open_styled(name, kind=config.model.kind)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Its training data, which would say, is not there: {why_alone}") from error
     if styled.settings is None:

@@ -134,7 +134,7 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
 def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
     run = prepared.run
     logger.info("%s is trained already; evaluating it", run.output)
-    trained = open_styled(run.output)
+    trained = open_styled(run.output, kind=prepared.config.model.kind)
     trained.captioner.module.to(args.device)
     return make_writer(prepared.config, trained)
 

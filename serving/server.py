@@ -146,6 +146,7 @@ def open_service(
     device: str | None = None,
     hosts: Collection[str] = (),
     text_model: Path | None = None,
+    kind: str | None = None,
 ) -> FastAPI:
     """The application on model folders, which are opened here.
 
@@ -156,6 +157,7 @@ def open_service(
         device: As of :meth:`captioning.model.CaptionModel.open`.
         hosts: Names that it answers to; none are all.
         text_model: Folder of a language model, which completes texts without a picture; None completes none.
+        kind: Of the captioners, as of :meth:`captioning.model.CaptionModel.open`.
 
     Raises:
         FileNotFoundError: If files are missing.
@@ -166,7 +168,7 @@ def open_service(
     opened = []
     for folder in models:
         logger.info("opening %s", folder)
-        opened.append(CaptionModel.open(folder, device=device))
+        opened.append(CaptionModel.open(folder, device=device, kind=kind))
     complete_text = None if text_model is None else open_text_completion(text_model, device)
     return make_app(opened, limits, token, complete_text, hosts)
 
