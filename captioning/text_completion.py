@@ -211,7 +211,7 @@ def open_text_completion(folder: Path, device: str | None = None) -> TextComplet
         ValueError: If they are damaged.
         NoNumbers: If a weight is NaN or infinite.
     """
-    lm = StyleLM.open(folder)
+    lm = StyleLM.load_from_dir(folder)
     lm.network.to(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
     return TextCompletion(lm)
 

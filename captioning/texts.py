@@ -60,7 +60,7 @@ class TextWriter:
             FileNotFoundError: If files are missing.
             ValueError: If it cannot be used, or the device is not there.
         """
-        lm = StyleLM.open(resolve_model_folder(name))
+        lm = StyleLM.load_from_dir(resolve_model_folder(name))
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             lm.network.to(chosen)

@@ -128,7 +128,7 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         keep_document_frequency(run, prepared.tasks.document_frequency)
     store = make_store(prepared.config, run, args)
     build = partial(build_trainer, args, prepared, pause_after, store)
-    return train_to_end(store, build, lambda: prepared.captioner.save(run.output), pause_after)
+    return train_to_end(store, build, lambda: prepared.captioner.save_to_dir(run.output), pause_after)
 
 
 def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:

@@ -45,7 +45,7 @@ def folder(tmp_path_factory, scenes) -> Path:
     for parameter in styled.captioner.module.parameters():
         if parameter.dim() > 1:  # wide, or an untrained model says the same in every style
             torch.nn.init.normal_(parameter, std=0.3)
-    styled.save(place / "tiny/output")
+    styled.save_to_dir(place / "tiny/output")
     return place / "tiny/output"
 
 

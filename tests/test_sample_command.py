@@ -19,7 +19,7 @@ from utils import exit_codes
 def folder(tmp_path_factory) -> Path:
     tokenizer = train_tokenizer(["a dog in the snow", "a red hen on the roof"], 280)
     path = tmp_path_factory.mktemp("lm") / "output"
-    StyleLM.new(tokenizer, StyleRegistry(["pirate"]), positions=40, seed=2).save(path)
+    StyleLM.new(tokenizer, StyleRegistry(["pirate"]), positions=40, seed=2).save_to_dir(path)
     return path
 
 

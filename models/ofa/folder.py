@@ -15,7 +15,6 @@ from models.bounds import OFA, find_foreign_faults
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
-from models.ofa.vocabulary import open_tokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import VisionDescription, load_named
 from models.weights import INDEXES, check_finite, find_misfits, read_weights
@@ -69,7 +68,7 @@ def load_ofa(
     """
     folder = resolve_model_folder(os.fspath(name_or_folder), revision)
     check_model_folder(folder)
-    tokenizer, config = open_tokenizer(folder), read_config(folder)
+    tokenizer, config = OFATokenizer.load_from_dir(folder), read_config(folder)
     if len(tokenizer) != config.vocab_size:
         raise ValueError(
             f"{folder}: the tokenizer has {len(tokenizer)} entries and the model {config.vocab_size}; "
@@ -179,7 +178,7 @@ def save_ofa(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_folder(folder)
+    tokenizer.save_to_dir(folder)
     fields = json.loads(model.config.to_json_string(use_diff=False))
     fields.pop("dtype", None)  # older transformers, and so ModelScope, would take it for a type object
     write_json(folder / "config.json", fields | {"architectures": ["OFAModel"]})

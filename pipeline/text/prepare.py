@@ -92,7 +92,7 @@ def prepare_text(config: RunConfig) -> PreparedText:
             seed=config.train.seed,
         )
     else:
-        lm = StyleLM.open(resolve_model_folder(config.model.name, config.model.revision))
+        lm = StyleLM.load_from_dir(resolve_model_folder(config.model.name, config.model.revision))
         positions = config.lm.positions or lm.positions or DEFAULT_POSITIONS
     if lm.positions is not None and positions > lm.positions:
         raise ValueError(
