@@ -154,9 +154,9 @@ def _style_tokens(subject: Subject) -> None:
         return
     ids = captioner.tokenizer.encode_text(token)
     require(len(ids) == 1, f"{token} is {len(ids)} ids of the tokenizer, not one")
-    grown = len(captioner.tokenizer) - before
+    require(len(captioner.tokenizer) == before + 1, f"the vocabulary grew by {len(captioner.tokenizer) - before}")
     captioner.add_style_tokens({token: "calm"})
-    require(len(captioner.tokenizer) == before + grown, "a token that is there already is added again")
+    require(len(captioner.tokenizer) == before + 1, "a token that is there already is added again")
     with torch.no_grad():
         batch = subject.batch([(0, subject.styles[0])])
         now = captioner.logits(captioner.encode(batch), captions, drawable=True)
