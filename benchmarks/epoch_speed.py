@@ -35,10 +35,9 @@ import torch
 
 from benchmarks.training_steps import endless, step
 from configuration.loading import load_config
-from models.ofa import OFAConfig, OFAForConditionalGeneration
+from models.ofa import OFAConfig, OFAForConditionalGeneration, OFATokenizer
 from models.ofa.configuration_ofa import PRESETS
 from models.ofa.folder import save_ofa
-from models.ofa import OFATokenizer
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
 

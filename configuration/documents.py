@@ -73,7 +73,9 @@ class DocumentsConfig(Group):
         *(_not_of_captions(name) for name in ("train", "val", "test")),
         Relation(
             ("separator", "format"),
-            lambda group: group.separator == "<|endoftext|>" or group.format in WITH_SEPARATOR or is_plugin(group.format),
+            lambda group: (
+                group.separator == "<|endoftext|>" or group.format in WITH_SEPARATOR or is_plugin(group.format)
+            ),
             f"only used with documents.format {' or '.join(WITH_SEPARATOR)}; remove it",
         ),
         Relation(

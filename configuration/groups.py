@@ -362,7 +362,13 @@ def _needs_cross_entropy(name: str) -> Relation:
 
 
 _NOT_OF_TEXT: Sequence[tuple[str, object]] = (
-    *(("model.kind", None), ("model.vision", None), ("model.overrides", {}), ("style.dropout", 0), ("scst.enabled", False)),
+    *(
+        ("model.kind", None),
+        ("model.vision", None),
+        ("model.overrides", {}),
+        ("style.dropout", 0),
+        ("scst.enabled", False),
+    ),
     *(("masked_lm.weight", 0), ("unlikelihood.leakage", 0), ("data.streaming", False), ("train.freeze", [])),
     *(("train.rdrop", 0), ("train.drop_worst", 0), ("train.captions_per_row", 1), ("train.vision_stages", None)),
     *(("train.vision_lr", None), ("train.group_pictures", False), ("train.group_lengths", False)),

@@ -52,8 +52,10 @@ def _kind_of(folder: Path) -> str:
     # A folder comes from anybody: it chooses from the table, and never names code.
     if not isinstance(kind, str) or kind not in CAPTIONERS:
         known = ", ".join(CAPTIONERS)
-        raise ValueError(f"{folder}: config.json is of a {kind!r} model; captioners that can be opened: {known}; "
-            "of your own with model.kind, or --kind")
+        raise ValueError(
+            f"{folder}: config.json is of a {kind!r} model; captioners that can be opened: {known}; "
+            "of your own with model.kind, or --kind"
+        )
     return kind
 
 

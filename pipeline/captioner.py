@@ -51,9 +51,7 @@ def set_up_captioner(
     registry = new_registry(config.style, train_examples, corpus)
     if config.model.name is None:
         return _new_captioner(config, registry.extended((), config.style.aliases), train_examples, corpus)
-    styled = open_styled(
-        config.model.name, revision=config.model.revision, registry=registry, kind=config.model.kind
-    )
+    styled = open_styled(config.model.name, revision=config.model.revision, registry=registry, kind=config.model.kind)
     if config.scst.enabled:  # what draws no captions in a style cannot be rewarded for them
         registry.check_known_to(styled.registry, config.model.name)
     registry.check_read_as_in(styled.registry, config.model.name)

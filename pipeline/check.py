@@ -208,9 +208,7 @@ def _measure_lengths(
 def _open_captioner(config: RunConfig, train: Sequence[CaptionExample]) -> StyledCaptioner:
     """With the tokenizer and the places that training would have."""
     if config.model.name is not None:
-        return open_styled(
-            config.model.name, registry=new_registry(config.style, train), kind=config.model.kind
-        )
+        return open_styled(config.model.name, registry=new_registry(config.style, train), kind=config.model.kind)
     model = config.model.model_copy(update={"vision": None, "vision_weights": "kept"})
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles, config.style.aliases)
     return set_up_captioner(config.model_copy(update={"model": model}), train, corpus)

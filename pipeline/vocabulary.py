@@ -76,7 +76,9 @@ def choose_vocabulary(config: RunConfig, open_source: Callable[[], DocumentSourc
             _with_entries(learnt, registry).save_to_dir(aside)
             if registry is not None:
                 registry.save_to_dir(aside)
-    return Vocabulary(open_text_tokenizer(kept), StyleRegistry.load_from_dir(kept) if (kept / FILE_NAME).is_file() else None)
+    return Vocabulary(
+        open_text_tokenizer(kept), StyleRegistry.load_from_dir(kept) if (kept / FILE_NAME).is_file() else None
+    )
 
 
 def _registry(known: StyleRegistry | None, styles: list[str], style: StyleConfig) -> StyleRegistry:

@@ -51,7 +51,9 @@ def _each_alone(subject: Subject) -> None:
 
 def _in_any_order(subject: Subject) -> None:
     backwards = subject.values([*reversed(ALL)])
-    require(np.allclose(backwards[::-1], subject.values(ALL), rtol=1e-4, atol=1e-5), "another order gives other numbers")
+    require(
+        np.allclose(backwards[::-1], subject.values(ALL), rtol=1e-4, atol=1e-5), "another order gives other numbers"
+    )
 
 
 CLAUSES = (

@@ -125,9 +125,7 @@ def _alone(subject: Subject) -> None:
 @torch.no_grad()
 def _sees(subject: Subject) -> None:
     (first, second), captions = subject.styles, subject.captions(1)[:1]
-    base, *others = (
-        drawable(subject, subject.encode(row), captions) for row in ((0, first), (1, first), (0, second))
-    )
+    base, *others = (drawable(subject, subject.encode(row), captions) for row in ((0, first), (1, first), (0, second)))
     require(far(base, others[0]) > 0, "another picture changes nothing")
     require(far(base, others[1]) > 0, "another style changes nothing")
 

@@ -89,7 +89,9 @@ class Subject:
 
     def uniforms(self, pictures: int, samples: int, length: int, seed: int = 0) -> Tensor:
         """Random numbers in [0, 1), float64."""
-        drawn = torch.rand(pictures, samples, length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        drawn = torch.rand(
+            pictures, samples, length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
         return drawn.to(self.captioner.device)
 
 

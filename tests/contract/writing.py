@@ -112,7 +112,9 @@ def _prefixed(subject: Subject) -> None:
     drawn = subject.captioner.sample(encoded, subject.uniforms(2, 2, LENGTH), prefix=prefix)
     found = subject.captioner.beams(encoded, subject.settings.decoding, prefix=prefix)
     for how, token_ids in (("drawn", drawn), ("found", found)):
-        require((token_ids[:, :2] == token_ids.new_tensor(prefix)).all(), f"captions {how} do not begin with the prefix")
+        require(
+            (token_ids[:, :2] == token_ids.new_tensor(prefix)).all(), f"captions {how} do not begin with the prefix"
+        )
 
 
 @torch.no_grad()
