@@ -43,8 +43,8 @@ class ModelConfig(Group):
     preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None
     """Size of a new model with random weights; None = start from ``name``."""
     kind: Annotated[str, OneOf(CAPTIONERS, "kind of captioner", load=captioner_class)] | None = None
-    """What captioner it is; None = what the folder says, of a new one ``ofa``. A ``package.module:Class`` is a captioner
-    of your own (docs/plugins.md)."""
+    """What captioner it is; None = what the folder says, of a new one ``ofa``. A ``package.module:Class`` is one of
+    your own (docs/plugins.md)."""
     vision: NameOrFolder | None = None
     """Pretrained vision network of a new model: ``efficientnet_lite0`` .. ``2``, or a folder or hub id of transformers
     (ResNet, ConvNeXt, DINOv2, Swin, the towers of CLIP and SigLIP); None = OFA's own ResNet."""

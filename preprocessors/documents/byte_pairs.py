@@ -111,8 +111,9 @@ class BytePairTokenizer:
 
     @classmethod
     def load_from_dir(cls, folder: Path) -> Self:
-        """The tokenizer in ``tokenizer.json``; other folders are opened by
-        :func:`preprocessors.documents.folders.open_text_tokenizer`.
+        """The tokenizer in ``tokenizer.json``.
+
+        Other folders are opened by :func:`preprocessors.documents.folders.open_text_tokenizer`.
 
         Raises:
             FileNotFoundError: If there is none.

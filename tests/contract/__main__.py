@@ -5,7 +5,7 @@
     python -m tests.contract my.module:open_it --documents PATH     a source of documents, on a file or folder of them
     python -m tests.contract my.module:my_term --reward             a reward term
 
-A line for each clause: passed, or failed and why. Exit code 0 if all passed, 1 if not, 2 if there is nothing to look at.
+A line for each clause: passed, or failed and why. Exit code 0 if all passed, 1 if not, 2 if there is nothing to check.
 """
 
 from __future__ import annotations
