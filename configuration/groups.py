@@ -304,6 +304,8 @@ class EvalConfig(Group):
     neighbours: int = Field(default=10_000, ge=0)
     """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
     beat; their names' hashes draw them. 0 = none."""
+    leaderboard: ConfigPath | None = None
+    """JSON Lines file that the results of every evaluation are added to, for ``runs leaderboard``; None = none."""
     samples: int = Field(default=8, ge=0)
     """Validation rows captioned at every validation into samples.jsonl."""
     report_images: int = Field(default=24, ge=0)

@@ -16,6 +16,7 @@ from pipeline.text.samples import sample_writer
 from pipeline.text.scoring import text_results
 from reports.run.text_page import write_text_report
 from runs.folder import Run
+from runs.leaderboard import add_to_leaderboard
 from runs.metrics_log import curves_of_training
 from utils.environment import describe_environment
 from utils.io import write_json
@@ -66,6 +67,8 @@ def evaluate_documents(prepared: PreparedText, model: str) -> dict[str, Any]:
     texts = sample_writer(lm, config.lm, data.eval, config.train.seed).write() if config.lm.sample_num else []
     write_json(places.folder / f"{config.eval.split}.texts.json", texts)
     write_results(places.folder / f"{config.eval.split}.json", results)
+    if config.eval.leaderboard is not None:
+        add_to_leaderboard(config.eval.leaderboard, results)
     curves = curves_of_training(run.metrics)
     write_text_report(
         places.report,
