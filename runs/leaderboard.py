@@ -1,4 +1,4 @@
-"""A leaderboard that outlives its runs: a JSON Lines file that results are added to, from any run, program or machine."""
+"""A leaderboard that outlives its runs: a JSON Lines file that results are added to, from any run or program."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ for number in range(10):
 """
 
 
-def results(cider: float | None, *, data: str = "d", **about: Any) -> dict[str, Any]:
-    scoring = {"references_sha256": data, "tokenizer": "PTB", "cider": "its own"}
-    provenance = {"split": "val", "split_id": "jsonl/val", "data_sha256": data, "metrics": scoring | about}
+def results(cider: float | None, *, data: str = "d", scored: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    scoring = {"references_sha256": data, "tokenizer": "PTB", "cider": "its own"} | dict(scored or {})
+    provenance = {"split": "val", "split_id": "jsonl/val", "data_sha256": data, "metrics": scoring}
     scores = {
         "overall": {"CIDEr": cider},
         "per_style": {},
@@ -58,7 +59,7 @@ def test_results_are_ranked_best_first_among_those_on_the_same_data_alone(tmp_pa
 def test_results_that_were_scored_otherwise_stand_apart(tmp_path, other):
     board = tmp_path / "board.jsonl"
     add_to_leaderboard(board, results(0.1), name="a")
-    add_to_leaderboard(board, results(0.2, **other), name="b")
+    add_to_leaderboard(board, results(0.2, scored=other), name="b")
     assert ranked(board) == [[(1, "a")], [(1, "b")]] or ranked(board) == [[(1, "b")], [(1, "a")]]
 
 
@@ -94,7 +95,7 @@ def test_several_processes_add_at_once_and_no_line_is_lost_or_torn(tmp_path):
 
 def test_results_that_say_too_little_are_refused_and_nothing_is_written(tmp_path):
     board = tmp_path / "board.jsonl"
-    nameless, placeless = results(0.1), results(0.1, references_sha256=None)
+    nameless, placeless = results(0.1), results(0.1, scored={"references_sha256": None})
     del nameless["provenance"]["model"], placeless["provenance"]["data_sha256"]
     with pytest.raises(ValueError, match="do not say whose they are; give a name"):
         add_to_leaderboard(board, nameless)
