@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
-
+from captioning.device import move
 from configuration.groups import RunConfig
 from metrics.results import write_results
 from pipeline.evaluated import model_to_evaluate, places_of
@@ -48,7 +47,7 @@ def open_trained(config: RunConfig, name: str) -> PreparedText:
     model = config.model.model_copy(update={"name": name, "preset": None, "revision": None})
     documents = config.documents.model_copy(update={"tokenizer": None})
     prepared = prepare_text(config.model_copy(update={"model": model, "documents": documents}))
-    prepared.lm.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    move(prepared.lm.network, None)
     return prepared
 
 
