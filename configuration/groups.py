@@ -31,6 +31,7 @@ from models import CAPTIONERS, captioner_class
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
+from utils.plugins import is_plugin
 
 
 class ModelConfig(Group):
@@ -506,6 +507,12 @@ class RunConfig(Group):
     def measured(self) -> Collection[str]:
         """Names of the numbers that an evaluation gives for all rows together."""
         return DOCUMENT_METRICS if self.task == "text" else self.eval.measured
+
+    @property
+    def plugins(self) -> list[str]:
+        """Names of a user's own code, for :func:`utils.plugins.load_plugin`."""
+        named = (self.model.kind or "", self.data.format, self.documents.format, *self.scst.rewards)
+        return [name for name in named if is_plugin(name)]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; ``load_config`` reads them back to an equal configuration."""

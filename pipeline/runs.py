@@ -134,7 +134,8 @@ def rank_runs(places: Sequence[Path], prefix: Path) -> dict[str, Any]:
     described = [(run, record, describe_state(run, record)) for run, record in records]
     measured = [*(results for _, record in records for results in record.evaluations.values())]
     measured += [entry.results for entry in entries]
-    of_text = [name for name in DOCUMENT_METRICS if any(get_number(each, f"overall.{name}") for each in measured)]
+    told = {name for results in measured for name, value in results["overall"].items() if value is not None}
+    of_text = [name for name in DOCUMENT_METRICS if name in told]
     board = make_board(described, [*headlines(), *of_text], entries)
     for _, record in records:
         for fault in record.faults:

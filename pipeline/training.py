@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
@@ -26,8 +26,10 @@ from pipeline.streaming import check_lanes, make_stream
 from preprocessors.collator import CaptionCollator, with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
+from preprocessors.streaming.dataset import StreamedCaptions
 from runs.checkpoints import ENDLESS
 from runs.folder import Run
+from trainers.base import EpochData
 from trainers.callbacks import EndAfter, PauseAfter, RunRecorder, StopOnNan, StopOrSave
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
@@ -276,3 +278,7 @@ def make_score(examples: Sequence[CaptionExample], metric: str) -> Callable[[dic
         return float(scores.overall[metric] or 0.0)
 
     return score
+
+
+if TYPE_CHECKING:
+    _: tuple[type[EpochData], ...] = (CaptionDataset, StreamedCaptions)  # what is handed to a trainer by name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 import finetune
 from configuration.loading import load_config
 from models import open_captioner
+from tests import toy_captioner
 from tests.toy_captioner import PROMPT, ToyCaptioner
+from utils.io import hash_file
 
 TOY = "tests.toy_captioner:ToyCaptioner"
 
@@ -38,6 +41,8 @@ def test_own_captioner_is_trained_evaluated_and_captions(conf, scenes, tmp_path,
     assert finetune.main(["--conf", file]) == 0
     results = json.loads(capsys.readouterr().out.splitlines()[-1])
     output = tmp_path / "run/output"
+    recorded = json.loads((tmp_path / "run/environment.json").read_text())["plugins_sha256"]
+    assert recorded == {TOY: hash_file(Path(toy_captioner.__file__))}
     assert type(open_captioner(output, TOY)) is ToyCaptioner
     assert finetune.main(["eval", "--conf", str(tmp_path / "run/config.json")]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["overall"] == results["overall"]

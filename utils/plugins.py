@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any
 
 from utils.errors import first_line
+from utils.io import hash_file
 
 
 def is_plugin(name: str) -> bool:
@@ -64,6 +66,12 @@ def load_class(name: str, interface: type) -> Any:
         raise ValueError(f"{name}: is no class but {describe_kind(found)}; name a class that is a {interface.__name__}")
     check_methods(found, interface, name)
     return found
+
+
+def hash_source(name: str) -> str | None:
+    """SHA-256 (hex) of the file that a plug-in is in; None where it has none, such as a module of Python's own."""
+    file = getattr(importlib.import_module(name.partition(":")[0]), "__file__", None)
+    return None if file is None else hash_file(Path(file))
 
 
 def check_methods(found: object, interface: type, name: str) -> None:
