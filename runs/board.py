@@ -26,10 +26,11 @@ def make_board(runs: Sequence[Described], metrics: Sequence[str], entries: Seque
         entries: Of a file.
 
     Returns:
-        ``metrics``, ``groups`` (``split``, ``split_id``, ``data_sha256``, ``n``, ``ranked_by``, ``rows``, best first)
-        and ``others`` (``run``, ``state``, ``reason`` of those without an evaluation). A row has ``rank``, ``run``,
-        ``state``, ``metrics`` and ``intervals`` by name, ``style_accuracy``, ``step`` and the provenance: ``commit``,
-        ``dirty``, ``train_sha256``, ``seed``, ``conf``, ``command``, ``started``, ``torch``, ``transformers``.
+        ``metrics``, ``groups`` (``split``, ``split_id``, ``data_sha256``, ``scored``, which tells groups on the same
+        data apart, ``n``, ``ranked_by``, ``rows``, best first) and ``others`` (``run``, ``state``, ``reason`` of those
+        without an evaluation). A row has ``rank``, ``run``, ``state``, ``metrics`` and ``intervals`` by name,
+        ``style_accuracy``, ``step`` and the provenance: ``commit``, ``dirty``, ``train_sha256``, ``seed``, ``conf``,
+        ``command``, ``started``, ``torch``, ``transformers``.
     """
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run, record, state in runs:
@@ -46,7 +47,11 @@ def make_board(runs: Sequence[Described], metrics: Sequence[str], entries: Seque
     return {
         "metrics": list(metrics),
         "groups": [
-            {"split": split, "split_id": split_id, "data_sha256": data or next(iter(more), "")} | _rank(rows)
+            {
+                **{"split": split, "split_id": split_id, "data_sha256": data or next(iter(more), "")},
+                "scored": "; ".join(more[1:]) if sum(key[:3] == (split, split_id, data) for key in groups) > 1 else "",
+                **_rank(rows),
+            }
             for (split, split_id, data, *more), rows in sorted(groups.items())
         ],
         "others": [{"run": str(run.root), "state": state.state, "reason": state.reason} for run, state in others],
@@ -93,38 +98,35 @@ def _scores(results: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any
 
 def _origin_of(entry: Entry) -> dict[str, Any]:
     about = entry.results["provenance"]
-    environment = about.get("environment")
     return {
         "run": entry.name,
         "state": "",
         "step": None,
-        "commit": find_at(environment, "git.commit"),
-        "dirty": find_at(environment, "git.dirty"),
         "train_sha256": about.get("train_sha256"),
         "seed": about.get("seed"),
         "conf": None,
         "command": None,
         "started": entry.added,
-        "torch": find_at(environment, "packages.torch"),
-        "transformers": find_at(environment, "packages.transformers"),
-    }
+    } | _code(about.get("environment"))
 
 
 def _origin(run: Run, record: Record, state: RunState) -> dict[str, Any]:
     # The newest start only evaluated, where the run had been trained before: what it was trained with came first.
     start = record.starts[0] if record.starts else None
-    environment = record.environment
     return {
         "run": str(run.root),
         "state": state.state,
         "step": state.step,
-        "commit": find_at(environment, "git.commit"),
-        "dirty": find_at(environment, "git.dirty"),
-        "train_sha256": find_at(environment, "data.train_sha256"),
+        "train_sha256": find_at(record.environment, "data.train_sha256"),
         "seed": find_at(record.config, "train.seed"),
         "conf": None if start is None else conf_of(start.command),
         "command": None if start is None else start.command,
         "started": None if start is None else start.time,
-        "torch": find_at(environment, "packages.torch"),
-        "transformers": find_at(environment, "packages.transformers"),
-    }
+    } | _code(record.environment)
+
+
+def _code(environment: Any) -> dict[str, Any]:
+    """What ran."""
+    places = {"commit": "git.commit", "dirty": "git.dirty"}
+    places |= {package: f"packages.{package}" for package in ("torch", "transformers")}
+    return {name: find_at(environment, place) for name, place in places.items()}

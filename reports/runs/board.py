@@ -65,6 +65,7 @@ def to_markdown(board: Mapping[str, Any], title: str) -> str:
         header = ["", "run", *map(label_of, names), "style", "steps", "seed", "commit", "data", "configuration"]
         split = " ".join(filter(None, [group["split"], group["split_id"]]))
         lines += ["", f"## {_cell(split)}: {group['n']:,} examples, data {short_hash(group['data_sha256'])}", ""]
+        lines += [_cell(group["scored"]), ""] if group["scored"] else []
         lines += [_line(header), _line(["---"] * len(header))]
         lines += [_line(_markdown_cells(row, names)) for row in group["rows"]]
     if board["others"]:
