@@ -71,7 +71,7 @@ READABLE = ["photos/a.png", "photos/b.png", "photos/more/d.png", "photos/more/e.
 @pytest.fixture
 def caption(folder, model, capsys, monkeypatch):
     """Runs the command on the model, opened once for all; returns exit code, standard output and standard error."""
-    monkeypatch.setattr(CaptionModel, "open", lambda given: model)
+    monkeypatch.setattr(CaptionModel, "open", lambda given, kind: model)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = finetune.main(["caption", "--model", str(folder), *map(str, arguments)])
