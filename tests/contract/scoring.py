@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.captioner import Encoded
 from preprocessors.collator import IGNORE_INDEX
@@ -135,7 +137,11 @@ def _shared(subject: Subject) -> None:
     (first, second), captions = subject.styles, subject.captions(1)
     (network,) = subject.captioner.parts()["vision"]
     seen: list[int] = []
-    hook = network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+
+    def look(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen.append(len(next(item for item in (*given, *named.values()) if isinstance(item, Tensor))))
+
+    hook = network.register_forward_pre_hook(look, with_kwargs=True)
     try:
         encoded = subject.encode((0, first), (0, second))
     finally:

@@ -32,7 +32,7 @@ FAULTS = {
     "Lone": ("companions are all that weights need", "raises RuntimeError"),
     "Fickle": ("the same model whenever", "words.weight differs"),
     "Thawing": ("frozen copy", "weights of a frozen copy have gradients"),
-    "Solitary": ("goes through the wrapper", "encode called the wrapper 0 times"),
+    "Solitary": ("goes through the wrapper", "encode goes past the wrapper"),
     "Strange": ("parts are named", "vision has weights that the module does not have"),
     "Indifferent": ("a style token", "the vocabulary grew by 0"),
     "Raising": ("limits", "limits are"),

@@ -17,6 +17,9 @@ LENGTH = 6
 DRAWS = 2048
 """First tokens that are counted: enough for shares to be within 5 points of chances, whichever way they are drawn."""
 
+AT_ONCE = 256
+"""Of these, so that no vocabulary fills the memory."""
+
 
 def _check_form(subject: Subject, token_ids: Tensor, rows: int, most: int) -> None:
     """Refuse ids that are none of a caption's, or anything but ``IGNORE_INDEX`` behind EOS."""
@@ -57,7 +60,8 @@ def _chances(subject: Subject, temperature: float = 1.0) -> Tensor:
 
 def _first_tokens(subject: Subject, **how: float) -> Tensor:
     encoded = subject.encode((0, subject.styles[0]))
-    return subject.captioner.sample(encoded, subject.uniforms(1, DRAWS, 1), **how)[:, 0]
+    few = subject.uniforms(1, DRAWS, 1).split(AT_ONCE, 1)
+    return torch.cat([subject.captioner.sample(encoded, uniforms, **how)[:, 0] for uniforms in few])
 
 
 def _as_likely(subject: Subject) -> None:
