@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from safetensors.torch import load_file
@@ -13,15 +14,18 @@ from utils.io import read_jsonl
 @pytest.mark.slow
 @pytest.mark.parametrize("sequence", [0.0, 0.5])
 def test_text_run_on_two_processes_has_the_losses_of_one(launch, tmp_path, sequence):
-    """Documents of different lengths, so that the processes have different numbers of tokens in a step."""
-    documents = tmp_path / "train.jsonl"
-    texts = [" ".join(["the quick brown fox jumps over a lazy dog"] * (1 + n % 5)) + f" {n}" for n in range(40)]
+    """Documents of different lengths, more than half a row each: 24 rows, so that no process takes one twice."""
+    documents, generator = tmp_path / "train.jsonl", random.Random(3)
+    texts = ["".join(generator.choices("abcdefghijklmnopqrst", k=52 + 2 * n)) for n in range(24)]
     documents.write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
     found = []
     for processes, rows in ((1, 4), (2, 2)):
         run = tmp_path / f"run{processes}"
         conf = {"task": "text", "model": {"preset": "nano", "bpe_size": 300}, "work_dir": str(run)}
-        conf |= {"documents": {"format": "jsonl", "train": str(documents)}, "lm": {"positions": 48, "sample_num": 0}}
+        conf |= {
+            "documents": {"format": "jsonl", "train": str(documents), "max_body_len": 46},
+            "lm": {"positions": 48, "dropout": 0.0, "sample_num": 0},
+        }
         conf |= {"train": {"batch_size": rows, "epochs": 2, "lr": 1e-3}, "unlikelihood": {"sequence": sequence}}
         (tmp_path / "conf.json").write_text(json.dumps(conf))
         done = launch("finetune.py", "lm", "--conf", tmp_path / "conf.json", processes=processes)
