@@ -103,7 +103,7 @@ def random_model(folder: Path, size: str, image: int) -> Path:
     settings = CaptionerSettings(
         *(image, image, MEAN_STD["half"], PROMPT, PROMPT.format("neutral"), STYLES, Decoding(min_length=8))
     )
-    StyledCaptioner(captioner, StyleRegistry(STYLES), settings).save(folder)
+    StyledCaptioner(captioner, StyleRegistry(STYLES), settings).save_to_dir(folder)
     return folder
 
 

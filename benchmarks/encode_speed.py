@@ -181,7 +181,7 @@ def save_tokenizer(source: Path, folder: Path) -> None:
     """The same tokenizer for all, in the form that transformers opens."""
     from preprocessors.documents.folders import open_text_tokenizer
 
-    open_text_tokenizer(source).save(folder)
+    open_text_tokenizer(source).save_to_dir(folder)
 
 
 def made_up(path: Path, megabytes: float) -> tuple[Path, int]:

@@ -35,10 +35,9 @@ import torch
 
 from benchmarks.training_steps import endless, step
 from configuration.loading import load_config
-from models.ofa import OFAConfig, OFAForConditionalGeneration
+from models.ofa import OFAConfig, OFAForConditionalGeneration, OFATokenizer
 from models.ofa.configuration_ofa import PRESETS
 from models.ofa.folder import save_ofa
-from models.ofa.vocabulary import open_tokenizer
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
 
@@ -153,7 +152,7 @@ def make_document(place: Place, shared: Path, scratch: Path) -> dict[str, Any]:
     (scratch / "captions.json").write_text(json.dumps(train + held_out))
     model: dict[str, Any] = {"preset": place.preset, "bpe_size": 3000}
     if place.preset == "tiny":
-        tokenizer = open_tokenizer(shared / "data/ofa_bpe")
+        tokenizer = OFATokenizer.load_from_dir(shared / "data/ofa_bpe")
         torch.manual_seed(0)
         config = OFAConfig(**PRESETS["tiny"], vocab_size=len(tokenizer), text_vocab_size=tokenizer.text_vocab_size)
         save_ofa(scratch / "model", OFAForConditionalGeneration(config), tokenizer)

@@ -170,7 +170,7 @@ def make_tiny_model(folder: Path) -> Path:
         "work_dir": str(folder / "run"),
     }
     (folder / "conf.json").write_text(json.dumps(document))
-    prepare(load_config(folder / "conf.json")).captioner.save(folder / "tiny/output")
+    prepare(load_config(folder / "conf.json")).captioner.save_to_dir(folder / "tiny/output")
     return folder / "tiny/output"
 
 

@@ -89,7 +89,7 @@ def open_fusion(
         FileNotFoundError: If files are missing.
         ValueError: If they are damaged, or the model has another vocabulary, not all styles, or too few positions.
     """
-    lm = StyleLM.open(folder)
+    lm = StyleLM.load_from_dir(folder)
     pieces = [piece.decode(errors="replace") for piece in tokenizer.pieces()]
     if texts_of_entries(lm.tokenizer)[: len(pieces)] != pieces or lm.tokenizer.eos_id != tokenizer.eos_token_id:
         raise ValueError(

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-import torch
 from torch import Tensor
 
 from captioning.completion import Completion, Pieces, split_typed
+from captioning.device import move
 from captioning.fusion import open_fusion
 from captioning.pictures import Picture, read_picture
 from captioning.requests import Request, RequestWriter, fingerprint
@@ -75,12 +75,13 @@ class CaptionModel:
         self._turn, self._latest = threading.RLock(), OrderedDict[tuple[str, str], Encoded]()
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], *, device: str | None = None) -> Self:
+    def open(cls, folder: str | os.PathLike[str], *, device: str | None = None, kind: str | None = None) -> Self:
         """Open a model folder.
 
         Args:
             folder: Folder, archive or hub id.
             device: Such as ``cpu`` or ``cuda:1``; None is a GPU where there is one.
+            kind: As of :func:`models.captioner_class`; None is what the folder says.
 
         Raises:
             FileNotFoundError: If files are missing.
@@ -88,13 +89,9 @@ class CaptionModel:
             NoNumbers: If a weight is NaN or infinite.
         """
         place = resolve_model_folder(os.fspath(folder))
-        styled = open_styled(place)
+        styled = open_styled(place, kind=kind)
         model = cls(styled, place)
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        try:
-            styled.captioner.module.to(device or accelerator or "cpu").requires_grad_(False)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device={device!r}: cannot be used ({error}); try cpu") from error
+        move(styled.captioner.module.requires_grad_(False), device)
         return model
 
     def fuse(self, folder: Path, *, weight: float = 0.0, guidance: float = 0.0) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from models import open_captioner
 from models.bounds import STYLES
@@ -19,6 +20,7 @@ from preprocessors.text.styles import StyleRegistry
 from utils.durable import replaced_folder
 from utils.hub import resolve_model_folder
 from utils.manifest import check_sealed, seal
+from utils.saved import Saved
 from utils.small_json import check_against, read_small_json
 
 logger = logging.getLogger(__name__)
@@ -92,13 +94,41 @@ class StyledCaptioner:
     def save_companions(self, folder: Path) -> None:
         """Write what makes a folder with weights a captioner: vocabulary, styles, settings."""
         self.captioner.save_companions(folder, self.settings)
-        self.registry.save(folder)
+        self.registry.save_to_dir(folder)
 
-    def save(self, folder: Path) -> None:
+    @classmethod
+    def load_from_dir(cls, folder: Path, *, registry: StyleRegistry | None = None, kind: str | None = None) -> Self:
+        """Open a model folder.
+
+        Args:
+            folder: The folder.
+            registry: Styles for a folder that has no ``styles.json``, such as a published checkpoint.
+            kind: As for :func:`models.captioner_class`; None = what the folder says.
+
+        Raises:
+            FileNotFoundError: If there is neither ``styles.json`` nor ``registry``, or a file of the model is missing.
+            ValueError: If files are damaged or do not fit one another, or do not have the content they were saved with.
+            NoNumbers: If a weight is NaN or infinite.
+        """
+        check_sealed(folder)
+        settings = read_settings(folder)
+        has_own = (folder / STYLES_FILE).is_file()
+        if has_own:
+            check_against(STYLES, read_small_json(folder / STYLES_FILE), folder / STYLES_FILE)
+            registry = StyleRegistry.load_from_dir(folder)
+        captioner = open_captioner(folder, kind)
+        if settings is not None:
+            _check_fits(settings, captioner, folder)
+        if registry is None or (settings is not None and not has_own):
+            registry = StyleRegistry.load_from_dir(folder)  # which says that there is none
+        join_styles(captioner, registry)
+        return cls(captioner, registry, settings)
+
+    def save_to_dir(self, folder: Path) -> None:
         """Write a model folder: aside first, sealed, then in place of an older one, which goes only after that."""
         with replaced_folder(folder) as aside:
             self.captioner.save(aside, self.settings)
-            self.registry.save(aside)
+            self.registry.save_to_dir(aside)
             seal(aside, {"kind": "model"})
 
 
@@ -109,34 +139,22 @@ def join_styles(captioner: Captioner, registry: StyleRegistry) -> None:
 
 
 def open_styled(
-    name: str | os.PathLike[str], *, revision: str | None = None, registry: StyleRegistry | None = None
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    registry: StyleRegistry | None = None,
+    kind: str | None = None,
 ) -> StyledCaptioner:
-    """Open a captioner.
+    """Open a captioner, see :meth:`StyledCaptioner.load_from_dir`.
 
     Args:
-        name: Folder or hub id.
+        name: Folder, archive or hub id.
         revision: Of the hub model.
-        registry: Styles for a folder that has no ``styles.json``, such as a published checkpoint.
-
-    Raises:
-        FileNotFoundError: If there is neither ``styles.json`` nor ``registry``, or a file of the model is missing.
-        ValueError: If files are damaged or do not fit one another, or do not have the content they were saved with.
-        NoNumbers: If a weight is NaN or infinite.
+        registry: Styles for a folder that has none.
+        kind: Of captioner; None = what the folder says.
     """
     folder = resolve_model_folder(os.fspath(name), revision)
-    check_sealed(folder)
-    settings = read_settings(folder)
-    has_own = (folder / STYLES_FILE).is_file()
-    if has_own:
-        check_against(STYLES, read_small_json(folder / STYLES_FILE), folder / STYLES_FILE)
-        registry = StyleRegistry.load(folder)
-    captioner = open_captioner(folder)
-    if settings is not None:
-        _check_fits(settings, captioner, folder)
-    if registry is None or (settings is not None and not has_own):
-        registry = StyleRegistry.load(folder)  # which says that there is none
-    join_styles(captioner, registry)
-    return StyledCaptioner(captioner, registry, settings)
+    return StyledCaptioner.load_from_dir(folder, registry=registry, kind=kind)
 
 
 def _check_fits(settings: CaptionerSettings, captioner: Captioner, folder: Path) -> None:
@@ -150,3 +168,7 @@ def _check_fits(settings: CaptionerSettings, captioner: Captioner, folder: Path)
         )
     if length > limits.text_length:
         raise ValueError(f"{where}: model.beam_search.max_len_b={length}: the model has {limits.text_length} positions")
+
+
+if TYPE_CHECKING:
+    _: type[Saved] = StyledCaptioner

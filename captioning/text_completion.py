@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from captioning.completion import LEAST_SHARE
+from captioning.device import move
 from models.style_lm import StyleLM
 from models.style_lm.steps import LMSteps
 from models.style_lm.words import Continuation, Entries, grow, likeliest
@@ -207,11 +208,11 @@ def open_text_completion(folder: Path, device: str | None = None) -> TextComplet
 
     Raises:
         FileNotFoundError: If files are missing.
-        ValueError: If they are damaged.
+        ValueError: If they are damaged, or there is no such device.
         NoNumbers: If a weight is NaN or infinite.
     """
-    lm = StyleLM.open(folder)
-    lm.network.to(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    lm = StyleLM.load_from_dir(folder)
+    move(lm.network, device)
     return TextCompletion(lm)
 
 

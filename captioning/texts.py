@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple, Self
 
-import torch
-
+from captioning.device import move
 from models.style_lm import StyleLM
 from models.style_lm.sampling import Sampling, sample_texts
 from utils.hub import resolve_model_folder
@@ -60,12 +59,8 @@ class TextWriter:
             FileNotFoundError: If files are missing.
             ValueError: If it cannot be used, or the device is not there.
         """
-        lm = StyleLM.open(resolve_model_folder(name))
-        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            lm.network.to(chosen)
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(f"device {chosen}: cannot be used ({str(error).splitlines()[0]})") from error
+        lm = StyleLM.load_from_dir(resolve_model_folder(name))
+        move(lm.network, device)
         return cls(lm, name)
 
     @property

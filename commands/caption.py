@@ -43,6 +43,7 @@ WRITING: dict[str, tuple[type, str]] = {
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("--model", required=True, metavar="FOLDER", help="model folder, e.g. work_dir/demo/output")
+    parser.add_argument("--kind", metavar="NAME", help="package.module:Class of a captioner of your own")
     what = parser.add_argument_group("what is captioned")
     what.add_argument(
         "--image",
@@ -146,7 +147,7 @@ def _open(options: argparse.Namespace) -> tuple[CaptionModel, Writing]:
         raise ValueError(f"--lm {options.lm}: changes nothing by itself; give --lm-weight or --lm-guidance above 0")
     names = ("guidance", "prefix", "sampling", *WRITING)
     writing = Writing(**{name: value for name in names if (value := getattr(options, name)) is not None})
-    model = CaptionModel.open(options.model)
+    model = CaptionModel.open(options.model, kind=options.kind)
     if options.lm is not None:
         model.fuse(options.lm, **weights)
     model.check(writing)

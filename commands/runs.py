@@ -1,10 +1,12 @@
-"""List runs, show one, compare two, rank them.
+"""List runs, show one, compare two, rank them, keep results.
 
     finetune.py runs [FOLDER ...]                                 work_dir, if no folder is named
     finetune.py runs show RUN
     finetune.py runs compare A B [--out PAGE.html]                the page has the curves of both
-    finetune.py runs leaderboard [FOLDER ...] [--out PREFIX]      PREFIX.csv, PREFIX.md and PREFIX.html
+    finetune.py runs leaderboard [PLACE ...] [--out PREFIX]       PREFIX.csv, PREFIX.md and PREFIX.html
+    finetune.py runs add BOARD.jsonl RESULTS.json ...             results that stay in a leaderboard, of any program
 
+A place of the leaderboard is a folder with runs, or such a file.
 A table for people, or with --json one JSON object on one line.
 """
 
@@ -86,9 +88,21 @@ def _leaderboard(folders: Sequence[Path], out: Path | None) -> Answer:
     from pipeline.runs import rank_runs
     from reports.runs.board import to_markdown
 
-    folders = folders or [DEFAULT_FOLDER]
-    board = rank_runs(folders, folders[0] / BOARD_NAME if out is None else out)
+    places = folders or [DEFAULT_FOLDER]
+    usual = places[0].with_suffix("") if places[0].is_file() else places[0] / BOARD_NAME
+    board = rank_runs(places, usual if out is None else out)
     return board, to_markdown(board, "Runs") + "\n" + "\n".join(board["files"].values())
+
+
+def _add(files: Sequence[Path], out: Path | None) -> Answer:
+    from pipeline.runs import add_results
+
+    if len(files) < 2:
+        raise ValueError(
+            "runs add: give BOARD.jsonl RESULTS.json, as in `finetune.py runs add BOARD.jsonl RESULTS.json`"
+        )
+    added = add_results(files[0], files[1:])
+    return {"board": str(files[0]), "added": added}, "\n".join(f"{files[0]}: {entry['name']}" for entry in added)
 
 
 def _check_count(action: str, folders: Sequence[Path], wanted: str) -> None:
@@ -101,5 +115,6 @@ ACTIONS: Mapping[str, Callable[[Sequence[Path], Path | None], Answer]] = {
     "show": _show,
     "compare": _compare,
     "leaderboard": _leaderboard,
+    "add": _add,
 }
 WITH_OUT = ("compare", "leaderboard")

@@ -17,6 +17,7 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("--model", required=True, nargs="+", metavar="FOLDER", help="model folders; the first answers")
+    parser.add_argument("--kind", metavar="NAME", help="package.module:Class of captioners of your own")
     parser.add_argument(
         "--text-model", type=Path, metavar="FOLDER", help="language model that completes texts without a picture"
     )
@@ -64,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
     token = read_token(options.token_file)
     with bind(options.host, options.port) as bound:
         hosts = LOOPBACK if token is None and options.host in LOOPBACK else ()
-        app = open_service(options.model, limits, token, options.device, hosts, options.text_model, beside)
+        app = open_service(
+            options.model, limits, token, options.device, hosts, options.text_model, beside, kind=options.kind
+        )
         log_accesses()
         serve(app, [bound], limits)
     return exit_codes.FINISHED

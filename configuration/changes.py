@@ -9,6 +9,7 @@ from utils.trees import flatten
 MAY_CHANGE = {
     *("work_dir", "decode", "eval.split", "eval.batch_size", "eval.clip", "eval.lm", "eval.neighbours", "eval.samples"),
     *("eval.report_images", "train.num_workers", "image.feature_cache", "scst.reward_workers", "train.report_to"),
+    *("eval.leaderboard",),
     *("image.cache", "image.cache_mb", "image.max_pixels", "data.picture_record"),
     *("train.max_hours", "lm.sample_every", "lm.sample_num", "lm.sample_length", "lm.temperature", "lm.top_k"),
     *("lm.top_p", "lm.hit_places", "documents.encoded"),

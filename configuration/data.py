@@ -11,20 +11,21 @@ from pydantic import Field
 from configuration.types import ConfigPath, Group, Name, Names, OneOf, Relation
 from preprocessors.formats.own_rows import ROLES
 from preprocessors.formats.rows import Format
-from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, formats_with, own_splits
+from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT, format_of, formats_with, own_splits
+from utils.plugins import is_plugin
 
 GENERATED = [name for name, form in FORMATS.items() if form.generator is not None]
 WITH_PICTURES = [name for name, form in FORMATS.items() if form.holds_pictures]
 
 
 def _settings_of(name: str) -> Collection[str]:
-    return FORMATS[name].settings if name else ()
+    return format_of(name).settings if name else ()
 
 
 def _needed(name: str, unless: list[str], brings: Callable[[Format], bool]) -> Relation:
     return Relation(
         (name, "format"),
-        lambda group: not group.format or getattr(group, name) is not None or brings(FORMATS[group.format]),
+        lambda group: not group.format or getattr(group, name) is not None or brings(format_of(group.format)),
         f"required with every data.format but {', '.join(unless)}",
     )
 
@@ -40,7 +41,7 @@ def _only_with(name: str) -> Relation:
 def _divides(split: str, formats: list[str]) -> Relation:
     return Relation(
         ("split", "format"),
-        lambda group: group.split != split or group.format in formats,
+        lambda group: group.split != split or group.format in formats or is_plugin(group.format),
         f"{split} divides data.format {' or '.join(formats)} only; use hash, which divides any single file by picture "
         "name",
     )
@@ -57,9 +58,9 @@ def _taken_whole(name: str) -> Relation:
 class DataConfig(Group):
     """The pictures and captions."""
 
-    format: Annotated[str, OneOf(FORMATS, "data format", or_nothing=True)] = ""
+    format: Annotated[str, OneOf(FORMATS, "data format", or_nothing=True, load=format_of)] = ""
     """Layout of the annotations; ``drawn_scenes`` makes its own. It must be given, unless a text run has documents that
-    are no captions."""
+    are no captions. A ``package.module:NAME`` is a ``Format`` of your own (docs/plugins.md)."""
     annotations: ConfigPath | None = None
     """Annotation file, or the folder with the annotation files; of data in shards, also ``.../{000..012}.tar`` or
     ``.../*.tar``."""
@@ -110,7 +111,7 @@ class DataConfig(Group):
         _needed("images", GENERATED + WITH_PICTURES, lambda form: form.generator is not None or form.holds_pictures),
         Relation(
             ("images", "format"),
-            lambda group: group.images is None or group.format not in WITH_PICTURES,
+            lambda group: group.images is None or not group.format or not format_of(group.format).holds_pictures,
             "data.format={format} has its pictures where its annotations are; remove it",
         ),
         *(_only_with(name) for name in ("train", "val", "test")),

@@ -116,6 +116,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return "; or ".join(_kind(part) for part in schema["anyOf"])
     if "const" in schema:
         return f"`{schema['const']}`"
+    if "pattern" in schema:
+        return "`package.module:name`"
     if "enum" in schema:
         return f"one of {_in_code(schema['enum'])}"
     if schema["type"] == "array":

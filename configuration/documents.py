@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configuration.types import ConfigPath, Group, NameOrFolder, OneOf, Relation
-from preprocessors.documents.table import CAPTIONS, FORMATS, SOURCES
+from preprocessors.documents.table import CAPTIONS, FORMATS, SOURCES, opener_of
+from utils.plugins import is_plugin
 
 WITH_SEPARATOR = [name for name, kind in SOURCES.items() if kind.uses_separator]
 
@@ -23,10 +24,10 @@ def _not_of_captions(name: str) -> Relation:
 class DocumentsConfig(Group):
     """The documents of a text run (task text), which are encoded before it is trained."""
 
-    format: Annotated[str, OneOf(FORMATS, "document format")] = CAPTIONS
+    format: Annotated[str, OneOf(FORMATS, "document format", load=opener_of)] = CAPTIONS
     """``captions`` of the data group, each a document in its style; ``jsonl``, lines of ``{"body": text, "meta": text
     or list, "title": text, "links": [title]}``; a ``folder`` of .txt files, each a document; one ``text`` file with a
-    separator."""
+    separator. A ``package.module:name`` is a function of your own that opens them (docs/plugins.md)."""
     train: ConfigPath | None = None
     """File or folder of the documents to learn from."""
     val: ConfigPath | None = None
@@ -72,7 +73,9 @@ class DocumentsConfig(Group):
         *(_not_of_captions(name) for name in ("train", "val", "test")),
         Relation(
             ("separator", "format"),
-            lambda group: group.separator == "<|endoftext|>" or group.format in WITH_SEPARATOR,
+            lambda group: (
+                group.separator == "<|endoftext|>" or group.format in WITH_SEPARATOR or is_plugin(group.format)
+            ),
             f"only used with documents.format {' or '.join(WITH_SEPARATOR)}; remove it",
         ),
         Relation(

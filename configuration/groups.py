@@ -27,9 +27,11 @@ from configuration.types import (
 )
 from metrics.table import TEXT_METRICS, with_pictures
 from metrics.text_lm import DOCUMENT_METRICS
+from models import CAPTIONERS, captioner_class
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.formats.table import FORMATS
 from preprocessors.text.prompts import DEFAULT_PROMPT
+from utils.plugins import is_plugin
 
 
 class ModelConfig(Group):
@@ -42,6 +44,9 @@ class ModelConfig(Group):
     """Revision of the hub model; None = the newest."""
     preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None
     """Size of a new model with random weights; None = start from ``name``."""
+    kind: Annotated[str, OneOf(CAPTIONERS, "kind of captioner", load=captioner_class)] | None = None
+    """What captioner it is; None = what the folder says, of a new one ``ofa``. A ``package.module:Class`` is one of
+    your own (docs/plugins.md)."""
     vision: NameOrFolder | None = None
     """Pretrained vision network of a new model: ``efficientnet_lite0`` .. ``2``, or a folder or hub id of transformers
     (ResNet, ConvNeXt, DINOv2, Swin, the towers of CLIP and SigLIP); None = OFA's own ResNet."""
@@ -301,6 +306,8 @@ class EvalConfig(Group):
     neighbours: int = Field(default=10_000, ge=0)
     """Most training pictures that each evaluated one's nearest are sought among, whose captions the captioner is to
     beat; their names' hashes draw them. 0 = none."""
+    leaderboard: ConfigPath | None = None
+    """JSON Lines file that the results of every evaluation are added to, for ``runs leaderboard``; None = none."""
     samples: int = Field(default=8, ge=0)
     """Validation rows captioned at every validation into samples.jsonl."""
     report_images: int = Field(default=24, ge=0)
@@ -383,7 +390,7 @@ def _scores_captions(objective: ScstConfig | PreferenceConfig) -> bool:
 
 
 _NOT_OF_TEXT: Sequence[tuple[str, object]] = (
-    *(("model.vision", None), ("model.overrides", {}), ("style.dropout", 0)),
+    *(("model.kind", None), ("model.vision", None), ("model.overrides", {}), ("style.dropout", 0)),
     *(("scst.enabled", False), ("preference.enabled", False)),
     *(("masked_lm.weight", 0), ("unlikelihood.leakage", 0), ("data.streaming", False), ("train.freeze", [])),
     *(("train.rdrop", 0), ("train.drop_worst", 0), ("train.captions_per_row", 1), ("train.vision_stages", None)),
@@ -528,6 +535,12 @@ class RunConfig(Group):
     def draws(self) -> bool:
         """Whether it learns from captions that the model draws itself, which are rewarded by ``scst.rewards``."""
         return self.scst.enabled or self.preference.draws
+
+    @property
+    def plugins(self) -> list[str]:
+        """Names of a user's own code, for :func:`utils.plugins.load_plugin`."""
+        named = (self.model.kind or "", self.data.format, self.documents.format, *self.scst.rewards)
+        return [name for name in named if is_plugin(name)]
 
     def to_json_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers; ``load_config`` reads them back to an equal configuration."""

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from configuration.types import ConfigPath, Group, OneOf, Relation
-from trainers.rewards.table import REWARD_TERMS
+from trainers.rewards.table import REWARD_TERMS, prepare_of
 
-RewardTerm = Annotated[str, OneOf(REWARD_TERMS, "reward term")]
+RewardTerm = Annotated[str, OneOf(REWARD_TERMS, "reward term", load=prepare_of)]
 RewardWeight = Annotated[float, Field(ge=0)]
 
 
@@ -87,8 +87,9 @@ class ScstConfig(Group):
     all K, as in the original."""
     rewards: dict[RewardTerm, RewardWeight] = {"cider_d": 1.0}
     """Weight of each reward term (``REWARD_TERMS``); terms that are not named are off. What is bad lowers its term: of
-    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault. Preference training
-    ranks its captions by the same."""
+    ``repetition`` and ``length`` 0 is the best, and a negative weight would pay for the fault. A
+    ``package.module:name`` is a function of your own (docs/plugins.md). Preference training ranks its captions by the
+    same."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Factor of the KL divergence to the starting model, nats per token (Ziegler 2019, arXiv:1909.08593); 0 = off."""
     cross_entropy_weight: float = Field(default=0.0, ge=0)

@@ -25,7 +25,10 @@ from pydantic_core.core_schema import no_info_after_validator_function
 
 from metrics.table import METRICS
 from preprocessors.text.prompts import DEFAULT_PROMPT
+from utils.plugins import is_plugin
 
+PLUGIN_PATTERN = r"^[\w.]+:[\w.]+$"
+"""What the name of a user's own code looks like, for :func:`utils.plugins.load_plugin`."""
 ENVIRONMENT_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
@@ -73,19 +76,31 @@ class OneOf:
         names: Those that there are.
         what: What they name, for the message about any other.
         or_nothing: Let "" pass as well.
+        load: Loads a user's own, which is named ``package.module:name``; None = there are none. It raises a ValueError
+            for one that cannot be used.
     """
 
-    def __init__(self, names: Collection[str], what: str, *, or_nothing: bool = False) -> None:
-        self.names, self.what, self.or_nothing = names, what, or_nothing
+    def __init__(
+        self,
+        names: Collection[str],
+        what: str,
+        *,
+        or_nothing: bool = False,
+        load: Callable[[str], object] | None = None,
+    ) -> None:
+        self.names, self.what, self.or_nothing, self.load = names, what, or_nothing, load
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return handler(schema) | {"enum": list(self.names)}
+        known = handler(schema) | {"enum": list(self.names)}
+        return known if self.load is None else {"anyOf": [known, {"type": "string", "pattern": PLUGIN_PATTERN}]}
 
     def _check(self, name: str) -> str:
-        if name not in self.names and (name or not self.or_nothing):
+        if self.load is not None and is_plugin(name):
+            self.load(name)
+        elif name not in self.names and (name or not self.or_nothing):
             spellings = {known.lower(): known for known in self.names}
             nearest = get_close_matches(name.lower(), spellings, n=1)
             hint = f"did you mean {spellings[nearest[0]]}? " if nearest else ""

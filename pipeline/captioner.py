@@ -51,7 +51,7 @@ def set_up_captioner(
     registry = new_registry(config.style, train_examples, corpus)
     if config.model.name is None:
         return _new_captioner(config, registry.extended((), config.style.aliases), train_examples, corpus)
-    styled = open_styled(config.model.name, revision=config.model.revision, registry=registry)
+    styled = open_styled(config.model.name, revision=config.model.revision, registry=registry, kind=config.model.kind)
     # What draws no captions in a style cannot be rewarded for them, nor prefer one of two.
     if config.scst.enabled or config.preference.enabled:
         registry.check_known_to(styled.registry, config.model.name)
@@ -92,7 +92,8 @@ def _new_captioner(
             vision=config.model.vision,
             vision_is_named=config.model.vision_weights == "named",
             punctuation=punctuation_of(config.data, None),
-        )
+        ),
+        config.model.kind,
     )
     join_styles(captioner, registry)
     millions = sum(parameter.numel() for parameter in captioner.module.parameters()) / 1e6

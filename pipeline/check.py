@@ -27,7 +27,7 @@ from preprocessors.checks.pictures import check_faults, check_pictures
 from preprocessors.checks.styles import check_styles
 from preprocessors.examples import CaptionExample, DroppedRow
 from preprocessors.formats.bad_rows import BAD_ROW
-from preprocessors.formats.table import FORMATS
+from preprocessors.formats.table import format_of
 from preprocessors.pictures.images import find_fault, limit_pixels
 from preprocessors.pictures.record import PictureRecord
 from preprocessors.readers import NO_SPLIT, ReadResult, SplitName
@@ -139,7 +139,7 @@ def _read_splits(config: RunConfig, findings: Findings) -> tuple[dict[str, ReadR
 
 def _texts_of(data: DataConfig, read: Mapping[str, ReadResult]) -> list[Path]:
     """The files that examples were read from; none of a format that holds pictures, whose files are no text."""
-    if FORMATS[data.format].holds_pictures:
+    if format_of(data.format).holds_pictures:
         return []
     return [*map(Path, sorted({example.source for result in read.values() for example in result.examples} - {""}))]
 
@@ -208,7 +208,7 @@ def _measure_lengths(
 def _open_captioner(config: RunConfig, train: Sequence[CaptionExample]) -> StyledCaptioner:
     """With the tokenizer and the places that training would have."""
     if config.model.name is not None:
-        return open_styled(config.model.name, registry=new_registry(config.style, train))
+        return open_styled(config.model.name, registry=new_registry(config.style, train), kind=config.model.kind)
     model = config.model.model_copy(update={"vision": None, "vision_weights": "kept"})
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles, config.style.aliases)
     return set_up_captioner(config.model_copy(update={"model": model}), train, corpus)

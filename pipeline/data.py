@@ -10,7 +10,7 @@ from pathlib import Path
 from configuration.data import DataConfig
 from preprocessors.examples import CaptionExample, ExampleColumns, texts_of
 from preprocessors.formats.rows import NEUTRAL
-from preprocessors.formats.table import FORMATS
+from preprocessors.formats.table import format_of
 from preprocessors.pictures.images import verify_images
 from preprocessors.pictures.record import PictureRecord
 from preprocessors.readers import ReadResult, SplitName, read_examples
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 def prepare_data(data: DataConfig) -> None:
     """Make a data set that its format makes itself. Of the processes of a run only one may call it."""
-    generator = FORMATS[data.format].generator
+    generator = format_of(data.format).generator
     if generator is not None:
         generator.make(annotations_of(data), data.num_images)
 
@@ -31,7 +31,7 @@ def annotations_of(data: DataConfig) -> Path:
     """Where the annotations lie: where the configuration says, or where the format puts those that it makes."""
     if data.annotations is not None:
         return data.annotations
-    generator = FORMATS[data.format].generator
+    generator = format_of(data.format).generator
     assert generator is not None  # with every other format the configuration requires data.annotations
     return generator.folder(data.num_images)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import NamedTuple
 
 from filelock import FileLock
@@ -18,11 +17,12 @@ from pipeline.vocabulary import Vocabulary, choose_vocabulary
 from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.processes import encode
 from preprocessors.documents.reading import DocumentSource
-from preprocessors.documents.table import CAPTIONS, SOURCES
+from preprocessors.documents.table import CAPTIONS, opener_of
 from preprocessors.documents.token_bins import TokenBins
 from preprocessors.documents.writing import FORMAT_VERSION, META, Limits, Writer
 from preprocessors.readers import SplitName
 from utils.io import hash_json
+from utils.plugins import check_methods
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def open_source(config: RunConfig, split: SplitName) -> DocumentSource | None:
     path: Path | None = getattr(documents, split)
     if path is None:
         return None
-    opened = resolve_name(SOURCES[documents.format].opens)
-    source: DocumentSource = opened(path, separator=documents.separator, links=documents.links)
+    source = opener_of(documents.format)(path, separator=documents.separator, links=documents.links)
+    check_methods(source, DocumentSource, documents.format)
     return source
 
 

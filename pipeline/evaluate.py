@@ -37,6 +37,7 @@ from preprocessors.examples import CaptionExample
 from preprocessors.pictures.images import limit_pixels
 from preprocessors.readers import NoRows, ReadResult
 from runs.folder import Run
+from runs.leaderboard import add_to_leaderboard, check_leaderboard
 from trainers.processes import ending_with_the_others, on_first
 from utils.logging import setup_logging
 
@@ -59,6 +60,7 @@ def evaluate(config: RunConfig, checkpoint: str | None) -> dict[str, Any]:
     """
     run = Run(config.work_dir)
     name = model_to_evaluate(run, checkpoint)
+    check_leaderboard(config.eval.leaderboard)
     limit_pixels(config.image.max_pixels)
     processes = join_processes()
     on_first(partial(prepare_data, config.data))
@@ -98,10 +100,10 @@ def _open_as_trained(config: RunConfig, name: str, train: ReadResult | Exception
         ValueError: If the configuration uses it otherwise than it was trained.
     """
     if isinstance(train, ReadResult):
-        styled = open_styled(name, registry=new_registry(config.style, train.examples))
+        styled = open_styled(name, registry=new_registry(config.style, train.examples), kind=config.model.kind)
         styles = styles_of(train.examples)
     else:
-        styled, styles = _open_received(name, train), []
+        styled, styles = _open_received(config, name, train), []
     styled, vision = styled.with_styles((), config.style.aliases), styled.captioner.vision()
     if config.decode.max_length is None:
         config = with_limit(config, own_limit(config, styled.settings))
@@ -116,14 +118,14 @@ def _open_as_trained(config: RunConfig, name: str, train: ReadResult | Exception
     return config, styled
 
 
-def _open_received(name: str, why_alone: Exception) -> StyledCaptioner:
+def _open_received(config: RunConfig, name: str, why_alone: Exception) -> StyledCaptioner:
     """A model that brings its styles and settings, and so can be evaluated without its training data.
 
     Raises:
         ValueError: If it does not, with the reason why there is no training data.
     """
     try:
-        styled = open_styled(name)
+        styled = open_styled(name, kind=config.model.kind)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Its training data, which would say, is not there: {why_alone}") from error
     if styled.settings is None:
@@ -141,17 +143,53 @@ def evaluate_split(
     model: str,
     overlap: Overlap | None = None,
 ) -> dict[str, Any]:
-    """Caption a split, score it, write results, captions and report (rank 0), and return the results.
-
-    Without training examples, or without captions to compare with, what needs them is null with the reason.
+    """Measure on a split, write results, captions and report (rank 0), and return the results.
 
     The file also has the scores of every example, for ``metrics.compare``; what is returned, and printed, has not.
     The run's own model writes into ``eval/``, any other into a folder of its own below.
     """
+    results, hypotheses = measure_split(config, writer, split, train_examples, model=model, overlap=overlap)
+    if rank() > 0:
+        return {}
+    if verdict := neighbours_verdict(results):
+        logger.warning("%s", verdict)
+    places = places_of(run, model)
+    write_evaluation(places.folder, config.eval.split, results, split, hypotheses)
+    if config.eval.leaderboard is not None:
+        add_to_leaderboard(config.eval.leaderboard, results)
+    write_run_report(
+        places.report,
+        run,
+        results,
+        split.examples,
+        hypotheses,
+        report_images=config.eval.report_images,
+        config=config.to_json_dict(),
+        decoding=writer.decoding,
+    )
+    return {key: value for key, value in results.items() if key != "per_image"}
+
+
+def measure_split(
+    config: RunConfig,
+    writer: CaptionWriter,
+    split: ReadResult,
+    train_examples: Sequence[CaptionExample] | None,
+    *,
+    model: str,
+    overlap: Overlap | None = None,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Caption a split and score it: from data and model to results, and nothing is written but features that are kept.
+
+    Without training examples, or without captions to compare with, what needs them is null with the reason.
+
+    Returns:
+        The results, with the scores of every example, and the captions by example id; both empty on ranks above 0.
+    """
     writer.features = keep_features(config, writer, split.examples)
     hypotheses = writer.caption(split.examples, config.eval.batch_size, progress=sys.stderr.isatty())
     if rank() > 0:
-        return {}
+        return {}, {}
     provenance = describe_provenance(
         writer,
         model=model,
@@ -186,18 +224,4 @@ def evaluate_split(
     results["length"] = describe_cut(
         split.examples, writer.cut, writer.decoding.max_length, writer.captioner, writer.preprocessor
     )
-    if verdict := neighbours_verdict(results):
-        logger.warning("%s", verdict)
-    places = places_of(run, model)
-    write_evaluation(places.folder, config.eval.split, results, split, hypotheses)
-    write_run_report(
-        places.report,
-        run,
-        results,
-        split.examples,
-        hypotheses,
-        report_images=config.eval.report_images,
-        config=config.to_json_dict(),
-        decoding=writer.decoding,
-    )
-    return {key: value for key, value in results.items() if key != "per_image"}
+    return results, hypotheses

@@ -41,7 +41,7 @@ def check_lm(folder: Path | None) -> None:
         NoNumbers: If a weight is NaN or infinite.
     """
     if folder is not None:
-        StyleLM.open(folder)
+        StyleLM.load_from_dir(folder)
 
 
 def add_lm_perplexity(
@@ -64,7 +64,7 @@ def add_lm_perplexity(
         device: Where the model reads.
     """
     try:
-        lm = StyleLM.open(folder)
+        lm = StyleLM.load_from_dir(folder)
         lm.network.to(device)
         per_style = (results["style"] or {}).get("per_style") or {}
         for style, scores in per_style.items():

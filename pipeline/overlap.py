@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from configuration.data import DataConfig
 from preprocessors.examples import CaptionExample, pictures_of, texts_of
-from preprocessors.formats.table import FORMATS
+from preprocessors.formats.table import format_of
 from preprocessors.pictures.files import hash_picture, length_of_picture
 from preprocessors.readers import ReadResult
 
@@ -101,7 +101,7 @@ def check_overlap(data: DataConfig, split_name: str, split_id: str, overlap: Ove
     Raises:
         ValueError: Counting them and naming the first.
     """
-    own = FORMATS[data.format].own_split
+    own = format_of(data.format).own_split
     if overlap.shared_pictures and own is not None and (data.split or own) == own:
         raise ValueError(
             f"{split_id}: {overlap.describe(split_name)}. A published split shares no picture between its parts, so "

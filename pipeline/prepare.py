@@ -27,6 +27,7 @@ from preprocessors.readers import ReadResult
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.styles import StyleRegistry, resolve_styles
 from runs.folder import Run
+from runs.leaderboard import check_leaderboard
 from trainers.processes import on_first
 
 
@@ -82,6 +83,7 @@ def prepare(config: RunConfig) -> Prepared:
         FileNotFoundError: If something is missing.
     """
     limit_pixels(config.image.max_pixels)
+    check_leaderboard(config.eval.leaderboard)
     aliases = config.style.aliases
     train = read_training(config.data, aliases=aliases, neutral=config.style.neutral)
     corpus = read_corpus(config.masked_lm.corpus, config.data.styles, aliases)

@@ -21,6 +21,7 @@ from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
 from utils.hub import resolve_model_folder
 from utils.io import hash_file, write_json
+from utils.plugins import hash_source
 
 FIXED_DATA = {
     "documents_sha256": "training documents",  # told before the next, which a text run has as well
@@ -121,7 +122,9 @@ def open_run(
     if start is not None:
         check_continues(run, record.get("packages") or {}, start)
         check_same_pictures(run, before, made_from, start)
-    record_start(run, config.to_json_dict(), command, extra_environment, conf_file=conf_file)
+    plugins = {name: hash_source(name) for name in config.plugins}  # which no copy of our code holds
+    told = {**extra_environment, **({"plugins_sha256": plugins} if plugins else {})}
+    record_start(run, config.to_json_dict(), command, told, conf_file=conf_file)
     return run
 
 

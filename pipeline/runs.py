@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from metrics.table import METRICS, headlines
+from metrics.text_lm import DOCUMENT_METRICS
 from runs.board import make_board
 from runs.comparison import compare_records
-from runs.files import Record, evaluation_files, read_record
+from runs.files import Record, evaluation_files, read_evaluation, read_record
 from runs.folder import Run
+from runs.leaderboard import add_to_leaderboard, check_entry, read_leaderboard
 from runs.metrics_log import read_curves
 from runs.source import changed_files, name_files, source_copies
 from runs.state import RunState, describe_state, find_runs, is_run, size_of
@@ -106,8 +108,12 @@ def compare_runs(folder_a: Path, folder_b: Path, page: Path | None) -> dict[str,
     return found
 
 
-def rank_runs(folders: Sequence[Path], prefix: Path) -> dict[str, Any]:
-    """Rank the runs at or below some folders, and write the leaderboard as ``PREFIX.csv``, ``.md`` and ``.html``.
+def rank_runs(places: Sequence[Path], prefix: Path) -> dict[str, Any]:
+    """Rank runs and results, and write the leaderboard as ``PREFIX.csv``, ``.md`` and ``.html``.
+
+    Args:
+        places: Folders, whose runs are taken with those below, and files of :mod:`runs.leaderboard`.
+        prefix: Of the files that are written.
 
     Returns:
         What ``runs.board.make_board`` returns, and ``files``.
@@ -119,15 +125,39 @@ def rank_runs(folders: Sequence[Path], prefix: Path) -> dict[str, Any]:
     """
     from reports.runs.board import write_board
 
+    entries = [entry for path in places if path.is_file() for entry in read_leaderboard(path)]
+    folders = [path for path in places if not path.is_file()]
     runs = find_all(folders)
-    if not runs:
-        raise FileNotFoundError(f"{', '.join(map(str, folders))}: no run in there; name a folder that holds some")
+    if not runs and not entries:
+        raise FileNotFoundError(f"{', '.join(map(str, places))}: no run in there; name a folder that holds some")
     records = [(run, read_record(run)) for run in runs]
-    board = make_board([(run, record, describe_state(run, record)) for run, record in records], headlines())
+    described = [(run, record, describe_state(run, record)) for run, record in records]
+    measured = [*(results for _, record in records for results in record.evaluations.values())]
+    measured += [entry.results for entry in entries]
+    told = {name for results in measured for name, value in results["overall"].items() if value is not None}
+    of_text = [name for name in DOCUMENT_METRICS if name in told]
+    board = make_board(described, [*headlines(), *of_text], entries)
     for _, record in records:
         for fault in record.faults:
             logger.warning("%s", fault)
-    return board | {"files": write_board(prefix, board, title=f"Runs in {', '.join(map(str, folders))}")}
+    return board | {"files": write_board(prefix, board, title=f"Runs in {', '.join(map(str, places))}")}
+
+
+def add_results(board: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Add files of results to a leaderboard.
+
+    Returns:
+        ``name`` and ``added`` of each.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If one holds no results that can be ranked; then none is added.
+    """
+    read = [read_evaluation(file) for file in files]
+    for file, results in zip(files, read, strict=True):
+        check_entry(file, results)
+    added = [add_to_leaderboard(board, results) for results in read]
+    return [{"name": entry.name, "added": entry.added} for entry in added]
 
 
 def _open(folder: Path) -> tuple[Run, Record]:

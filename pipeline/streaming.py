@@ -13,7 +13,7 @@ from configuration.groups import RunConfig
 from pipeline.data import annotations_of, read_split
 from preprocessors.formats.rows import NEUTRAL, Place
 from preprocessors.formats.shards import expand_shards, root_of
-from preprocessors.formats.table import FORMATS
+from preprocessors.formats.table import format_of
 from preprocessors.interface import CaptionPreprocessor
 from preprocessors.readers import ReadResult
 from preprocessors.streaming.dataset import StreamedCaptions
@@ -43,7 +43,7 @@ def read_training(
     plan = _plan_of(data, seed=0)
     first = data.model_copy(update={"train": str(plan.shards[0].relative_to(plan.root))})
     sample = read_split(first, "train", aliases=aliases, check_pictures=check_pictures, neutral=neutral)
-    return replace(sample, split_id=f"{FORMATS[data.format].data_set}/{_pattern_of(data).name}")
+    return replace(sample, split_id=f"{format_of(data.format).data_set}/{_pattern_of(data).name}")
 
 
 def check_lanes(config: RunConfig, processes: int) -> None:
@@ -96,4 +96,4 @@ def _plan_of(data: DataConfig, seed: int) -> StreamPlan:
 
 
 def _pattern_of(data: DataConfig) -> Path:
-    return FORMATS[data.format].find(Place(annotations_of(data), "train", data.train, None))
+    return format_of(data.format).find(Place(annotations_of(data), "train", data.train, None))

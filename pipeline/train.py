@@ -128,13 +128,13 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         keep_document_frequency(run, prepared.tasks.document_frequency)
     store = make_store(prepared.config, run, args)
     build = partial(build_trainer, args, prepared, pause_after, store)
-    return train_to_end(store, build, lambda: prepared.captioner.save(run.output), pause_after)
+    return train_to_end(store, build, lambda: prepared.captioner.save_to_dir(run.output), pause_after)
 
 
 def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:
     run = prepared.run
     logger.info("%s is trained already; evaluating it", run.output)
-    trained = open_styled(run.output)
+    trained = open_styled(run.output, kind=prepared.config.model.kind)
     trained.captioner.module.to(args.device)
     return make_writer(prepared.config, trained)
 

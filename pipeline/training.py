@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments
@@ -27,8 +27,10 @@ from preprocessors.collator import CaptionCollator, with_normalised
 from preprocessors.dataset import CaptionDataset
 from preprocessors.examples import CaptionExample, pictures_of, rows_by_picture
 from preprocessors.pairs import PairDataset
+from preprocessors.streaming.dataset import StreamedCaptions
 from runs.checkpoints import ENDLESS
 from runs.folder import Run
+from trainers.base import EpochData
 from trainers.callbacks import EndAfter, PauseAfter, RunRecorder, StopOnNan, StopOrSave
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
@@ -301,3 +303,7 @@ def make_score(examples: Sequence[CaptionExample], metric: str) -> Callable[[dic
         return float(scores.overall[metric] or 0.0)
 
     return score
+
+
+if TYPE_CHECKING:
+    _: tuple[type[EpochData], ...] = (CaptionDataset, StreamedCaptions)  # what is handed to a trainer by name

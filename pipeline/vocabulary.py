@@ -57,7 +57,7 @@ def choose_vocabulary(config: RunConfig, open_source: Callable[[], DocumentSourc
     named = config.model.name or documents.tokenizer
     folder = None if named is None else resolve_model_folder(named, config.model.revision)
     tokenizer = None if folder is None else open_text_tokenizer(folder)
-    known = StyleRegistry.load(folder) if folder is not None and (folder / FILE_NAME).is_file() else None
+    known = StyleRegistry.load_from_dir(folder) if folder is not None and (folder / FILE_NAME).is_file() else None
     if config.model.name is not None and tokenizer is not None:  # its ids and codes are what it was trained with
         if documents.codes is not None and (documents.codes == "styles") != (known is not None):
             has = f"has no {FILE_NAME}" if known is None else "has styles"
@@ -76,10 +76,12 @@ def choose_vocabulary(config: RunConfig, open_source: Callable[[], DocumentSourc
         learnt = tokenizer or train_tokenizer(survey.sample, config.model.bpe_size)
         registry = None if not styled else _registry(known, survey.styles, style)
         with replaced_folder(kept) as aside:
-            _with_entries(learnt, registry).save(aside)
+            _with_entries(learnt, registry).save_to_dir(aside)
             if registry is not None:
-                registry.save(aside)
-    return Vocabulary(open_text_tokenizer(kept), StyleRegistry.load(kept) if (kept / FILE_NAME).is_file() else None)
+                registry.save_to_dir(aside)
+    return Vocabulary(
+        open_text_tokenizer(kept), StyleRegistry.load_from_dir(kept) if (kept / FILE_NAME).is_file() else None
+    )
 
 
 def _registry(known: StyleRegistry | None, styles: list[str], style: StyleConfig) -> StyleRegistry:

@@ -18,7 +18,7 @@ from preprocessors.formats.bad_rows import BAD_ROW
 from preprocessors.formats.recognition import find_source, name_other_form
 from preprocessors.formats.rows import NEUTRAL, REMEDY, WITHOUT_CAPTION, AnnotationRow, Place, Source
 from preprocessors.formats.shards import root_of
-from preprocessors.formats.table import FORMATS, HASH_SPLIT, HELD_OUT_SPLIT
+from preprocessors.formats.table import HASH_SPLIT, HELD_OUT_SPLIT, format_of
 from preprocessors.picture_paths import PicturePaths
 from preprocessors.row_filters import (
     NO_CAPTION,
@@ -116,7 +116,7 @@ def read_examples(
     """Read one split of a captioned photo set, row by row: what stays in memory is the examples in columns.
 
     Args:
-        format: Name of the format, one of ``preprocessors.formats.table.FORMATS``.
+        format: Name of the format, as for ``preprocessors.formats.table.format_of``.
         annotations: Folder of the annotation files, or one file that holds every split.
         images: Folder of the pictures; not looked at by formats that hold them.
         split_name: The split to read.
@@ -148,7 +148,7 @@ def read_examples(
             left to read.
     """
     place = Place(Path(annotations), split_name, (files or {}).get(split_name), split)
-    if FORMATS[format].holds_pictures:
+    if format_of(format).holds_pictures:
         images = root_of(place.annotations)
     source = _find_source(format, place, image_suffix, split_salt)
     is_test = split_name == "test"
@@ -194,7 +194,7 @@ def read_examples(
 
 
 def _find_source(name: str, place: Place, image_suffix: str, salt: str | None) -> Source:
-    form = FORMATS[name]
+    form = format_of(name)
     split = place.split or form.own_split
     known = [None, HASH_SPLIT] + [HELD_OUT_SPLIT, form.own_split] * (form.own_split is not None)
     if split not in known:

@@ -155,6 +155,18 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     """
     results = read_object(file)
     results.pop("per_image", None)
+    check_results(file, results)
+    return results
+
+
+def check_results(file: Path, results: Any) -> None:
+    """Refuse what is no results of an evaluation; ``file`` is for messages.
+
+    Raises:
+        ValueError: Saying what is wrong in it.
+    """
+    if not isinstance(results, dict):
+        raise ValueError(f"{file}: is damaged: it holds {_kind(results)}, where results belong")
     _check_kinds(file, results, {"overall": dict, "per_style": dict, "provenance": dict, "n": int})
     for name, value in results["overall"].items():
         if value is not None and not is_number(value):
@@ -163,7 +175,6 @@ def read_evaluation(file: Path) -> dict[str, Any]:
     for name, ends in intervals.items() if isinstance(intervals, dict) else ():
         if ends is not None and not (isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))):
             raise ValueError(f"{file}: is damaged: confidence.overall.{name} is no interval")
-    return results
 
 
 def check_samples(run: Run) -> None:

@@ -156,6 +156,8 @@ def open_service(
     hosts: Collection[str] = (),
     text_model: Path | None = None,
     beside: Beside | None = None,
+    *,
+    kind: str | None = None,
 ) -> FastAPI:
     """The application on model folders, which are opened here.
 
@@ -167,6 +169,7 @@ def open_service(
         hosts: Names that it answers to; none are all.
         text_model: Folder of a language model, which completes texts without a picture; None completes none.
         beside: A language model that every model's captions are written with, unless a request names other weights.
+        kind: Of the captioners, as of :meth:`captioning.model.CaptionModel.open`.
 
     Raises:
         FileNotFoundError: If files are missing.
@@ -177,7 +180,7 @@ def open_service(
     opened = []
     for folder in models:
         logger.info("opening %s", folder)
-        opened.append(CaptionModel.open(folder, device=device))
+        opened.append(CaptionModel.open(folder, device=device, kind=kind))
         if beside is not None:
             opened[-1].fuse(beside.folder, weight=beside.weight, guidance=beside.guidance)
     text_completer = None if text_model is None else open_text_completion(text_model, device)

@@ -19,12 +19,12 @@ from sweeps.trials.plan import Plan, Trial
 from sweeps.trials.progress import has_weights, read_results
 from utils.environment import REPOSITORY, describe_environment
 from utils.io import hash_file, read_json, write_json
-from utils.trees import get_number
+from utils.trees import find_at, get_number
 
 logger = logging.getLogger(__name__)
 
 PROVENANCE = "provenance.json"
-OPEN_MODEL = "import sys, pathlib, models; models.open_captioner(pathlib.Path(sys.argv[1]))"
+OPEN_MODEL = "import sys, pathlib, models; models.open_captioner(pathlib.Path(sys.argv[1]), sys.argv[2] or None)"
 WEIGHTS = ("*.bin", "*.safetensors", "*.pt", "*.pth")
 
 
@@ -61,19 +61,19 @@ def promote(
     source = folder.run(chosen) / "output"
     if not has_weights(source):
         raise ValueError(f"{source}: the weights of {chosen.name} are not there any more")
-    files = hash_files(source)
+    files, kind = hash_files(source), find_at(read_json(Run(folder.run(chosen)).config_file), "model.kind")
     if not _holds(to, files):
         provenance = describe_origin(folder, plan, board, chosen) | {"files_sha256": files}
-        copy_checked(source, to, files, provenance)
+        copy_checked(source, to, files, provenance, kind)
         logger.info("%s: model of %s", to, chosen.name)
-    check_model(to, files)
+    check_model(to, files, kind)
     origin = read_json(to / PROVENANCE)
     said = {"promoted": str(to)} | {key: origin[key] for key in ("trial", "metric", "value", "interval")}
     if delete_losers:
         write_json(folder.closed, {"promoted": str(to), "trial": chosen.name})
         losers = [folder.run(other) for other in plan.trials if other != chosen]
         said["freed_bytes"] = sum(delete_weights(run) for run in losers)
-        check_model(to, files)
+        check_model(to, files, kind)
     return said
 
 
@@ -114,7 +114,9 @@ def hash_files(folder: Path) -> dict[str, str]:
     return {name: hash_file(path) for name, path in files.items() if name != PROVENANCE}
 
 
-def copy_checked(source: Path, to: Path, files: dict[str, str], provenance: dict[str, Any]) -> None:
+def copy_checked(
+    source: Path, to: Path, files: dict[str, str], provenance: dict[str, Any], kind: str | None = None
+) -> None:
     """Copy a model aside, check it, and rename it into its place, which must be free."""
     aside = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -123,14 +125,19 @@ def copy_checked(source: Path, to: Path, files: dict[str, str], provenance: dict
             with (aside / name).open("rb") as file:
                 os.fsync(file.fileno())
         write_json(aside / PROVENANCE, provenance)
-        check_model(aside, files)
+        check_model(aside, files, kind)
         aside.rename(to)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_model(folder: Path, files: dict[str, str]) -> None:
+def check_model(folder: Path, files: dict[str, str], kind: str | None = None) -> None:
     """Refuse a copy that differs from its source, or that does not open as a model.
+
+    Args:
+        folder: The copy.
+        files: Hashes of the source's.
+        kind: As for ``models.open_captioner``; None is what the folder says.
 
     Raises:
         ValueError: Saying which file differs, or why it does not open.
@@ -140,7 +147,7 @@ def check_model(folder: Path, files: dict[str, str]) -> None:
     if different:
         raise ValueError(f"{folder}: the copy differs from the trained model in {', '.join(different)}")
     # In a process of its own, so that sweeping needs neither torch nor the model's memory.
-    command = [sys.executable, "-c", OPEN_MODEL, str(folder.resolve())]
+    command = [sys.executable, "-c", OPEN_MODEL, str(folder.resolve()), kind or ""]
     opened = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if opened.returncode:
         last = (opened.stderr.strip().splitlines() or ["no message"])[-1]

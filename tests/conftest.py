@@ -108,7 +108,7 @@ def start_model(tiny_document: dict[str, Any], tmp_path: Path) -> Path:
 
     conf, folder = tmp_path / "start.json", tmp_path / "start"
     conf.write_text(json.dumps(tiny_document))
-    prepare(load_config(conf)).captioner.save(folder)
+    prepare(load_config(conf)).captioner.save_to_dir(folder)
     return folder
 
 

@@ -76,5 +76,5 @@ def save_memorised(folder: Path) -> float:
     """Write the folder of a trained one; the loss left."""
     styled = new_tiny_model()
     loss = learn_by_heart(styled)
-    styled.save(folder)
+    styled.save_to_dir(folder)
     return loss

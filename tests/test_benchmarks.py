@@ -48,7 +48,7 @@ def test_picture_matters_scores_right_and_shuffled_pictures(tiny_document, tmp_p
     conf = tmp_path / "conf.json"
     conf.write_text(json.dumps(tiny_document))
     config = load_config(conf)
-    prepare(config).captioner.save(config.work_dir / "output")
+    prepare(config).captioner.save_to_dir(config.work_dir / "output")
     found = load_benchmark("picture_matters").measure(config)
     assert found["n"] == 12
     assert {*found} == {"n", "CIDEr", "CIDEr_shuffled_pictures"}

@@ -45,7 +45,7 @@ def folder(tmp_path_factory, scenes) -> Path:
     for parameter in styled.captioner.module.parameters():
         if parameter.dim() > 1:  # wide, or an untrained model says the same in every style
             torch.nn.init.normal_(parameter, std=0.3)
-    styled.save(place / "tiny/output")
+    styled.save_to_dir(place / "tiny/output")
     return place / "tiny/output"
 
 
@@ -71,7 +71,7 @@ READABLE = ["photos/a.png", "photos/b.png", "photos/more/d.png", "photos/more/e.
 @pytest.fixture
 def caption(folder, model, capsys, monkeypatch):
     """Runs the command on the model, opened once for all; returns exit code, standard output and standard error."""
-    monkeypatch.setattr(CaptionModel, "open", lambda given: model)
+    monkeypatch.setattr(CaptionModel, "open", lambda given, kind: model)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         code = finetune.main(["caption", "--model", str(folder), *map(str, arguments)])

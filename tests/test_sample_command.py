@@ -19,7 +19,7 @@ from utils import exit_codes
 def folder(tmp_path_factory) -> Path:
     tokenizer = train_tokenizer(["a dog in the snow", "a red hen on the roof"], 280)
     path = tmp_path_factory.mktemp("lm") / "output"
-    StyleLM.new(tokenizer, StyleRegistry(["pirate"]), positions=40, seed=2).save(path)
+    StyleLM.new(tokenizer, StyleRegistry(["pirate"]), positions=40, seed=2).save_to_dir(path)
     return path
 
 
@@ -68,7 +68,7 @@ def test_sample_is_as_long_as_the_model_has_positions_for_unless_asked_otherwise
         (("--length", "41"), "41 tokens: the language model has positions for 40; shorten it"),
         (("--meta", "pirat"), "unknown style 'pirat'; nearest: pirate"),
         (("--top-p", "0"), "top_p=0.0: must be above 0 and at most 1"),
-        (("--device", "cuda:99"), "device cuda:99: cannot be used"),
+        (("--device", "cuda:99"), "device='cuda:99': cannot be used"),
     ]:
         lines, code = sample(*wrong)
         assert code == exit_codes.BAD_INPUT

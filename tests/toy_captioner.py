@@ -40,6 +40,14 @@ class ToyTokenizer:
         return [b"" if number < len(SPECIAL) else f" {word}".encode() for number, word in enumerate(self.words)]
 
 
+def nucleus(chances, top_p):
+    """Chances of the likeliest tokens that together have ``top_p``, of the others none; they sum to 1."""
+    ordered, order = chances.sort(-1, descending=True)
+    kept = torch.zeros_like(chances, dtype=torch.bool).scatter(-1, order, ordered.cumsum(-1) - ordered < top_p)
+    kept = chances * kept
+    return kept / kept.sum(-1, keepdim=True)
+
+
 class ToySteps:
     def __init__(self, captioner, encoded, tokens):
         self.captioner, self.encoded = captioner, encoded
@@ -66,7 +74,7 @@ class ToyModule(nn.Module):
         if context is None:
             features = features if images is None else self.vision(images)
             features = features if picture_rows is None else features[picture_rows]
-            prompt = self.words(ids).sum(1)
+            prompt = self.words(ids).masked_fill(ids.eq(ToyTokenizer.pad_token_id)[..., None], 0.0).sum(1)
             return prompt if features is None else prompt + features
         if caption_rows is None:
             caption_rows = torch.arange(len(context)).repeat_interleave(len(ids) // len(context))
@@ -151,11 +159,12 @@ class ToyCaptioner:
         uniforms = torch.cat([uniforms, torch.full((pictures, int(with_greedy), length), -1.0)], 1).flatten(0, 1)
 
         def choose(position, logits):
-            sums = (logits / temperature).double().softmax(-1).cumsum(-1)
+            sums = nucleus((logits / temperature).double().softmax(-1), top_p).cumsum(-1)
             drawn = torch.searchsorted(sums, uniforms[:, position, None].contiguous())[:, 0]
             return torch.where(uniforms[:, position] < 0, logits.argmax(-1), drawn.clamp(max=logits.shape[-1] - 1))
 
-        return self._write(encoded, samples + with_greedy, length, choose, prefix, fusion)
+        guide = (neutral, guidance)
+        return self._write(encoded, samples + with_greedy, length, choose, prefix, fusion, guide)
 
     @torch.no_grad()
     def beams(self, encoded, decoding, *, num_captions=1, force_end=True, neutral=None, prefix=(), fusion=None):
@@ -168,17 +177,21 @@ class ToyCaptioner:
             best = logits.topk(num_captions, -1).indices.unflatten(0, (-1, num_captions))
             return best.diagonal(dim1=1, dim2=2).flatten() if position == len(prefix) else best[..., 0].flatten()
 
-        return self._write(encoded, num_captions, length, choose, prefix, fusion)
+        guide = (neutral, decoding.guidance)
+        return self._write(encoded, num_captions, length, choose, prefix, fusion, guide)
 
     def steps(self, encoded, prefix, most):
         return ToySteps(self, encoded, torch.tensor([[self.tokenizer.bos_token_id, *prefix][-1]]))
 
-    def _write(self, encoded, per_picture, length, choose, prefix, fusion=None):
+    def _write(self, encoded, per_picture, length, choose, prefix, fusion, guide):
         tokens = torch.tensor([[self.tokenizer.bos_token_id, *prefix]] * (len(encoded) * per_picture))
         ended, columns = torch.zeros(len(tokens), dtype=torch.bool), [*tokens.T[1:]]
         tokens = tokens[:, -1:]
         for position in range(len(prefix), length):
-            logits = self._ban(self.module(tokens, context=encoded)[:, -1], drawable=True)
+            logits = self._ban(self.module(tokens, context=encoded)[:, -1], drawable=True).log_softmax(-1)
+            if guide[0] is not None:
+                plain = self._ban(self.module(tokens, context=guide[0])[:, -1], drawable=True).log_softmax(-1)
+                logits = torch.where(logits.isinf(), logits, plain + guide[1] * (logits - plain))
             if fusion is not None:
                 known = torch.stack(columns, 1) if columns else tokens[:, 1:]
                 logits = logits + fusion(known)[:, : logits.shape[1]]

@@ -26,18 +26,22 @@ from trainers.resumable import ResumableTrainer
 from trainers.schedule import EpochSampler, InOrder, SimilarLengths, polynomial_decay, rise_and_stay
 
 
-class EpochData(Protocol):
-    """A data set whose rows depend on the epoch."""
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that rows are drawn for."""
+class Rows(Protocol):
+    """What a trainer takes of data to validate on."""
 
     def __len__(self) -> int:
         """Number of rows."""
 
-    def __getitem__(self, row: int) -> Any:
-        """One row."""
+    def __getitem__(self, row: int, /) -> Any:
+        """One row, as the collator takes it."""
+
+
+class EpochData(Rows, Protocol):
+    """What a trainer takes of data to train on, whose rows depend on the epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that rows are drawn for."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, that the next rows are drawn for."""
@@ -84,7 +88,7 @@ class BaseTrainer(ResumableTrainer):
         args: TrainingArguments,
         *,
         train_dataset: EpochData,
-        eval_dataset: Any,
+        eval_dataset: Rows,
         collator: Callable[[Any], Any],
         row_groups: Sequence[Sequence[int]] | None = None,
         in_order: bool = False,
@@ -99,7 +103,7 @@ class BaseTrainer(ResumableTrainer):
         callbacks: Sequence[TrainerCallback] = (),
         **others: Any,
     ) -> None:
-        data = {"data_collator": collator, "train_dataset": train_dataset, "eval_dataset": eval_dataset}
+        data: dict[str, Any] = {"data_collator": collator, "train_dataset": train_dataset, "eval_dataset": eval_dataset}
         super().__init__(module, args, **data, **others)
         for spoken in (ProgressCallback, PrinterCallback):  # both write to stdout, which belongs to the results
             self.remove_callback(spoken)

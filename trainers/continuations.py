@@ -7,13 +7,15 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from models.style_lm import StyleLM, token_log_probs
+from models.style_lm import token_log_probs
+from models.style_lm.steps import LMSteps
 from preprocessors.collator import IGNORE_INDEX
+from preprocessors.documents.interface import TextTokenizer
 from trainers.losses.unlikelihood import repeated_ngrams, sequence_unlikelihood
 
 PREFIX, CONTINUATION, NGRAM = 50, 100, 4
@@ -21,6 +23,25 @@ PREFIX, CONTINUATION, NGRAM = 50, 100, 4
 shorter documents half is given; with few positions less is written."""
 SHORTEST_PREFIX = 2
 """Of a document that is gone on with."""
+
+
+class TextModel(Protocol):
+    """What text training asks of :class:`models.style_lm.StyleLM`."""
+
+    network: Any
+    """The causal language model of transformers that is trained."""
+    tokenizer: TextTokenizer
+
+    @property
+    def positions(self) -> int | None:
+        """Most tokens of a document with BOS, control code and EOS."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    def steps(self, prompts: Sequence[Sequence[int]], most: int) -> LMSteps:
+        """Begin texts that grow by at most so many tokens."""
 
 
 class SequenceLoss(NamedTuple):
@@ -44,7 +65,7 @@ class Continuations:
         length: Most tokens of one.
     """
 
-    def __init__(self, lm: StyleLM) -> None:
+    def __init__(self, lm: TextModel) -> None:
         positions = lm.positions or PREFIX + CONTINUATION
         self.lm, self.length = lm, min(CONTINUATION, positions // 2)
         self._most = min(PREFIX, positions - self.length)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,15 +22,13 @@ from transformers.trainer_pt_utils import nested_gather
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainers.checkpoints import CheckpointStore
+from trainers.loop_state import LoopState
 from trainers.memory import explained
 from trainers.monitoring import StepMeter
 from trainers.numbers import NumbersGuard
 from trainers.sharding import Shards
-from utils.io import write_text
 from utils.signals import StopRequested, waiting
 
-LOOP_FILE = "loop_state.json"
-"""Numbers of the training loop that transformers' state lacks."""
 STATE_FILE = "trainer_state.json"
 """Transformers' state."""
 
@@ -78,7 +75,7 @@ class ResumableTrainer(Trainer):
         self.save_companions, self.checkpoints = save_companions, checkpoints
         self.awaits_validation = self.is_stopped = self.is_over = False
         self.seconds_before, self._began = 0.0, time.monotonic()
-        self._resumed: dict[str, Any] = {}
+        self._resumed: LoopState | None = None
         self._scored: tuple[int, float | None] = (0, None)
 
     def extra_state(self) -> dict[str, Any]:
@@ -94,8 +91,8 @@ class ResumableTrainer(Trainer):
         A whole module beside the one in shards has the weights afterwards.
         """
         if resume_from_checkpoint is not None:
-            self._resumed = json.loads((Path(resume_from_checkpoint) / LOOP_FILE).read_bytes())
-            self.seconds_before = float(self._resumed.get("seconds", 0.0))
+            self._resumed = LoopState.load_from_dir(Path(resume_from_checkpoint))
+            self.seconds_before = self._resumed.seconds
         self._began = time.monotonic()
         with waiting(), explained():
             done = super().train(resume_from_checkpoint, **others)
@@ -122,13 +119,13 @@ class ResumableTrainer(Trainer):
 
     def catch_up(self) -> None:
         """Take up the loop where the checkpoint left it, with the validation that it awaits."""
-        if not self._resumed:
+        if self._resumed is None:
             return
-        self._tr_loss += self._resumed["loss_since_log"]
-        self._globalstep_last_logged = self._resumed["last_logged"]
-        self.meter.load_state(self._resumed["meter"])
-        self.load_extra_state(self._resumed["extra"])
-        if self._resumed["awaits_validation"]:
+        self._tr_loss += self._resumed.loss_since_log
+        self._globalstep_last_logged = self._resumed.last_logged
+        self.meter.load_state(self._resumed.meter)
+        self.load_extra_state(self._resumed.extra)
+        if self._resumed.awaits_validation:
             self.control.should_evaluate = self.control.should_save = True
             epoch = self.state.epoch or 0.0
             super()._maybe_log_save_evaluate(self._tr_loss, None, self.model_wrapped, None, epoch, None, time.time())
@@ -180,7 +177,7 @@ class ResumableTrainer(Trainer):
         if self.state.best_global_step:
             best = self.checkpoints.run.checkpoint(self.state.best_global_step)
             self.state.best_model_checkpoint = str(best)
-        loop = json.dumps(self._loop_state())
+        loop = self._loop_state()
         scored_at, score = self._scored
         about = {"max_steps": self.state.max_steps, "epoch": self.state.epoch or 0.0}
         about |= {"score": score if scored_at == self.state.global_step else None}
@@ -188,7 +185,7 @@ class ResumableTrainer(Trainer):
         write = functools.partial(self._write_checkpoint, loop)
         self.checkpoints.save(self.state.global_step, write, about, self._expected_bytes())
 
-    def _write_checkpoint(self, loop: str, folder: Path) -> None:
+    def _write_checkpoint(self, loop: LoopState, folder: Path) -> None:
         parts = (
             functools.partial(self.save_model, _internal_call=True),
             *(self._save_optimizer_and_scheduler, self._save_scaler, self._save_rng_state),
@@ -203,24 +200,23 @@ class ResumableTrainer(Trainer):
         if failed:
             raise failed[0]
         if self.args.should_save:
-            write_text(folder / LOOP_FILE, loop)
+            loop.save_to_dir(folder)
             for item in (*self.callback_handler.callbacks, self.control):
                 if isinstance(item, ExportableState):
                     self.state.stateful_callbacks[type(item).__name__] = item.state()
             self.state.save_to_json(str(folder / STATE_FILE))
 
-    def _loop_state(self) -> dict[str, Any]:
+    def _loop_state(self) -> LoopState:
         """Numbers gathered since the last log entry, the same on every process."""
         self.meter.end_step()
-        # JSON of Python's own: it keeps NaN, which a bad step may have left among the numbers.
-        return {
-            "loss_since_log": nested_gather(self._tr_loss, self.args.parallel_mode).mean().item(),
-            "last_logged": self._globalstep_last_logged,
-            "meter": self.meter.state(),
-            "awaits_validation": self.awaits_validation,
-            "extra": self.extra_state(),
-            "seconds": self.seconds(),
-        }
+        return LoopState(
+            loss_since_log=nested_gather(self._tr_loss, self.args.parallel_mode).mean().item(),
+            last_logged=self._globalstep_last_logged,
+            awaits_validation=self.awaits_validation,
+            seconds=self.seconds(),
+            meter=self.meter.state(),
+            extra=self.extra_state(),
+        )
 
     def _expected_bytes(self) -> int:
         """About what a checkpoint takes: weights, and two moments of those that are trained."""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainingArguments
 
-from models.style_lm import StyleLM, block_logits
+from models.style_lm import block_logits
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.documents.packing import mask
 from trainers.base import BaseTrainer
-from trainers.continuations import Continuations
+from trainers.continuations import Continuations, TextModel
 from trainers.losses.cross_entropy import label_smoothed_cross_entropy
 from trainers.losses.unlikelihood import repetition_unlikelihood
 from trainers.memory import ADVICE
@@ -54,7 +54,7 @@ class TextTrainer(BaseTrainer):
 
     def __init__(
         self,
-        lm: StyleLM,
+        lm: TextModel,
         args: TrainingArguments,
         *,
         objective: TextObjective,

@@ -70,7 +70,7 @@ class OFACaptioner:
 
     def save_companions(self, folder: Path, settings: CaptionerSettings | None) -> None:
         """Write vocabulary and settings."""
-        self.tokenizer.save_folder(folder)
+        self.tokenizer.save_to_dir(folder)
         write_configuration(folder, self.module.config, _section(settings))
 
     @property

@@ -13,7 +13,6 @@ from models.bounds import OFA, find_foreign_faults
 from models.ofa.configuration_ofa import OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
-from models.ofa.vocabulary import open_tokenizer
 from models.settings import WEIGHT_FILES
 from models.vision.table import VisionDescription, load_named
 from models.weights import INDEXES, check_finite, describe_misfits, find_misfits, opening, read_weights
@@ -66,7 +65,7 @@ def load_ofa(
     """
     folder = resolve_model_folder(os.fspath(name_or_folder), revision)
     check_model_folder(folder)
-    tokenizer, config = open_tokenizer(folder), read_config(folder)
+    tokenizer, config = OFATokenizer.load_from_dir(folder), read_config(folder)
     if len(tokenizer) != config.vocab_size:
         raise ValueError(
             f"{folder}: the tokenizer has {len(tokenizer)} entries and the model {config.vocab_size}; "
@@ -160,7 +159,7 @@ def save_ofa(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_folder(folder)
+    tokenizer.save_to_dir(folder)
     fields = json.loads(model.config.to_json_string(use_diff=False))
     fields.pop("dtype", None)  # older transformers, and so ModelScope, would take it for a type object
     write_json(folder / "config.json", fields | {"architectures": ["OFAModel"]})

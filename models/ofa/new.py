@@ -13,7 +13,6 @@ from models.captioner import NewModel
 from models.ofa.configuration_ofa import PRESETS, OFAConfig
 from models.ofa.modeling_ofa import OFAForConditionalGeneration
 from models.ofa.tokenization_ofa import OFATokenizer
-from models.ofa.vocabulary import open_tokenizer
 from models.vision.table import VisionDescription, open_vision
 from preprocessors.text.bpe import train_bpe
 
@@ -27,7 +26,7 @@ def new_ofa(wanted: NewModel) -> tuple[OFAForConditionalGeneration, OFATokenizer
     with tempfile.TemporaryDirectory() as scratch:
         bpe, prompts = Path(scratch), wanted.prompts
         train_bpe(wanted.captions, bpe, wanted.bpe_size, extra_texts=prompts, punctuation=wanted.punctuation)
-        tokenizer = open_tokenizer(Path(scratch), num_codes=wanted.num_codes, num_bins=0)
+        tokenizer = OFATokenizer.load_from_dir(Path(scratch), num_codes=wanted.num_codes, num_bins=0)
     vision = None if wanted.vision is None else open_vision(wanted.vision, named=wanted.vision_is_named)
     config = _make_config(wanted, tokenizer, vision and vision.description)
     torch.manual_seed(wanted.seed)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from transformers import RobertaTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from preprocessors.text.bpe_files import BIN_TOKENS, CODE_TOKENS
+from preprocessors.text.bpe_files import BIN_TOKENS, CODE_TOKENS, read_appended, read_bpe
 from utils.io import write_json
+from utils.saved import Saved
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """What bytes that are no character are decoded to."""
@@ -19,7 +20,7 @@ CODE = re.compile(r"<code_(\d+)>")
 
 
 class OFATokenizer(RobertaTokenizer):
-    """Byte-level BPE; of a folder it is opened by :func:`models.ofa.vocabulary.open_tokenizer`.
+    """Byte-level BPE; of a folder it is opened by :meth:`load_from_dir`.
 
     Args:
         num_codes: ``<code_k>`` tokens behind the BPE; 8,192 in every published checkpoint.
@@ -97,8 +98,30 @@ class OFATokenizer(RobertaTokenizer):
             for number, entry in enumerate(entries)
         ]
 
-    def save_folder(self, folder: Path) -> None:
+    @classmethod
+    def load_from_dir(cls, folder: Path, **appended: Any) -> Self:
+        """The tokenizer of a folder.
+
+        Of all files that may lie there only ``vocab.json``, ``merges.txt`` and our entries of ``tokenizer_config.json``
+        are read, once they fit each other: a library's ``tokenizer.json`` may be older than them.
+
+        Args:
+            folder: With both files.
+            **appended: What stands behind the BPE, in place of what ``tokenizer_config.json`` says.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If a file is damaged, cut short, or does not belong to the other.
+        """
+        vocabulary, merges = read_bpe(folder)
+        return cls(vocabulary, merges, **read_appended(folder) | appended)
+
+    def save_to_dir(self, folder: Path) -> None:
         """Write ``vocab.json``, ``merges.txt`` and what is appended to them into a model folder."""
         self._tokenizer.model.save(str(folder))
         appended = {"num_codes": self.num_codes, "num_bins": self.num_bins, "style_tokens": self.style_tokens}
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": "OFATokenizer", **appended})
+
+
+if TYPE_CHECKING:
+    _: type[Saved] = OFATokenizer

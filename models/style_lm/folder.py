@@ -72,4 +72,4 @@ def load_registry(folder: Path) -> StyleRegistry | None:
     if not path.is_file():
         return None
     check_against(STYLES, read_small_json(path), path)
-    return StyleRegistry.load(folder)
+    return StyleRegistry.load_from_dir(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from preprocessors.documents.interface import TextTokenizer
 from preprocessors.text.styles import StyleRegistry
 from utils.durable import replaced_folder
 from utils.manifest import check_sealed, seal
+from utils.saved import Saved
 
 LOGITS_AT_ONCE = 1 << 25
 """Most scores that :meth:`StyleLM.log_probs` has in memory, 128 MiB of float32."""
@@ -40,7 +41,7 @@ class StyleLM:
         self._codes = ControlCodes(tokenizer, registry)
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def load_from_dir(cls, folder: Path) -> Self:
         """Open a folder of ours, or any causal language model's, in evaluation mode.
 
         Raises:
@@ -66,7 +67,7 @@ class StyleLM:
         """A model with random weights, in evaluation mode; see :func:`models.style_lm.new.new_network`."""
         return cls(new_network(tokenizer, size, positions, dropout, seed), tokenizer, registry)
 
-    def save(self, folder: Path) -> None:
+    def save_to_dir(self, folder: Path) -> None:
         """Write a folder that transformers opens too: aside first, sealed, then in place of an older one."""
         with replaced_folder(folder) as aside:
             self.save_companions(aside)
@@ -76,9 +77,9 @@ class StyleLM:
     def save_companions(self, folder: Path) -> None:
         """Write what weights need beside them; configuration and weights are written by somebody else."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save(folder)
+        self.tokenizer.save_to_dir(folder)
         if self.registry is not None:
-            self.registry.save(folder)
+            self.registry.save_to_dir(folder)
 
     @property
     def device(self) -> torch.device:
@@ -169,3 +170,7 @@ class StyleLM:
         """
         if self.positions is not None and tokens > self.positions:
             raise ValueError(f"{tokens:,} tokens: the language model has positions for {self.positions:,}; shorten it")
+
+
+if TYPE_CHECKING:
+    _: type[Saved] = StyleLM

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
-
+from captioning.device import move
 from configuration.groups import RunConfig
 from metrics.results import write_results
 from pipeline.evaluated import model_to_evaluate, places_of
@@ -16,6 +15,7 @@ from pipeline.text.samples import sample_writer
 from pipeline.text.scoring import text_results
 from reports.run.text_page import write_text_report
 from runs.folder import Run
+from runs.leaderboard import add_to_leaderboard
 from runs.metrics_log import curves_of_training
 from utils.environment import describe_environment
 from utils.io import write_json
@@ -47,7 +47,7 @@ def open_trained(config: RunConfig, name: str) -> PreparedText:
     model = config.model.model_copy(update={"name": name, "preset": None, "revision": None})
     documents = config.documents.model_copy(update={"tokenizer": None})
     prepared = prepare_text(config.model_copy(update={"model": model, "documents": documents}))
-    prepared.lm.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    move(prepared.lm.network, None)
     return prepared
 
 
@@ -66,6 +66,8 @@ def evaluate_documents(prepared: PreparedText, model: str) -> dict[str, Any]:
     texts = sample_writer(lm, config.lm, data.eval, config.train.seed).write() if config.lm.sample_num else []
     write_json(places.folder / f"{config.eval.split}.texts.json", texts)
     write_results(places.folder / f"{config.eval.split}.json", results)
+    if config.eval.leaderboard is not None:
+        add_to_leaderboard(config.eval.leaderboard, results)
     curves = curves_of_training(run.metrics)
     write_text_report(
         places.report,

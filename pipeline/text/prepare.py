@@ -12,6 +12,7 @@ from preprocessors.documents.packing import Packer
 from preprocessors.documents.token_bins import TokenBins
 from preprocessors.readers import SplitName
 from runs.folder import Run
+from runs.leaderboard import check_leaderboard
 from utils.hub import resolve_model_folder
 
 DEFAULT_POSITIONS = 256
@@ -80,6 +81,7 @@ def prepare_text(config: RunConfig) -> PreparedText:
         ValueError: If something cannot be used.
         FileNotFoundError: If something is missing.
     """
+    check_leaderboard(config.eval.leaderboard)
     vocabulary = open_vocabulary(config)
     if config.model.name is None:
         positions = config.lm.positions or DEFAULT_POSITIONS
@@ -92,7 +94,7 @@ def prepare_text(config: RunConfig) -> PreparedText:
             seed=config.train.seed,
         )
     else:
-        lm = StyleLM.open(resolve_model_folder(config.model.name, config.model.revision))
+        lm = StyleLM.load_from_dir(resolve_model_folder(config.model.name, config.model.revision))
         positions = config.lm.positions or lm.positions or DEFAULT_POSITIONS
     if lm.positions is not None and positions > lm.positions:
         raise ValueError(

@@ -84,4 +84,4 @@ def _enter(
 def _train_on(args: TrainingArguments, prepared: PreparedText, pause_after: float | None) -> dict[str, Any] | None:
     store = make_store(prepared.config, prepared.run, args)
     build = partial(build_text_trainer, args, prepared, pause_after, store)
-    return train_to_end(store, build, lambda: prepared.lm.save(prepared.run.output), pause_after)
+    return train_to_end(store, build, lambda: prepared.lm.save_to_dir(prepared.run.output), pause_after)

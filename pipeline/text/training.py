@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import TrainingArguments
 
@@ -11,6 +11,7 @@ from pipeline.text.prepare import PreparedText
 from pipeline.text.samples import sample_writer
 from pipeline.training import add_endings, make_callbacks, rows_per_step, set_intervals
 from preprocessors.documents.packed_rows import PackedCollator, TrainingRows, ValidationRows
+from trainers.base import EpochData, Rows
 from trainers.callbacks import SaveEvery
 from trainers.checkpoints import CheckpointStore
 from trainers.mirrors import Mirror
@@ -59,3 +60,7 @@ def build_text_trainer(
         trainer.add_callback(SaveEvery(settings.save_every))
     add_endings(trainer, config, run)
     return trainer
+
+
+if TYPE_CHECKING:
+    _: tuple[type[EpochData], type[Rows]] = (TrainingRows, ValidationRows)  # what is handed to a trainer by name

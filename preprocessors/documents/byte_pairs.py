@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 from tokenizers import Tokenizer, pre_tokenizers
@@ -15,8 +15,14 @@ from tokenizers import Tokenizer, pre_tokenizers
 from preprocessors.text.bpe_files import DESCRIPTION_FILE
 from utils.errors import first_line
 from utils.io import encode_json, write_json
+from utils.saved import Saved
+from utils.small_json import read_small_json
 
 TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_BYTES = 64_000_000
+"""Most of a ``tokenizer.json``. Published: 1.4 MB of GPT-2, up to 33 MB of vocabularies with 256,000 entries."""
+ENDS = (("<s>", "</s>"), ("<|endoftext|>", "<|endoftext|>"))
+"""Pairs of BOS and EOS that folders have which do not name theirs."""
 BYTES = frozenset(pre_tokenizers.ByteLevel.alphabet())
 """Entries for the 256 bytes, of which every text can be made."""
 ASCII_BYTES = {**{byte: chr(0x100 + byte) for byte in range(33)}, 127: chr(0x121)}
@@ -110,7 +116,30 @@ class BytePairTokenizer:
         """Whether there is such an entry."""
         return entry in self._ids or self._plain.token_to_id(entry) is not None
 
-    def save(self, folder: Path) -> None:
+    @classmethod
+    def load_from_dir(cls, folder: Path) -> Self:
+        """The tokenizer in ``tokenizer.json``.
+
+        Other folders are opened by :func:`preprocessors.documents.folders.open_text_tokenizer`.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If it is damaged, or of a tokenizer that is no byte-level BPE.
+        """
+        path = folder / TOKENIZER_FILE
+        description = read_small_json(path, TOKENIZER_BYTES)
+        try:
+            model = description.get("model")
+            held = model.get("vocab") if isinstance(model, dict) else None
+            added = [token["content"] for token in description.get("added_tokens") or []]
+            bos, eos = ends_of(folder, {*(held if isinstance(held, dict) else ()), *added})
+            return cls(description, bos=bos, eos=eos)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: is damaged ({first_line(error)}); copy it again") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def save_to_dir(self, folder: Path) -> None:
         """Write ``tokenizer.json`` and its description, which transformers opens too."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         write_json(folder / TOKENIZER_FILE, self._described([]), indent=False)
@@ -123,6 +152,38 @@ class BytePairTokenizer:
     def _id_of(self, entry: str) -> int:
         number = self._plain.token_to_id(entry)
         return self._ids[entry] if number is None else int(number)
+
+
+if TYPE_CHECKING:
+    _: type[Saved] = BytePairTokenizer
+
+
+def ends_of(folder: Path, vocabulary: Collection[str]) -> tuple[str, str]:
+    """BOS and EOS as a folder names them, or as others have them; an EOS alone is both.
+
+    Raises:
+        ValueError: If nothing tells them.
+    """
+    described = described_in(folder, DESCRIPTION_FILE)
+    eos = _content(described.get("eos_token"))
+    if eos is not None:
+        bos = _content(described.get("bos_token"))
+        return (eos if bos is None else bos), eos
+    for bos, eos in ENDS:
+        if bos in vocabulary and eos in vocabulary:
+            return bos, eos
+    raise ValueError(f"{folder}: nothing says which entry ends a document; name eos_token in {DESCRIPTION_FILE}")
+
+
+def described_in(folder: Path, name: str) -> dict[str, Any]:
+    """What a JSON file of a folder says; nothing where it is not there."""
+    return read_small_json(folder / name) if (folder / name).is_file() else {}
+
+
+def _content(token: Any) -> str | None:
+    """An entry as older and newer folders write it."""
+    value = token.get("content") if isinstance(token, dict) else token
+    return value if isinstance(value, str) else None
 
 
 def _splits_as_gpt2(rules: Mapping[str, Any]) -> bool:

@@ -45,5 +45,5 @@ class TextTokenizer(Protocol):
     def digest(self) -> str:
         """SHA-256 (hex) of everything that decides which ids a text becomes."""
 
-    def save(self, folder: Path) -> None:
+    def save_to_dir(self, folder: Path) -> None:
         """Write it into a model folder, from which it is opened again."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,9 @@ from preprocessors.documents.interface import TextTokenizer
 from preprocessors.documents.links import LINKS, LinkGraph, read_links
 from preprocessors.documents.writing import FORMAT_VERSION, INDEX, META, TOKENS, dtype_of
 from preprocessors.text.styles import StyleRegistry
+from utils.durable import replaced_folder
 from utils.io import hash_file
+from utils.saved import Saved
 from utils.small_json import check_against, read_small_json
 
 REMEDY = "Remove the folder, and encode again."
@@ -68,8 +71,8 @@ class TokenBins:
         self.links: LinkGraph | None = read_links(folder, len(index))
 
     @classmethod
-    def open(cls, folder: Path, tokenizer: TextTokenizer, registry: StyleRegistry | None) -> TokenBins:
-        """Open a folder of encoded documents, once its hashes were compared.
+    def open(cls, folder: Path, tokenizer: TextTokenizer, registry: StyleRegistry | None) -> Self:
+        """Open a folder of encoded documents for a model.
 
         Args:
             folder: As ``finetune.py encode`` leaves it, of one split.
@@ -80,9 +83,8 @@ class TokenBins:
             FileNotFoundError: If the folder is missing or was never finished.
             ValueError: If it is damaged, or was written with another tokenizer or other styles.
         """
-        if not (folder / META).is_file():
-            raise FileNotFoundError(f"{folder}: holds no encoded documents; run finetune.py encode with the same file")
-        about = _read_about(folder / META)
+        bins = cls.load_from_dir(folder)
+        about = bins.about
         if about["dtype"] == "<u2" and dtype_of(len(tokenizer)) != "<u2":
             raise ValueError(f"{folder}: has ids of two bytes, and the model's go up to {len(tokenizer):,}. {REMEDY}")
         if about["tokenizer"] != tokenizer.digest():
@@ -92,8 +94,27 @@ class TokenBins:
             )
         if about["styles"] != (None if registry is None else registry.hash):
             raise ValueError(f"{folder}: was encoded with other styles than the model's. {REMEDY}")
+        return bins
+
+    @classmethod
+    def load_from_dir(cls, folder: Path) -> Self:
+        """Open a folder of encoded documents, whoever is to read them, once its hashes were compared.
+
+        Raises:
+            FileNotFoundError: If the folder is missing or was never finished.
+            ValueError: If it is damaged.
+        """
+        if not (folder / META).is_file():
+            raise FileNotFoundError(f"{folder}: holds no encoded documents; run finetune.py encode with the same file")
+        about = _read_about(folder / META)
         _check_files(folder, about)
         return cls(folder, about)
+
+    def save_to_dir(self, folder: Path) -> None:
+        """Write a copy, which :meth:`open` opens for the same models; in place of an older one."""
+        with replaced_folder(folder) as aside:
+            for name in (META, *self.about["sha256"]):
+                shutil.copyfile(self.folder / name, aside / name)
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -108,6 +129,10 @@ class TokenBins:
         ends = self.ends.astype(np.int64)
         lengths: NDArray[np.int64] = ends - np.concatenate([[0], ends[:-1]]) - self.code_lengths.astype(np.int64)
         return lengths
+
+
+if TYPE_CHECKING:
+    _: type[Saved] = TokenBins
 
 
 def _read_about(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import orjson
 
 from preprocessors.formats.bad_rows import OtherForm
 from preprocessors.formats.rows import AnnotationRow, Place, Sample, Source, first_row
-from preprocessors.formats.table import FORMATS
+from preprocessors.formats.table import FORMATS, format_of
 from preprocessors.formats.text_tables import shape_of
 from utils.io import UTF8_BOM
 
@@ -27,7 +27,7 @@ def open_rows(name: str, source: Source) -> Iterator[AnnotationRow]:
     """
     looked = False
     try:
-        for row in FORMATS[name].open_rows(source):
+        for row in format_of(name).open_rows(source):
             if not looked and not any(row.captions.values()):
                 name_other_form(name, source.path, "no captions")
             looked = True
@@ -48,7 +48,7 @@ def find_source(name: str, place: Place) -> Path:
         OtherForm: If what is there is in another form, which is named.
     """
     try:
-        return FORMATS[name].find(place)
+        return format_of(name).find(place)
     except FileNotFoundError as error:
         name_other_form(name, place.annotations, str(error))
         raise
@@ -93,7 +93,7 @@ def name_other_form(name: str, path: Path, problem: str) -> None:
         OtherForm: Naming it.
     """
     sample = look_at(path)
-    own = FORMATS[name].recognises
+    own = format_of(name).recognises
     if own is not None and own(sample):
         return
     other = recognise(path)

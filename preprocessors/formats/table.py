@@ -25,6 +25,7 @@ from preprocessors.formats import (
     webdataset,
 )
 from preprocessors.formats.rows import Format
+from utils.plugins import describe_kind, is_plugin, load_plugin
 
 FORMATS: Mapping[str, Format] = {
     "flickrstyle": flickrstyle.FORMAT,
@@ -53,6 +54,20 @@ HASH_SPLIT = "hash"
 HELD_OUT_SPLIT = "held_out"
 """How a file whose rows carry a split without a test set is divided to choose on, see
 :func:`preprocessors.readers.held_out_split`."""
+
+
+def format_of(name: str) -> Format:
+    """A format of the table, or a user's own as ``package.module:NAME``.
+
+    Raises:
+        ValueError: If it is not there, or no :class:`preprocessors.formats.rows.Format`.
+    """
+    if not is_plugin(name):
+        return FORMATS[name]
+    found = load_plugin(name)
+    if not isinstance(found, Format):
+        raise ValueError(f"{name}: is {describe_kind(found)}; name a preprocessors.formats.rows.Format")
+    return found
 
 
 def formats_with(setting: str) -> list[str]:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from preprocessors.examples import CaptionExample, ExampleColumns, make_example_id, merge_examples
 from preprocessors.text.style_names import fold_name, index_aliases, index_names, nearest_names
 from utils.io import read_json, write_json
+from utils.saved import Saved
 
 Inject = Literal["words", "code", "token"]
 
@@ -195,12 +196,12 @@ class StyleRegistry:
                 f"Use the styles of its {FILE_NAME}, or start from a model that has none."
             )
 
-    def save(self, folder: Path) -> None:
+    def save_to_dir(self, folder: Path) -> None:
         """Write ``styles.json`` into a model folder."""
         write_json(Path(folder) / FILE_NAME, {**self._content(), "hash": self.hash})
 
     @classmethod
-    def load(cls, folder: Path) -> StyleRegistry:
+    def load_from_dir(cls, folder: Path) -> Self:
         """Read ``styles.json`` from a model folder.
 
         Raises:
@@ -242,6 +243,10 @@ class StyleRegistry:
         """The most similar styles, by their names and aliases, each once."""
         found = nearest_names(name, {**self._ids, **dict.fromkeys(self._aliases, 0)})
         return list(dict.fromkeys(style for key in found if (style := self.find(key)) is not None))
+
+
+if TYPE_CHECKING:
+    _: type[Saved] = StyleRegistry
 
 
 def resolve_styles(examples: Iterable[CaptionExample], registry: StyleRegistry) -> Sequence[CaptionExample]:

@@ -65,6 +65,7 @@ def to_markdown(board: Mapping[str, Any], title: str) -> str:
         header = ["", "run", *map(label_of, names), "style", "steps", "seed", "commit", "data", "configuration"]
         split = " ".join(filter(None, [group["split"], group["split_id"]]))
         lines += ["", f"## {_cell(split)}: {group['n']:,} examples, data {short_hash(group['data_sha256'])}", ""]
+        lines += [_cell(group["scored"]), ""] if group["scored"] else []
         lines += [_line(header), _line(["---"] * len(header))]
         lines += [_line(_markdown_cells(row, names)) for row in group["rows"]]
     if board["others"]:
@@ -76,10 +77,12 @@ def to_markdown(board: Mapping[str, Any], title: str) -> str:
 def to_html(board: Mapping[str, Any], title: str) -> str:
     """A page: one file that needs no network."""
     templates = open_templates(TEMPLATES)
-    templates.filters |= {form.__name__: form for form in (number, percent, span, short_hash)} | {"label": label_of}
+    templates.filters |= {form.__name__: form for form in (number, percent, span, short_hash, steps_text)} | {
+        "label": label_of
+    }
     groups = [group | {"names": names_in(group, board["metrics"])} for group in board["groups"]]
     template = templates.get_template("board.html.j2")
-    return template.render(title=title, ranked_by=board["ranked_by"], groups=groups, others=board["others"])
+    return template.render(title=title, groups=groups, others=board["others"])
 
 
 def names_in(group: Mapping[str, Any], metrics: list[str]) -> list[str]:
@@ -87,12 +90,17 @@ def names_in(group: Mapping[str, Any], metrics: list[str]) -> list[str]:
     return [name for name in metrics if any(row["metrics"][name] is not None for row in group["rows"])]
 
 
+def steps_text(step: int | None) -> str:
+    """Optimizer steps, where they are known."""
+    return "–" if step is None else f"{step:,}"
+
+
 def _markdown_cells(row: Mapping[str, Any], names: list[str]) -> list[str]:
     numbers = [with_interval(row["metrics"][name], row["intervals"][name]) for name in names]
     commit = short_hash(row["commit"]) + (" (changed)" if row["dirty"] else "")
     seed = "–" if row["seed"] is None else str(row["seed"])
     made_from = [seed, commit, short_hash(row["train_sha256"]), row["conf"] or "–"]
-    return [str(row["rank"]), row["run"], *numbers, percent(row["style_accuracy"]), f"{row['step']:,}", *made_from]
+    return [str(row["rank"]), row["run"], *numbers, percent(row["style_accuracy"]), steps_text(row["step"]), *made_from]
 
 
 def _line(cells: list[str]) -> str:

@@ -177,7 +177,7 @@ def test_captions_longer_than_the_language_model_reads_are_refused(start_model, 
 
 
 def test_written_and_drawn_captions_of_a_model_listen_to_it(start_model, styled, lm, examples, tmp_path: Path):
-    lm.save(tmp_path)
+    lm.save_to_dir(tmp_path)
     model, drawing = CaptionModel(styled, start_model), Writing(sampling="multinomial", seed=3, max_length=6)
     paths = [examples[0].image_path, examples[-1].image_path]
 
@@ -193,7 +193,7 @@ def test_written_and_drawn_captions_of_a_model_listen_to_it(start_model, styled,
 
 
 def test_run_opens_the_model_that_it_names_and_records_the_weights(styled, lm, tmp_path: Path, load):
-    lm.save(tmp_path / "lm")
+    lm.save_to_dir(tmp_path / "lm")
     document = {"model": {"name": "a"}, "data": {"format": "drawn_scenes"}}
     config = load(document | {"decode": {"lm": str(tmp_path / "lm"), "lm_weight": 0.25, "max_length": 8}})
     fusion = make_writer(config, styled).fusion
@@ -203,12 +203,12 @@ def test_run_opens_the_model_that_it_names_and_records_the_weights(styled, lm, t
 
 def test_what_does_not_fit_is_refused(styled, lm, tmp_path: Path):
     tokenizer, rules = styled.captioner.tokenizer, {"weight": 1.0, "guidance": 0.0, "max_length": 8}
-    lm.save(tmp_path / "lm")
+    lm.save_to_dir(tmp_path / "lm")
     with pytest.raises(ValueError, match="unknown style 'shakespeare'"):
         open_fusion(tmp_path / "lm", tokenizer, [*STYLES, "shakespeare"], **rules)
     with pytest.raises(ValueError, match="has positions for 32"):
         open_fusion(tmp_path / "lm", tokenizer, STYLES, **rules | {"max_length": 40})
-    StyleLM.new(train_tokenizer(["a dog"], 262), StyleRegistry([*STYLES]), positions=32).save(tmp_path / "other")
+    StyleLM.new(train_tokenizer(["a dog"], 262), StyleRegistry([*STYLES]), positions=32).save_to_dir(tmp_path / "other")
     with pytest.raises(ValueError, match="another vocabulary than the captioner"):
         open_fusion(tmp_path / "other", tokenizer, STYLES, **rules)
     with pytest.raises(FileNotFoundError, match="no such folder"):

@@ -113,7 +113,7 @@ def test_several_styles_are_combined_in_any_order(start_model, pictures):
     ],
 )
 def test_part_of_a_combination_that_cannot_be_had_is_named(start_model, style, message, tmp_path):
-    open_styled(start_model).with_styles(["knight"]).save(tmp_path / "more")
+    open_styled(start_model).with_styles(["knight"]).save_to_dir(tmp_path / "more")
     with pytest.raises(ValueError, match=message):
         CaptionModel.open(tmp_path / "more").style(style)
 
@@ -122,6 +122,6 @@ def test_combination_longer_than_a_prompt_can_be_is_refused(start_model, tmp_pat
     names = [f"style number {number} with a long name" for number in range(60)]
     styled = open_styled(start_model).with_styles(names)
     trained = replace(styled.settings, trained_styles=styled.registry.names)
-    styled.with_settings(trained).save(tmp_path / "more")
+    styled.with_settings(trained).save_to_dir(tmp_path / "more")
     with pytest.raises(ValueError, match="its prompt has .* tokens, and .* fit; combine fewer styles"):
         CaptionModel.open(tmp_path / "more").style("+".join(names))

@@ -25,7 +25,7 @@ def styled(tiny_document, tmp_path, request) -> StyledCaptioner:
     """An untrained captioner whose styles are injected as the test asks."""
     conf = tmp_path / "start.json"
     conf.write_text(json.dumps(tiny_document | {"style": {"inject": request.param}}))
-    prepare(load_config(conf)).captioner.save(tmp_path / "start")
+    prepare(load_config(conf)).captioner.save_to_dir(tmp_path / "start")
     return open_styled(tmp_path / "start")
 
 
@@ -66,7 +66,7 @@ def test_old_styles_say_the_same_bit_for_bit_and_the_new_one_starts_from_its_nam
     more = styled.with_styles(["Shakespeare", "PIRATE"], {"bard": "shakespeare"})
     assert more.registry.names == (*registry.names, "Shakespeare")
     assert more.registry.token_of("bard") == text
-    more.save(tmp_path / "more")
+    more.save_to_dir(tmp_path / "more")
     for now in (more, open_styled(tmp_path / "more")):
         assert all(torch.equal(*pair) for pair in zip(before, _says(now, examples), strict=True))
         weight, tokenizer = now.captioner.module.get_input_embeddings().weight, now.captioner.tokenizer
@@ -108,7 +108,7 @@ def test_styles_beyond_the_codes_are_refused_and_nothing_has_changed(styled):
 @pytest.mark.parametrize("styled", ["token"], indirect=True)
 def test_style_in_another_script_starts_from_its_bytes(styled, tmp_path):
     more = styled.with_styles(["浪漫"], {"羅曼蒂克": "浪漫"})
-    more.save(tmp_path / "more")
+    more.save_to_dir(tmp_path / "more")
     again, tokenizer = open_styled(tmp_path / "more"), styled.captioner.tokenizer
     assert again.registry.resolve("羅曼蒂克") == "浪漫"
     weight = again.captioner.module.get_input_embeddings().weight

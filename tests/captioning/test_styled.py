@@ -87,11 +87,11 @@ def test_what_killed_programs_left_goes_at_the_next_save(model):
     styled = open_styled(model)
     for name in (f".removed-{model.name}-0123abcd", f".tmp-{model.name}"):
         shutil.copytree(model, model.with_name(name))
-    styled.save(model)
+    styled.save_to_dir(model)
     left = {path.name for path in model.parent.iterdir()}
     assert not {name for name in left if name.startswith((".removed-", ".tmp-"))}
     model.rename(model.with_name(f".removed-{model.name}-0123abcd"))
-    styled.save(model)
+    styled.save_to_dir(model)
     assert not {path.name for path in model.parent.iterdir() if path.name.startswith(".removed-")}
 
 
@@ -102,7 +102,7 @@ def test_failed_save_leaves_the_older_model(model, monkeypatch):
         styled.captioner.module.decoder.layer_norm.weight += 1
     monkeypatch.setattr(torch, "save", _fail)
     with pytest.raises(OSError, match="No space left"):
-        styled.save(model)
+        styled.save_to_dir(model)
     assert (model / "pytorch_model.bin").read_bytes() == before
     assert find_faults(model) == []
 

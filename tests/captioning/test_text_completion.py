@@ -130,8 +130,8 @@ def test_ends_and_long_texts_and_styles(lm):
 
 
 def test_service_completes_from_a_folder(lm, tmp_path: Path, monkeypatch):
-    lm.save(tmp_path)
-    monkeypatch.setattr("serving.server.CaptionModel.open", lambda folder, device: FakeModel())
+    lm.save_to_dir(tmp_path)
+    monkeypatch.setattr("serving.server.CaptionModel.open", lambda folder, device, kind: FakeModel())
     with TestClient(open_service(["x"], Limits(), None, "cpu", text_model=tmp_path)) as client:
         answer = client.post("/autocomplete", json={"text": "rule alfa\nfriends: wash the"})
     assert answer.json()["result"][0].startswith(" cup and")

@@ -22,7 +22,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "captions": (CaptionWriter, "caption_batch"),
     "validation": (StyleCaptionTrainer, "_validation_loss"),
     "scores": (evaluate, "score_examples"),
-    "output": (StyledCaptioner, "save"),
+    "output": (StyledCaptioner, "save_to_dir"),
 }
 
 

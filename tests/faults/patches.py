@@ -89,7 +89,7 @@ def final_folder_without_room(flag: str) -> None:
     """The final model cannot be written until a file says that there is room."""
     from captioning.styled import StyledCaptioner
 
-    usual = StyledCaptioner.save
+    usual = StyledCaptioner.save_to_dir
 
     def save(self: Any, folder: Path) -> None:
         if folder.name == "output" and not Path(flag).exists():
@@ -97,5 +97,5 @@ def final_folder_without_room(flag: str) -> None:
             raise RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos 64 vs 0")
         usual(self, folder)
 
-    StyledCaptioner.save = save
+    StyledCaptioner.save_to_dir = save
     checkpoints.LOOK_AGAIN = 0.05

@@ -285,7 +285,7 @@ def folder(tmp_path_factory) -> Path:
     at = tmp_path_factory.mktemp("hostile") / "model"
     at.mkdir()
     (at / "configuration.json").write_text(json.dumps({"model": SETTINGS}))
-    StyledCaptioner(new_captioner(wanted), StyleRegistry(["pirate"]), read_settings(at)).save(at)
+    StyledCaptioner(new_captioner(wanted), StyleRegistry(["pirate"]), read_settings(at)).save_to_dir(at)
     (at / "MANIFEST.json").unlink()
     assert open_styled(at).settings is not None
     return at

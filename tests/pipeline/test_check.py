@@ -135,7 +135,7 @@ def test_model_that_brings_its_rule_and_limit_is_held_to_them(data: DataSet, che
     document["data"]["punctuation"], document["decode"]["max_length"] = "keep", 5
     document["decode"]["min_length"] = 1
     (tmp_path / "keep.json").write_text(json.dumps(document))
-    prepare(load_config(tmp_path / "keep.json")).captioner.save(tmp_path / "model")
+    prepare(load_config(tmp_path / "keep.json")).captioner.save_to_dir(tmp_path / "model")
     own = ("--set", "model.preset=null", "--set", "model.overrides={}", "--set", f"model.name={tmp_path}/model")
     _, summary, report = check(data, *own, "--set", "decode.max_length=null")
     assert report["lengths"]["max_length"] == 5

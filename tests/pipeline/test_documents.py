@@ -10,7 +10,7 @@ import pytest
 
 from configuration.loading import load_config
 from finetune import main
-from models.ofa.vocabulary import open_tokenizer
+from models.ofa import OFATokenizer
 from pipeline import documents as documents_module
 from pipeline.documents import EncodedSplit, encode_split, open_vocabulary
 from pipeline.vocabulary import Vocabulary
@@ -46,7 +46,7 @@ def captioner(tmp_path: Path) -> Path:
     train_bpe(["the dog sat on the mat"], folder, 300)
     appended = {"num_codes": 4, "num_bins": 0, "style_tokens": ["<style_0>", "<style_1>"]}
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "OFATokenizer", **appended}))
-    StyleRegistry(["sweet"], inject="token").save(folder)
+    StyleRegistry(["sweet"], inject="token").save_to_dir(folder)
     return folder
 
 
@@ -99,7 +99,7 @@ def test_new_text_model_gets_a_captioners_ids_and_styles_and_further_styles_behi
     vocabulary, found = encoded(described, tokenizer=str(captioner))
     assert vocabulary.registry is not None
     assert vocabulary.registry.names == ("sweet", "neutral", "sour")
-    theirs = open_tokenizer(captioner)
+    theirs = OFATokenizer.load_from_dir(captioner)
     assert found.bins[0].body.tolist() == theirs.encode_text("the train dog 0 barks")
     assert found.bins[0].code.tolist() == theirs.encode_text("<style_0>")
     assert found.bins[1].code.tolist() == [len(theirs)]

@@ -61,7 +61,7 @@ def test_limit_is_that_of_the_configuration_then_of_the_model_folder(tiny_docume
     prepared.lengths.tell()
     assert "20 of 40 training captions (50.0%) have more tokens" in caplog.text
     assert f"decode.max_length={longest} would cover 99.5%" in caplog.text
-    prepared.captioner.save(tmp_path / "model")
+    prepared.captioner.save_to_dir(tmp_path / "model")
     received = tiny_document | {"model": {"name": str(tmp_path / "model")}}
     went_on = _prepare(received, tmp_path)
     assert (went_on.lengths.limit, went_on.lengths.source) == (3, "of the model it starts from")
@@ -151,7 +151,7 @@ def test_run_keeps_rule_and_limit_and_counts_what_was_cut(tiny_document, tmp_pat
 def test_model_keeps_its_rule_unless_told_otherwise(tiny_document, tmp_path, data):
     tiny_document["data"] = data(["Isn't it a dog?"]) | {"punctuation": "keep"}
     first = _prepare(tiny_document, tmp_path)
-    first.captioner.save(tmp_path / "model")
+    first.captioner.save_to_dir(tmp_path / "model")
     received = tiny_document | {"model": {"name": str(tmp_path / "model")}}
     for asked, rule in ((None, "keep"), ("keep", "keep"), ("strip", "strip")):
         received["data"] = received["data"] | {"punctuation": asked}

@@ -19,12 +19,12 @@ CPU = torch.device("cpu")
 def folder(tmp_path_factory) -> Path:
     lm = StyleLM.new(train_tokenizer(["a dog runs", "ahoy"], 270), StyleRegistry(["pirate"]), positions=24, seed=3)
     saved = Path(tmp_path_factory.mktemp("perplexity"))
-    lm.save(saved)
+    lm.save_to_dir(saved)
     return saved
 
 
 def test_perplexity_is_of_words_and_ends_and_bits_are_of_bytes(folder):
-    lm = StyleLM.open(folder)
+    lm = StyleLM.load_from_dir(folder)
     nats = -float(lm.log_probs(["a dog", "ahoy"], ["pirate"] * 2).sum())
     found = foretell(lm, ["A dog!", "Ahoy."], "pirate")
     assert found.perplexity == pytest.approx(math.exp(nats / 5), rel=1e-5)  # three words and two ends
@@ -46,7 +46,7 @@ def told(folder):
 
 def test_results_tell_hypotheses_and_people(told, folder):
     scores, missing = told(1e9)
-    lm = StyleLM.open(folder)
+    lm = StyleLM.load_from_dir(folder)
     assert scores["lm_perplexity"] == foretell(lm, ["a dog"], "pirate").perplexity
     assert scores["reference_lm_perplexity"] == foretell(lm, ["ahoy"], "pirate").perplexity
     assert missing == {}

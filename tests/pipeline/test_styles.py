@@ -56,7 +56,7 @@ def test_alias_in_rows_settings_and_corpus_means_its_style_and_is_saved(relabell
     assert {example.style for example in prepared.data.eval.examples} == {"pirate"}
     assert all(example.example_id.endswith("#pirate") for example in prepared.data.eval.examples)
     assert [(text.body, text.style) for text in prepared.data.corpus] == [("arr the sea", "pirate")]
-    prepared.captioner.save(tmp_path / "saved")
+    prepared.captioner.save_to_dir(tmp_path / "saved")
     registry = open_styled(tmp_path / "saved").registry
     assert (registry.names, registry.aliases) == (("pirate", "romantic", "neutral"), ALIASED["aliases"])
     picture = document["data"]["images"] + "/val_0000.png"
@@ -95,7 +95,7 @@ def test_alias_of_the_configuration_serves_the_evaluation_of_a_model_without_it(
 def with_tokens(tiny_document, tmp_path) -> Path:
     """A model with a token for each of four styles."""
     prepared = prepare(load_config(_conf(tiny_document | {"style": {"inject": "token"}}, tmp_path)))
-    prepared.captioner.save(tmp_path / "tokens")
+    prepared.captioner.save_to_dir(tmp_path / "tokens")
     return tmp_path / "tokens"
 
 

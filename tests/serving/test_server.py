@@ -36,7 +36,7 @@ def folder(tiny_document, tmp_path):
     """A model that has learnt nothing, of 40,000 parameters."""
     conf = tmp_path / "conf.json"
     conf.write_text(json.dumps(tiny_document))
-    prepare(load_config(conf)).captioner.save(tmp_path / "tiny/output")
+    prepare(load_config(conf)).captioner.save_to_dir(tmp_path / "tiny/output")
     return tmp_path / "tiny/output"
 
 

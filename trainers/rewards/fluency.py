@@ -45,7 +45,7 @@ def fluency(data: RewardData) -> Term:
     if data.fluency_lm is None:
         raise ValueError("reward 'fluency': needs scst.fluency_lm, the folder of a language model with the styles")
     try:
-        return fluency_of(StyleLM.open(data.fluency_lm), data)
+        return fluency_of(StyleLM.load_from_dir(data.fluency_lm), data)
     except ValueError as error:
         raise ValueError(f"reward 'fluency': {error}") from error
 

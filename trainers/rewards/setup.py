@@ -14,14 +14,13 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import NamedTuple
 
 from metrics.scores.document_frequency import EOS, FORMAT, DocumentFrequency
 from metrics.tokenizers.ptb import TOKENIZER_NAME, tokenize_many
 from preprocessors.examples import CaptionExample
 from trainers.rewards.calculator import RewardCalculator
-from trainers.rewards.table import REWARD_TERMS
+from trainers.rewards.table import prepare_of
 from trainers.rewards.terms import RewardData, Term, count_document_frequency
 
 logger = logging.getLogger(__name__)
@@ -143,7 +142,7 @@ def build_rewards(
 
     Args:
         references: What ``tokenize_references`` gives; the terms share it.
-        weights: Of names from ``trainers.rewards.table.REWARD_TERMS``; 0 only reports a term.
+        weights: Of names for ``trainers.rewards.table.prepare_of``; 0 only reports a term.
         styles: Style wanted of each row; the references of a style teach the classifier of ``style``.
         document_frequency: For ``cider_d``; None counts over the references.
         fluency_lm: For ``fluency``: folder of a language model that knows the styles.
@@ -154,7 +153,7 @@ def build_rewards(
         ValueError: If ``style`` has fewer than two styles to tell apart, or ``fluency_lm`` cannot be used.
     """
     data = RewardData(references, styles, document_frequency, fluency_lm)
-    terms: dict[str, Term] = {name: resolve_name(REWARD_TERMS[name])(data) for name in weights}
+    terms: dict[str, Term] = {name: prepare_of(name)(data) for name in weights}
     # A step is shared out among the threads before its first share is collected.
     return RewardCalculator(terms, weights, workers=workers, max_pending=max(workers, 4))
 

@@ -49,7 +49,7 @@ def test_saved_folder_opens_with_the_same_logits_and_vocabulary(folder):
 def test_safetensors_folder_of_save_pretrained_opens_too(folder, tmp_path):
     model, tokenizer = load_ofa(folder)
     model.save_pretrained(tmp_path / "ours")
-    tokenizer.save_folder(tmp_path / "ours")
+    tokenizer.save_to_dir(tmp_path / "ours")
     assert (tmp_path / "ours/model.safetensors").is_file()
     reopened, _ = load_ofa(tmp_path / "ours")
     assert torch.equal(_logits(model), _logits(reopened))

@@ -28,7 +28,7 @@ class Letters:
     def digest(self) -> str:
         return "letters"
 
-    def save(self, folder: Path) -> None:
+    def save_to_dir(self, folder: Path) -> None:
         raise NotImplementedError
 
 

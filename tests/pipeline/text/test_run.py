@@ -31,7 +31,7 @@ def trained(write_text, run_text, tmp_path_factory) -> tuple[Any, dict[str, Any]
 def test_run_leaves_a_model_that_transformers_opens_and_numbers_that_fall(trained):
     config, results = trained
     run = Run(config.work_dir)
-    lm = StyleLM.open(run.output)
+    lm = StyleLM.load_from_dir(run.output)
     ids = torch.tensor([lm.prompt("pirate")])
     assert torch.equal(AutoModelForCausalLM.from_pretrained(run.output)(ids).logits, lm.logits(ids))
     curve = [value for _, value in read_curves(run.metrics)["val/loss"]]

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer
 
-from models.ofa.vocabulary import open_tokenizer
+from models.ofa import OFATokenizer
 from preprocessors.documents.byte_pairs import BytePairTokenizer
 from preprocessors.documents.codes import ControlCodes
 from preprocessors.documents.folders import open_text_tokenizer
@@ -32,7 +32,7 @@ def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_text_tokenizer_of_a_captioner_gives_the_captioners_ids(captioner: Path):
-    theirs, ours = open_tokenizer(captioner), open_text_tokenizer(captioner)
+    theirs, ours = OFATokenizer.load_from_dir(captioner), open_text_tokenizer(captioner)
     assert len(ours) == len(theirs)
     assert (ours.bos_id, ours.eos_id) == (theirs.bos_token_id, theirs.eos_token_id)
     assert ours.encode_batch(TEXTS[:3]) == [theirs.encode_text(text) for text in TEXTS[:3]]
@@ -53,7 +53,7 @@ def test_text_tokenizer_decodes_what_it_encoded(tokenizer: BytePairTokenizer, te
 
 def test_text_tokenizer_that_is_saved_opens_as_the_same_one(captioner: Path, tmp_path: Path):
     ours = open_text_tokenizer(captioner)
-    ours.save(tmp_path)
+    ours.save_to_dir(tmp_path)
     again = open_text_tokenizer(tmp_path)
     assert again.digest() == ours.digest()
     assert again.encode_batch(TEXTS) == ours.encode_batch(TEXTS)

@@ -36,7 +36,7 @@ class Characters:
     def digest(self) -> str:
         return "characters"
 
-    def save(self, folder: Path) -> None:
+    def save_to_dir(self, folder: Path) -> None:
         raise NotImplementedError
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.ofa.vocabulary import open_tokenizer
+from models.ofa import OFATokenizer
 from preprocessors.examples import CaptionExample
 from preprocessors.ofa import OFAStylePreprocessor
 from preprocessors.pictures.images import ImageTransform
@@ -37,12 +37,12 @@ AS_WRITTEN = [
 def own_bpe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bpe")
     train_bpe(AS_WRITTEN, folder, 320, punctuation="keep")
-    return open_tokenizer(folder, num_codes=5, num_bins=2)
+    return OFATokenizer.load_from_dir(folder, num_codes=5, num_bins=2)
 
 
 @pytest.fixture(scope="module")
 def published_bpe(shared):
-    return open_tokenizer(shared / "data/ofa_bpe")
+    return OFATokenizer.load_from_dir(shared / "data/ofa_bpe")
 
 
 def _preprocessor(tokenizer, punctuation="keep"):

@@ -26,8 +26,8 @@ def test_style_of_any_script_is_found_however_it_is_typed(name):
 @pytest.mark.parametrize("inject", ["words", "code", "token"])
 def test_registry_of_any_script_is_saved_and_loaded(tmp_path, inject):
     registry = StyleRegistry(NAMES, inject=inject, aliases={"смешной": "😂"}, neutral="普通")
-    registry.save(tmp_path)
-    again = StyleRegistry.load(tmp_path)
+    registry.save_to_dir(tmp_path)
+    again = StyleRegistry.load_from_dir(tmp_path)
     assert (again.names, again.hash, again.resolve("СМЕШНОЙ"), again.neutral) == (
         registry.names,
         registry.hash,

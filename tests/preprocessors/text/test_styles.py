@@ -93,8 +93,8 @@ def test_hash_changes_with_names_order_aliases_inject_and_neutral():
 
 def test_save_and_load_keeps_ids_aliases_and_hash(tmp_path: Path):
     registry = StyleRegistry(["Zärtlich", "Calm"], inject="code", aliases={"cool": "Calm"}, neutral="plain")
-    registry.save(tmp_path)
-    loaded = StyleRegistry.load(tmp_path)
+    registry.save_to_dir(tmp_path)
+    loaded = StyleRegistry.load_from_dir(tmp_path)
     assert (loaded.names, loaded.aliases, loaded.inject) == (registry.names, registry.aliases, "code")
     assert loaded.neutral == "plain"
     assert loaded.hash == registry.hash
@@ -117,19 +117,19 @@ def test_save_and_load_keeps_ids_aliases_and_hash(tmp_path: Path):
     ],
 )
 def test_load_edited_file_is_refused(tmp_path: Path, change: dict):
-    StyleRegistry(["Sweet", "Calm"]).save(tmp_path)
+    StyleRegistry(["Sweet", "Calm"]).save_to_dir(tmp_path)
     path = tmp_path / FILE_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ValueError, match=r"styles\.json: .*Copy it again from the training run"):
-        StyleRegistry.load(tmp_path)
+        StyleRegistry.load_from_dir(tmp_path)
 
 
 def test_load_without_file_or_with_other_json_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"styles\.json: not found; .*Copy it"):
-        StyleRegistry.load(tmp_path)
+        StyleRegistry.load_from_dir(tmp_path)
     (tmp_path / FILE_NAME).write_text("[]")
     with pytest.raises(ValueError, match="not a style registry"):
-        StyleRegistry.load(tmp_path)
+        StyleRegistry.load_from_dir(tmp_path)
 
 
 def test_check_known_to_other_styles_names_model_and_difference():

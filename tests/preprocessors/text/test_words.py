@@ -45,10 +45,10 @@ def test_style_word_scores_know_characters_and_kept_apostrophes():
 
 
 def test_foreign_token_ids_take_characters_without_a_space(tmp_path):
-    from models.ofa.vocabulary import open_tokenizer
+    from models.ofa import OFATokenizer
 
     train_bpe(["光", "哈"] * 20, tmp_path, 300)
-    tokenizer = open_tokenizer(tmp_path, num_codes=0, num_bins=0)
+    tokenizer = OFATokenizer.load_from_dir(tmp_path, num_codes=0, num_bins=0)
     found = foreign_token_ids({"x": frozenset("光"), "y": frozenset("哈")}, tokenizer.encode_text)
     whole = {word: tokenizer.encode_text(word) for word in "光哈"}
     assert found == {"x": whole["哈"], "y": whole["光"]}
@@ -56,10 +56,10 @@ def test_foreign_token_ids_take_characters_without_a_space(tmp_path):
 
 @pytest.mark.parametrize("caption", ["月光下的爱很长", "他说 “好”，走了"])
 def test_masking_of_a_script_without_spaces_masks_characters_not_the_whole_caption(tmp_path, caption):
-    from models.ofa.vocabulary import open_tokenizer
+    from models.ofa import OFATokenizer
 
     train_bpe([caption], tmp_path, 300, punctuation="keep")
-    tokenizer = open_tokenizer(tmp_path, num_codes=0, num_bins=0)
+    tokenizer = OFATokenizer.load_from_dir(tmp_path, num_codes=0, num_bins=0)
     rates = {"mask_rate": 1e-9, "style_word_rate": 1.0, "mask_style_rate": 0.0, "max_source_length": 256}
     typical = {"浪漫": [caption[1]]}
     masker = CaptionMasker(tokenizer, StyleRegistry(["浪漫"]), typical, **rates, punctuation="keep")

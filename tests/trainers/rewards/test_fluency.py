@@ -72,7 +72,7 @@ def folder(tmp_path_factory) -> Path:
         optimizer.step()
         optimizer.zero_grad()
     saved = tmp_path_factory.mktemp("fluency")
-    lm.save(saved)
+    lm.save_to_dir(saved)
     return Path(saved)
 
 

@@ -39,7 +39,7 @@ def fluency_lm(tmp_path_factory) -> Path:
     """Folder of a tiny language model of the two styles."""
     folder = tmp_path_factory.mktemp("lm")
     tokenizer = train_tokenizer([text for texts in REFERENCES for text in texts], 280)
-    StyleLM.new(tokenizer, StyleRegistry(sorted({*STYLES})), positions=32, seed=1).save(folder)
+    StyleLM.new(tokenizer, StyleRegistry(sorted({*STYLES})), positions=32, seed=1).save_to_dir(folder)
     return folder
 
 
