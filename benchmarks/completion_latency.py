@@ -71,13 +71,13 @@ def make_tiny_lm(folder: Path) -> tuple[Path, list[str]]:
 
     kinds = itertools.product(("a dog", "two cats", "my old aunt"), ("runs", "sleeps"), ("in the yard", "on a red mat"))
     texts = [" ".join(parts) for parts in kinds]
-    StyleLM.new(train_tokenizer(texts, 300), None, positions=64).save(folder / "lm")
+    StyleLM.new(train_tokenizer(texts, 300), None, positions=64).save_to_dir(folder / "lm")
     return folder / "lm", texts
 
 
 def measure(captioner: Path, texts: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """All that the benchmark says."""
-    reference = reference_of(StyleLM.open(options.text_model), options.style)
+    reference = reference_of(StyleLM.load_from_dir(options.text_model), options.style)
     started = ["--model", str(captioner), "--text-model", str(options.text_model)]
     with ServiceProcess(started, options.threads) as service:
         asyncio.run(type_alone(service, itertools.islice(keys_of(texts, 1), WARM), reference, options))

@@ -7,26 +7,25 @@ import os
 import random
 import resource
 import shutil
-import statistics
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainingArguments
 
 from configuration.groups import RunConfig
 from pipeline.data import annotations_of, prepare_data
 from pipeline.prepare import Prepared, prepare
 from pipeline.text.prepare import prepare_text
 from pipeline.text.training import build_text_trainer
-from pipeline.training import build_trainer, rows_per_step, training_arguments
+from pipeline.training import build_trainer, make_store, rows_per_step, training_arguments
 from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.record import FILE_NAME
 from trainers.base import BaseTrainer
+from trainers.callbacks import StepClock
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ def rehearse(config: RunConfig) -> dict[str, Any]:
         args.load_best_model_at_end = False
         step_rows = rows_per_step(scratch, args)
         trainer, rows = _build_text(scratch, args) if config.task == "text" else _build(scratch, args, step_rows)
-        clock = _Clock()
+        clock = StepClock(STEPS)
         trainer.add_callback(clock)
         trainer.train()
         about = _describe_model(trainer, config)
@@ -78,25 +77,6 @@ def rehearse(config: RunConfig) -> dict[str, Any]:
     }
     _tell(result, config)
     return {"dry_run": result}
-
-
-class _Clock(TrainerCallback):
-    """Ends training after a few steps, unvalidated and unsaved, and knows how long they took."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Note the time."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.ends.append(time.monotonic())
-        control.should_evaluate = control.should_save = False
-        control.should_training_stop = len(self.ends) >= STEPS
-
-    def seconds_per_step(self) -> float:
-        """From the end of one step to that of the next."""
-        return statistics.median(after - before for before, after in zip(self.ends, self.ends[1:], strict=False))
 
 
 def _elsewhere(config: RunConfig, folder: Path) -> RunConfig:
@@ -148,7 +128,7 @@ def _with_few_rows(prepared: Prepared, wanted: int) -> Prepared:
 
 def _build_text(config: RunConfig, args: TrainingArguments) -> tuple[BaseTrainer, dict[str, int]]:
     prepared = prepare_text(config)
-    trainer = build_text_trainer(args, prepared, None, None)
+    trainer = build_text_trainer(args, prepared, None, make_store(config, prepared.run, args))
     return trainer, {"train": len(trainer.train_dataset), "documents": len(prepared.data.train)}
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runs.checkpoints import ENDLESS
@@ -106,6 +108,30 @@ class PauseAfter(TrainerCallback):
             control.should_training_stop = True
             # What a Trainer does when training is over would load the best weights.
             args.load_best_model_at_end = False
+
+
+class StepClock(TrainerCallback):
+    """Ends training after a few steps, neither validated nor saved, and knows how long they took.
+
+    Args:
+        steps: So many, at least 2.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._ends: list[float] = []
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Note the time."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._ends.append(time.monotonic())
+        control.should_evaluate = control.should_save = False
+        control.should_training_stop = len(self._ends) >= self.steps
+
+    def seconds_per_step(self) -> float:
+        """From the end of one step to that of the next, the median: the first step, which is slower, does not count."""
+        return statistics.median(after - before for before, after in zip(self._ends, self._ends[1:], strict=False))
 
 
 class SaveEvery(TrainerCallback):

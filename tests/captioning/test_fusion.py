@@ -142,7 +142,7 @@ def _reread(fusion, styles, token_ids):
 
 def test_weights_are_asked_for_one_by_one(start_model, styled, lm, examples, tmp_path: Path):
     """Of a model that waits with weights of 0, none is that without it; one alone leaves the other as it is."""
-    lm.save(tmp_path)
+    lm.save_to_dir(tmp_path)
     model, paths = CaptionModel(styled, start_model), [examples[0].image_path]
 
     def write(**asked):
@@ -166,7 +166,7 @@ def test_weights_are_asked_for_one_by_one(start_model, styled, lm, examples, tmp
 
 
 def test_captions_longer_than_the_language_model_reads_are_refused(start_model, styled, lm, tmp_path: Path):
-    lm.save(tmp_path)
+    lm.save_to_dir(tmp_path)
     model = CaptionModel(styled, start_model)
     model.fuse(tmp_path)
     longest = 32 - len(lm.prompt("pirate")) - 1
@@ -218,8 +218,8 @@ def test_what_does_not_fit_is_refused(styled, lm, tmp_path: Path):
 @pytest.fixture
 def folders(styled, lm, tmp_path: Path) -> tuple[Path, Path]:
     """Of the captioner and the language model."""
-    styled.save(tmp_path / "demo/output")
-    lm.save(tmp_path / "lm")
+    styled.save_to_dir(tmp_path / "demo/output")
+    lm.save_to_dir(tmp_path / "lm")
     return tmp_path / "demo/output", tmp_path / "lm"
 
 
