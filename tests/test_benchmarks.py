@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configuration.loading import load_config
@@ -52,3 +53,17 @@ def test_picture_matters_scores_right_and_shuffled_pictures(tiny_document, tmp_p
     found = load_benchmark("picture_matters").measure(config)
     assert found["n"] == 12
     assert {*found} == {"n", "CIDEr", "CIDEr_shuffled_pictures"}
+
+
+def test_over_seeds_pairs_photos_and_seeds():
+    """What photos and seeds have in common leaves the difference exactly, and widens the means' intervals."""
+    benchmark = load_benchmark("over_seeds")
+    first = np.add.outer([0.0, 3.0, 6.0], np.arange(50.0))
+    found = benchmark.compare(first, first + 2.0)
+    assert found["difference"] == {"mean": 2.0, "interval": [2.0, 2.0]}
+    assert found["first"]["seeds"] == [24.5, 27.5, 30.5]
+    assert (found["first"]["mean"], found["second"]["mean"]) == (27.5, 29.5)
+    low, high = found["first"]["interval"]
+    both = (6.0 + (50**2 - 1) / 12 / 50 * 3) / 3  # variances of the means of 3 seeds and of 50 photos
+    assert high - low == pytest.approx(2 * 1.96 * both**0.5, rel=0.1)
+    assert benchmark._by_photo(["b", "a", "b"], [1.0, 5.0, 2.0]).tolist() == [5.0, 1.5]
