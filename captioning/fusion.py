@@ -30,6 +30,10 @@ class Fusion:
         """Its settings, for the record."""
         return {"lm_weight": self.weight, "lm_guidance": self.guidance}
 
+    def find(self, style: str) -> str | None:
+        """The language model's style of that name or alias; None if it knows none."""
+        return None if self.lm.registry is None else self.lm.registry.find(style)
+
     def of(self, styles: Sequence[str]) -> NextScores:
         """For pictures in these styles.
 
@@ -82,7 +86,7 @@ def open_fusion(
             "model with the captioner's tokenizer (documents.tokenizer)"
         )
     try:
-        longest = max(len(lm.prompt(style)) for style in styles)
+        longest = max(len(lm.prompt(style)) for style in (*styles, *(lm.registry.names if lm.registry else ())))
         lm.check_length(longest + max_length + 1)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error

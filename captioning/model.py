@@ -100,6 +100,9 @@ class CaptionModel:
     def fuse(self, folder: Path, *, weight: float = 0.0, guidance: float = 0.0) -> None:
         """Write captions together with a language model from now on.
 
+        A style that it alone knows can then be asked for: the captioner says what is seen, in its neutral style, and
+        the language model brings the style.
+
         Args:
             folder: Of the language model, see :func:`captioning.fusion.open_fusion` for what it needs and raises.
             weight: Of its log-probabilities.
@@ -173,7 +176,7 @@ class CaptionModel:
             OutOfMemory: If one row alone does not fit.
         """
         self.check(writing)
-        wanted = [(pixels, self.style(style)) for pixels, style in requests]
+        wanted = [(pixels, self._style_to_write(style)) for pixels, style in requests]
         with self._turn:
             return self._in_batches(self._writer.look(wanted), writing, batch_size or max(1, len(wanted)))
 
@@ -220,7 +223,18 @@ class CaptionModel:
         if styles == "all":
             return [*self.styles]
         listed = [styles] if styles is None or isinstance(styles, str) else styles
-        return list(dict.fromkeys(self.style(name) for name in listed))
+        return list(dict.fromkeys(map(self._style_to_write, listed)))
+
+    def _style_to_write(self, given: str | None) -> str:
+        """As :meth:`style`, or one that the language model alone knows."""
+        if given is None or (found := self._writer.style_of_text(given)) is None:
+            return self.style(given)
+        if self.neutral not in self.styles:
+            raise ValueError(
+                f"style {found!r}: the language model alone knows it, so the captioner would caption in its neutral "
+                f"style, {self.neutral!r}, which was never trained; train it with style.dropout"
+            )
+        return found
 
     def _read_one_of(self, pictures: Sequence[Picture], number: int) -> Tensor:
         return read_picture(
@@ -325,7 +339,8 @@ class CaptionModel:
         return clean_caption(text, punctuation=self._writer.preprocessor.punctuation)
 
     def _in_batches(self, requests: Sequence[Request], writing: Writing, batch_size: int) -> list[list[Caption]]:
-        lengths = [len(self._writer.preprocessor.prompt_ids(request.style)) for request in requests]
+        prompted = (self._writer.prompt_style(request.style) for request in requests)
+        lengths = [len(self._writer.preprocessor.prompt_ids(style)) for style in prompted]
         order = sorted(range(len(requests)), key=lengths.__getitem__)
         written: dict[int, list[Caption]] = {}
         for start in range(0, len(order), batch_size):
