@@ -5,9 +5,10 @@ r"""Does a style that was learnt from text alone, without a photo, come out in c
         --set work_dir=work_dir/flickrstyle_senticap
     python benchmarks/text_only_styles.py judge --model work_dir/flickrstyle_senticap/output
 
-``corpus`` writes SentiCap's training sentences, as captions are learnt, with their sentiment as the style, with ``--photos`` FlickrStyle's
-captions too: of the photos of ``conf/flickrstyle_eyes_mlm.json`` that are learnt from (train) or held out to choose on,
-or of the dev photos, with SentiCap's test sentences.
+``corpus`` writes SentiCap's training sentences, as captions are learnt, with their sentiment as the style. For a
+language model there are with ``--photos`` factual captions of FlickrStyle too, one of each photo: of the photos of
+``conf/flickrstyle_eyes_mlm.json`` that are learnt from (train) or held out to choose on, or of the dev photos, with
+SentiCap's test sentences.
 ``judge`` captions every fifth of FlickrStyle's dev photos, or with ``--held_out`` every tenth of those that are held
 out to choose on, and prints one JSON object. By style: ``judged``, the share of captions that a judge of all five
 styles, trained on people's, takes for that style; ``people``, the share of people's captions that it is right about;
@@ -39,9 +40,11 @@ from preprocessors.text.captions import clean_caption
 from utils.io import encode_json, read_json, write_bytes
 
 if TYPE_CHECKING:
-    from captioning.model import CaptionModel
+    pass
 
 SHARED = Path(os.environ.get("STYLECAP_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
+CONF = Path(__file__).resolve().parent.parent / "conf/flickrstyle_eyes_mlm.json"
+"""What the captioner is trained by."""
 STRIDES = {"dev": 5, "held_out": 10}
 """Which of the photos are captioned: every fifth, every tenth."""
 SENTIMENTS = ("positive", "negative")
@@ -72,7 +75,7 @@ def read_options() -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, dest="command")
     corpus = commands.add_parser("corpus")
     corpus.add_argument("--out", type=Path, required=True)
-    corpus.add_argument("--photos", choices=("train", "held_out", "dev"), help="FlickrStyle's captions of these too")
+    corpus.add_argument("--photos", choices=("train", "held_out", "dev"), help="factual captions of these too")
     for name in ("judge", "neighbours"):
         command = commands.add_parser(name)
         command.add_argument("--model", required=True, help="folder of the captioner")
@@ -87,11 +90,10 @@ def read_options() -> argparse.Namespace:
 
 
 def texts_of(photos: str | None) -> Iterator[tuple[str, str]]:
-    """Style and text: SentiCap's of the split that goes with some photos of FlickrStyle, and all captions of these."""
+    """Style and text: SentiCap's of the split that goes with some photos, and a plain caption of each of these."""
     yield from senticap({"held_out": (), "dev": ("test",)}.get(photos or "", ("train", "val")))
     for row in rows_of(photos) if photos else ():
-        yield from (("humorous", row["humorous"]), ("romantic", row["romantic"]))
-        yield from (("factual", caption) for caption in row["factual"])
+        yield "factual", row["factual"][0]
 
 
 def senticap(splits: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -108,9 +110,7 @@ def rows_of(part: str) -> list[Row]:
     if part == "dev":
         return [row for row in rows if row["flickr8k_split"] == "dev"]
     wanted = {"train": False, "held_out": True}[part]
-    return [
-        row for row in rows if row["flickr8k_split"] == "train" and (hash_split(row["image"]) == "val") == wanted
-    ]
+    return [row for row in rows if row["flickr8k_split"] == "train" and (hash_split(row["image"]) == "val") == wanted]
 
 
 def flickrstyle(rows: Iterable[Row]) -> Iterator[tuple[str, str]]:
@@ -194,12 +194,15 @@ def look_up(model: str, rows: Sequence[Row]) -> dict[str, list[str]]:
     """By style the text of people for each photo that is most like what is said of the photos nearest to it."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    from captioning.features import pooled_features, vision_features
+    from captioning.features import pooled_features
     from captioning.styled import open_styled
+    from configuration.loading import load_config
     from metrics.neighbours import nearest_rows
+    from pipeline.captioner import make_writer
+    from pipeline.features import feature_source
 
-    styled, learnt = open_styled(model), rows_of("train")
-    source = vision_features(styled.captioner, styled.preprocessor().image_transform)
+    config, learnt = load_config(CONF), rows_of("train")
+    source = feature_source(config, make_writer(config, open_styled(model)))
     near = nearest_rows(*(pooled_features(source, [photo(row) for row in part]) for part in (rows, learnt)))
     texts = grouped([*flickrstyle(learnt), *senticap(("train", "val"))])
     factual = [tokenize_many(row["factual"]) for row in learnt]

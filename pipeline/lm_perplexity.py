@@ -139,9 +139,7 @@ def against_ngrams(lm: StyleLM, captions: Sequence[str], style: str, train_capti
     texts, ngrams = tokenize_many(captions), NgramLanguageModel.fit(tokenize_many(train_captions))
     known = np.array([end or ngrams.knows(word) for text in texts for word, end in _words_and_end(text)])
     log_probs = ngrams.word_log_probabilities(texts)[known]
-    return Duel(
-        float(known.mean()), math.exp(-log_probs.mean()), math.exp(word_nats(lm, texts, style)[known].mean())
-    )
+    return Duel(float(known.mean()), math.exp(-log_probs.mean()), math.exp(word_nats(lm, texts, style)[known].mean()))
 
 
 def _words_and_end(text: str) -> Iterator[tuple[str, bool]]:

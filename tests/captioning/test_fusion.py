@@ -102,7 +102,9 @@ def test_written_and_drawn_captions_of_a_model_listen_to_it(start_model, styled,
 def test_style_that_the_language_model_alone_knows_is_captioned_plainly_and_styled_by_it(
     start_model, styled, examples, tmp_path: Path
 ):
-    lm = StyleLM.new(open_text_tokenizer(start_model), StyleRegistry([*STYLES, "romantic", "Grim"]), positions=32, seed=5)
+    lm = StyleLM.new(
+        open_text_tokenizer(start_model), StyleRegistry([*STYLES, "romantic", "Grim"]), positions=32, seed=5
+    )
     for parameter in lm.network.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.3)
