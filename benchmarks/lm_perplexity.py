@@ -77,12 +77,14 @@ def compare(
     together = NgramLanguageModel.fit([*chain(*train.values())])
     letters = spelling_model([*chain(*train.values())])
     found: dict[str, dict[str, Any]] = {}
-    for style, texts in held_out.items():
+    for style, every in held_out.items():
+        texts = readable(lm, every, style)
         own = NgramLanguageModel.fit(train[style])
         words = [word for text in texts for word in (*text.split(), None)]
         known = np.array([word is None or own.knows(word) for word in words])
         nats = word_nats(lm, texts, style)
-        found[style] = {"captions": len(texts), "words": len(words), "unknown": round(1 - float(known.mean()), 4)}
+        found[style] = {"captions": len(texts), "too_long": len(every) - len(texts), "words": len(words)}
+        found[style]["unknown"] = round(1 - float(known.mean()), 4)
         found[style]["lm"] = {"known": perplexity(nats[known]), "spelt": perplexity(nats)}
         for name, ngrams in (("trigram", own), ("trigram_of_all_styles", together)):
             unspelt = -ngrams.word_log_probabilities(texts)
@@ -93,6 +95,12 @@ def compare(
                 "unspelt": perplexity(unspelt),
             }
     return found
+
+
+def readable(lm: StyleLM, texts: Sequence[str], style: str) -> list[str]:
+    """Those that the language model has positions for; no model reads the others."""
+    most = math.inf if lm.positions is None else lm.positions - len(lm.prompt(style))
+    return [text for text, ids in zip(texts, lm.tokenizer.encode_batch(texts), strict=True) if len(ids) <= most]
 
 
 def spelling_model(texts: Sequence[str]) -> NgramLanguageModel:
