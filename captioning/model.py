@@ -101,7 +101,7 @@ class CaptionModel:
         """Write captions together with a language model from now on.
 
         A style that it alone knows can then be asked for: the captioner says what is seen, in its neutral style, and
-        the language model brings the style.
+        the language model brings the style. The ``log_prob`` of such a caption is that of the neutral style.
 
         Args:
             folder: Of the language model, see :func:`captioning.fusion.open_fusion` for what it needs and raises.

@@ -93,12 +93,13 @@ def add_lm_perplexity(
         per_style = (results["style"] or {}).get("per_style") or {}
         for style, scores in per_style.items():
             rows = [example for example in examples if example.style == style]
-            captions = [text for row in rows for text in row.captions]
-            people = foretell(lm, captions, style)
+            texts = tokenize_many([text for row in rows for text in row.captions])
+            nats = word_nats(lm, texts, style)
+            people = _summed_up(texts, nats)
             scores |= {"reference_lm_perplexity": people.perplexity, "reference_lm_bits_per_byte": people.bits_per_byte}
             scores |= {"lm_perplexity": None, "lm_bits_per_byte": None}
             if style in learnt:
-                duel = against_ngrams(lm, captions, style, learnt[style])
+                duel = against_ngrams(texts, nats, tokenize_many(learnt[style]))
                 scores["known_words"] = duel._asdict()
                 if duel.lm >= duel.ngrams:
                     results["unavailable"][f"style/{style}/lm_perplexity"] = (
@@ -119,27 +120,26 @@ def foretell(lm: StyleLM, captions: Sequence[str], style: str) -> Foretold:
         ValueError: If it does not know the style, or a caption is longer than its positions.
     """
     texts = tokenize_many(captions)
-    nats = word_nats(lm, texts, style)
+    return _summed_up(texts, word_nats(lm, texts, style))
+
+
+def _summed_up(texts: Sequence[str], nats: FloatArray) -> Foretold:
     sizes = sum(len(text.encode()) for text in texts)
     return Foretold(math.exp(nats.mean()), float(nats.sum()) / math.log(2) / max(sizes, 1))
 
 
-def against_ngrams(lm: StyleLM, captions: Sequence[str], style: str, train_captions: Sequence[str]) -> Duel:
-    """Who foretells captions better, a language model or the trigrams of the style's training captions.
+def against_ngrams(texts: Sequence[str], nats: FloatArray, train_texts: Sequence[str]) -> Duel:
+    """Who foretells captions better, a language model or trigrams.
 
     Args:
-        lm: In evaluation mode.
-        captions: People's, held out.
-        style: Of both.
-        train_captions: What the n-grams are counted in.
-
-    Raises:
-        ValueError: As :func:`foretell`.
+        texts: Captions of people, held out, tokenised.
+        nats: Of :func:`word_nats`, what they cost the language model.
+        train_texts: What the n-grams are counted in, tokenised.
     """
-    texts, ngrams = tokenize_many(captions), NgramLanguageModel.fit(tokenize_many(train_captions))
+    ngrams = NgramLanguageModel.fit(train_texts)
     known = np.array([end or ngrams.knows(word) for text in texts for word, end in _words_and_end(text)])
     log_probs = ngrams.word_log_probabilities(texts)[known]
-    return Duel(float(known.mean()), math.exp(-log_probs.mean()), math.exp(word_nats(lm, texts, style)[known].mean()))
+    return Duel(float(known.mean()), math.exp(-log_probs.mean()), math.exp(nats[known].mean()))
 
 
 def _words_and_end(text: str) -> Iterator[tuple[str, bool]]:
@@ -154,7 +154,7 @@ def word_nats(lm: StyleLM, texts: Sequence[str], style: str) -> FloatArray:
 
     Args:
         lm: In evaluation mode.
-        texts: Words with single spaces between.
+        texts: Words with white space between.
         style: Of all of them.
 
     Returns:
@@ -166,7 +166,8 @@ def word_nats(lm: StyleLM, texts: Sequence[str], style: str) -> FloatArray:
     starts, eos = word_starts(lm.tokenizer), lm.tokenizer.eos_id
     found: list[float] = []
     for start in range(0, len(texts), AT_ONCE):
-        ids = lm.encode(texts[start : start + AT_ONCE])
+        # Joined anew, for a word is what stands between white space of any kind, and a token begins one by a space.
+        ids = lm.encode([" ".join(text.split()) for text in texts[start : start + AT_ONCE]])
         for row, log_probs in zip(ids, lm.log_probs(ids, [style] * len(ids)).double().cpu(), strict=True):
             kept = row[row >= 0]
             begins = starts[kept] | (kept == eos)

@@ -34,7 +34,7 @@ def test_perplexity_is_of_words_and_ends_and_bits_are_of_bytes(folder):
 
 def test_words_and_ends_cost_what_their_tokens_do(folder):
     lm = StyleLM.open(folder)
-    found = word_nats(lm, ["dogs run", "", "ahoy"], "pirate")
+    found = word_nats(lm, ["dogs\u00a0 run", "", "ahoy"], "pirate")
     assert found.shape == (6,)  # two words and an end, an end, a word and an end
     first, empty, last = (-lm.log_probs([text], ["pirate"])[0].double() for text in ("dogs run", "", "ahoy"))
     pieces = len(lm.tokenizer.encode_batch(["dogs"])[0])
@@ -45,9 +45,8 @@ def test_words_and_ends_cost_what_their_tokens_do(folder):
 
 
 def test_duel_is_of_the_words_that_training_captions_have(folder):
-    lm, train = StyleLM.open(folder), ["A dog runs.", "a dog"]
-    found = against_ngrams(lm, ["A zebra runs!", "dog"], "pirate", train)
-    nats, known = word_nats(lm, ["a zebra runs", "dog"], "pirate"), [0, 2, 3, 4, 5]
+    nats, known = word_nats(StyleLM.open(folder), ["a zebra runs", "dog"], "pirate"), [0, 2, 3, 4, 5]
+    found = against_ngrams(["a zebra runs", "dog"], nats, ["a dog runs", "a dog"])
     log_probs = NgramLanguageModel.fit(["a dog runs", "a dog"]).word_log_probabilities(["a zebra runs", "dog"])
     assert found.share == pytest.approx(5 / 6)
     assert found.lm == pytest.approx(math.exp(nats[known].mean()))
