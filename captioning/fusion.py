@@ -49,6 +49,10 @@ class Fusion:
         """
         self.lm.check_length(max(len(self.lm.prompt(style)) for style in styles) + max_length + 1)
 
+    def find(self, style: str) -> str | None:
+        """The language model's style of that name or alias; None if it knows none."""
+        return None if self.lm.registry is None else self.lm.registry.find(style)
+
     def of(self, styles: Sequence[str]) -> NextScores:
         """For pictures in these styles; for one search or draw, which it follows from call to call.
 
@@ -98,7 +102,7 @@ def open_fusion(
         )
     fusion = Fusion(lm, weight=weight, guidance=guidance)
     try:
-        fusion.check(styles, max_length)
+        fusion.check([*styles, *(lm.registry.names if lm.registry else ())], max_length)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
     return fusion

@@ -97,6 +97,9 @@ class CaptionModel:
     def fuse(self, folder: Path, *, weight: float = 0.0, guidance: float = 0.0) -> None:
         """Write captions together with a language model from now on, unless they are asked for with other weights.
 
+        A style that it alone knows can then be asked for: the captioner says what is seen, in its neutral style, and
+        the language model brings the style. The ``log_prob`` of such a caption is that of the neutral style.
+
         Args:
             folder: Of the language model, see :func:`captioning.fusion.open_fusion` for what it needs and raises.
             weight: Of its log-probabilities.
@@ -148,6 +151,11 @@ class CaptionModel:
         self._prefix_ids(writing)
         if (fusion := self._writer.fused(writing)) is not None:
             fusion.check(styles or self.styles, writing.rules(self.decoding).max_length)
+        elif (alone := next(filter(self._writer.style_of_text, styles), None)) is not None:
+            raise ValueError(
+                f"style {alone!r}: the language model alone knows it, which these captions are written without; give "
+                "lm_weight or lm_guidance above 0"
+            )
 
     def lm_weights(self, writing: Writing = AS_TRAINED) -> dict[str, float]:
         """The weights of a language model that captions are written with, by option; none if they are written alone."""
@@ -181,7 +189,7 @@ class CaptionModel:
             NoNumbers: If scores are NaN or infinite.
             OutOfMemory: If one row alone does not fit.
         """
-        wanted = [(pixels, self.style(style)) for pixels, style in requests]
+        wanted = [(pixels, self._style_to_write(style)) for pixels, style in requests]
         self.check(writing, {style for _, style in wanted})
         with self._turn:
             return self._in_batches(self._writer.look(wanted), writing, batch_size or max(1, len(wanted)))
@@ -229,7 +237,18 @@ class CaptionModel:
         if styles == "all":
             return [*self.styles]
         listed = [styles] if styles is None or isinstance(styles, str) else styles
-        return list(dict.fromkeys(self.style(name) for name in listed))
+        return list(dict.fromkeys(map(self._style_to_write, listed)))
+
+    def _style_to_write(self, given: str | None) -> str:
+        """As :meth:`style`, or one that the language model alone knows."""
+        if given is None or (found := self._writer.style_of_text(given)) is None:
+            return self.style(given)
+        if self.neutral not in self.styles:
+            raise ValueError(
+                f"style {found!r}: the language model alone knows it, so the captioner would caption in its neutral "
+                f"style, {self.neutral!r}, which was never trained; train it with style.dropout"
+            )
+        return found
 
     def _read_one_of(self, pictures: Sequence[Picture], number: int) -> Tensor:
         return read_picture(
@@ -334,7 +353,8 @@ class CaptionModel:
         return clean_caption(text, punctuation=self._writer.preprocessor.punctuation)
 
     def _in_batches(self, requests: Sequence[Request], writing: Writing, batch_size: int) -> list[list[Caption]]:
-        lengths = [len(self._writer.preprocessor.prompt_ids(request.style)) for request in requests]
+        prompted = (self._writer.prompt_style(request.style) for request in requests)
+        lengths = [len(self._writer.preprocessor.prompt_ids(style)) for style in prompted]
         order = sorted(range(len(requests)), key=lengths.__getitem__)
         written: dict[int, list[Caption]] = {}
         for start in range(0, len(order), batch_size):

@@ -68,6 +68,16 @@ class RequestWriter:
         features = dict(zip(distinct, looked, strict=True))
         return [Request(pixels, features[id(pixels)], style) for pixels, style in wanted]
 
+    def style_of_text(self, name: str) -> str | None:
+        """The style of that name that the language model alone knows; None if there is none."""
+        if self.fusion is None or self.preprocessor.registry.find(name) is not None:
+            return None
+        return self.fusion.find(name)
+
+    def prompt_style(self, style: str) -> str:
+        """The style that the captioner is asked for: its neutral one for those that the language model alone knows."""
+        return style if self.style_of_text(style) is None else self.preprocessor.registry.neutral
+
     def encode(self, request: Request) -> Encoded:
         """What captions of one picture and style are made from."""
         with torch.no_grad():
@@ -150,11 +160,12 @@ class RequestWriter:
         return _sums(self.captioner.token_log_probs(encoded, token_ids))
 
     def _item(self, request: Request) -> EncodedExample:
+        style = self.prompt_style(request.style)
         return EncodedExample(
             example_id="",
             row=0,
-            style=request.style,
-            input_ids=self.preprocessor.prompt_ids(request.style),
+            style=style,
+            input_ids=self.preprocessor.prompt_ids(style),
             image_features=request.features,
             patch_mask=True,
             labels=[self.captioner.tokenizer.eos_token_id],

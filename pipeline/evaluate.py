@@ -216,7 +216,8 @@ def measure_split(
             provenance=provenance,
         )
         if config.eval.lm is not None:
-            add_lm_perplexity(results, config.eval.lm, split.examples, hypotheses, writer.captioner.device)
+            device = writer.captioner.device
+            add_lm_perplexity(results, config.eval.lm, split.examples, hypotheses, device, train_examples)
     else:
         results = unscored_results(
             split.examples, hypotheses, metrics=config.eval.measured, provenance=provenance, sight=sight

@@ -73,6 +73,10 @@ class NgramLanguageModel:
         model._levels = levels[::-1]
         return model
 
+    def knows(self, word: str) -> bool:
+        """Whether a training caption has the word."""
+        return word in self._vocabulary
+
     def log_probabilities(self, captions: Sequence[str]) -> FloatArray:
         """Log-probability of each caption with its end, in nats.
 
@@ -85,8 +89,19 @@ class NgramLanguageModel:
         if not captions:
             return np.zeros(0)
         lengths = np.array([len(caption.split()) + 1 for caption in captions])
-        log_probs = np.log(self._probabilities(self._windows(captions, len(self._levels))))
+        log_probs = self.word_log_probabilities(captions)
         return np.asarray(np.add.reduceat(log_probs, np.cumsum(lengths) - lengths))
+
+    def word_log_probabilities(self, captions: Sequence[str]) -> FloatArray:
+        """Log-probability of every word and every end, in their order, in nats.
+
+        Args:
+            captions: Tokenised captions, at least one.
+
+        Returns:
+            Shape (words and captions together,).
+        """
+        return np.asarray(np.log(self._probabilities(self._windows(captions, len(self._levels)))))
 
     def perplexity(self, captions: Sequence[str]) -> float:
         """Inverse of the geometric mean probability of a word; the end of each caption counts as a word.

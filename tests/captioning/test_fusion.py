@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,46 @@ def test_written_and_drawn_captions_of_a_model_listen_to_it(start_model, styled,
     assert drawn[0] != drawn[1]
     first, second = write(drawing)
     assert first == second  # of so heavy a model neither the picture nor chance matters
+
+
+def test_style_that_the_language_model_alone_knows_is_captioned_plainly_and_styled_by_it(
+    start_model, styled, examples, tmp_path: Path
+):
+    lm = StyleLM.new(
+        open_text_tokenizer(start_model), StyleRegistry([*STYLES, "romantic", "Grim"]), positions=32, seed=5
+    )
+    for parameter in lm.network.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    lm.save_to_dir(tmp_path)
+    settings = replace(styled.settings, trained_styles=(*STYLES, "neutral"))
+    model, path = CaptionModel(styled.with_settings(settings), start_model), examples[0].image_path
+    with pytest.raises(ValueError, match="unknown style 'grim'"):
+        model.caption([path], "grim")
+    plain = model.caption([path])[0]["neutral"]
+    model.fuse(tmp_path, guidance=1e-9)  # so light that it changes nothing
+    assert model.caption([path], ["grim", None])[0] == {"Grim": plain, "neutral": plain}
+    model.fuse(tmp_path, weight=1e4)
+    found = model.caption([path], ["grim", None])[0]
+    assert found["Grim"] != found["neutral"]
+    assert model.write([(model.read(path), "grim")], Writing())[0] == found["Grim"]
+    with pytest.raises(ValueError, match="style 'Grim': the language model alone knows it, which these"):
+        model.caption([path], "grim", Writing(lm_weight=0.0))
+    with pytest.raises(ValueError, match="unknown style 'grim'"):  # of a picture it says nothing
+        model.score(path, "grim", ["a dog"])
+    with pytest.raises(ValueError, match="unknown style 'grimm'"):
+        model.caption([path], "grimm")
+
+
+def test_captioner_that_never_learnt_to_caption_plainly_has_no_styles_of_the_language_model(
+    start_model, styled, tmp_path: Path
+):
+    StyleLM.new(open_text_tokenizer(start_model), StyleRegistry([*STYLES, "grim"]), positions=32).save_to_dir(tmp_path)
+    settings = replace(styled.settings, trained_styles=STYLES)
+    model = CaptionModel(styled.with_settings(settings), start_model)
+    model.fuse(tmp_path, weight=1.0)
+    with pytest.raises(ValueError, match=r"the language model alone knows it.*style\.dropout"):
+        model.caption([], "grim")
 
 
 def test_run_opens_the_model_that_it_names_and_records_the_weights(styled, lm, tmp_path: Path, load):

@@ -66,6 +66,9 @@ def test_language_model_tiny_corpus_by_hand():
         end_at_once,
     ]
     assert model.log_probabilities(["a b", "a", "zebra", ""]) == pytest.approx(np.log(expected), abs=1e-14)
+    words = [first_a, b_after_a, end_after_b, first_unknown, end_after_unknown]
+    assert model.word_log_probabilities(["a b", "zebra"]) == pytest.approx(np.log(words), abs=1e-14)
+    assert [model.knows(word) for word in ("b", "zebra", "")] == [True, False, False]
     # Six words with the ends: a b end, a end, end.
     assert model.perplexity(["a b", "a", ""]) == pytest.approx(
         (expected[0] * expected[1] * expected[3]) ** (-1 / 6), abs=1e-13
