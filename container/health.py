@@ -1,6 +1,6 @@
 """The image's health check: a service answers, a training gives a sign of life.
 
-    python -m container.health; echo $?        0 well, 1 not
+python -m container.health; echo $?        0 well, 1 not
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -84,7 +83,9 @@ def supervise(command: Sequence[str], folder: Path, limits: Limits) -> int:
         in a pause.
     """
     child = _Child(command, folder, limits.grace)
-    for starts in count(1):
+    starts = 0
+    while True:
+        starts += 1
         code = child.run()
         say(f"exit code {code}: {MEANINGS.get(code) or _describe_killing(code)}")
         if child.asked or not _is_crash(code):
@@ -97,7 +98,6 @@ def supervise(command: Sequence[str], folder: Path, limits: Limits) -> int:
         if not child.sleep(pause):
             say(f"stopped while waiting: exit code {exit_codes.STOPPED}")
             return exit_codes.STOPPED
-    raise AssertionError("count has no end")
 
 
 def _is_crash(code: int) -> bool:
@@ -132,7 +132,7 @@ class _Child:
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._kill_group()  # data workers of one that was killed would hold memory and GPU
         self._running = None
-        if code == -(self.asked or 0) and code:
+        if self.asked and code == -self.asked:
             return exit_codes.STOPPED  # it listened to no signal yet, so there was nothing to save
         return code if code >= 0 else 128 - code
 

@@ -53,6 +53,14 @@ OWN = ("TASK", "CONF", "RUN", "RESTORE_FROM", "PORT", "RESTARTS", "RESTART_PAUSE
 """Variables of ours without the prefix; an empty one counts as not given, as compose files hand them on."""
 
 
+class Setting(NamedTuple):
+    """What a variable gives: a value to a key, or to none where the task has no use for it."""
+
+    variable: str
+    key: str | None
+    value: str
+
+
 class Plan(NamedTuple):
     """The command to run, and a line for each variable that says what it became."""
 
@@ -71,23 +79,19 @@ def make_plan(environment: Mapping[str, str], arguments: Sequence[str] = (), roo
     Raises:
         ValueError: If a variable is unknown or cannot be used; one line for each fault.
     """
-    told: list[str] = []
     name = task_of(environment)
-    task = TASKS[name]
-    told.append(f"TASK={name} became finetune.py {task.command}")
-    known = read_keys(root / "conf/schema.json")
-    settings, faults = _read_settings(environment, task, known, told)
+    command = TASKS[name].command
+    told = [f"TASK={name} became finetune.py {command}"]
+    settings, faults = _read_settings(environment, name, read_keys(root / "conf/schema.json"), told)
+    options: list[str] = []
     try:
         options = _place_options(environment, name, root, told)
     except ValueError as error:
         faults.append(str(error))
     if faults:
         raise ValueError("\n".join(faults))
-    if name == "serve":
-        told += [f"{variable}: TASK=serve has no use for it" for variable, _, _ in settings]
-    else:
-        options += [word for _, key, value in settings for word in ("--set", f"{key}={value}")]
-    return Plan([sys.executable, "finetune.py", task.command, *options, *arguments], told)
+    options += [word for _, key, value in settings for word in ("--set", f"{key}={value}")]
+    return Plan([sys.executable, "finetune.py", command, *options, *arguments], told)
 
 
 def task_of(environment: Mapping[str, str]) -> str:
@@ -133,34 +137,26 @@ def variable_of(key: str) -> str:
 
 
 def _read_settings(
-    environment: Mapping[str, str], task: Task, known: Mapping[str, bool], told: list[str]
-) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Variable, key and value of each setting, and the faults."""
-    settings: list[tuple[str, str, str]] = []
+    environment: Mapping[str, str], task: str, known: Mapping[str, bool], told: list[str]
+) -> tuple[list[Setting], list[str]]:
+    """The settings that variables give, and the faults."""
+    found: list[Setting] = []
     faults: list[str] = []
-    given = {name: environment[name] for name in SHORT if environment.get(name)}
-    for name, value in given.items():
-        if name in task.keys:
-            settings.append((name, task.keys[name], value))
-            told.append(f"{name}={value} became {task.keys[name]}")
-        elif task.command != "serve":
-            told.append(f"{name}: TASK={task.command} has no use for it")
-        else:
-            settings.append((name, "", value))
+    short = TASKS[task].keys
+    found += [Setting(name, short.get(name), environment[name]) for name in SHORT if environment.get(name)]
     long = {variable_of(key): key for key in known}
     for name in sorted(name for name in environment if name.startswith(PREFIX)):
+        key = long.get(name) or _entry_of(name, long, known)
         if name in HANDED_ON:
             told.append(f"{name} is handed on as it is")
-            continue
-        key = long.get(name) or _entry_of(name, long, known)
-        if key is None:
+        elif key is None:
             faults.append(f"{name}: unknown variable; {_nearest_variable(name, list(long))}")
-            continue
-        settings.append((name, key, environment[name]))
-        if task.command != "serve":
-            told.append(f"{name}={environment[name]} became {key}")
-    faults += _find_doubles(settings)
-    return settings, faults
+        else:
+            found.append(Setting(name, None if task == "serve" else key, environment[name]))
+    for name, key, value in found:
+        told.append(f"{name}={value} became {key}" if key else f"{name}: TASK={task} has no use for it")
+    settings = [setting for setting in found if setting.key]
+    return settings, [*faults, *_find_doubles(settings)]
 
 
 def _entry_of(name: str, long: Mapping[str, str], known: Mapping[str, bool]) -> str | None:
@@ -170,10 +166,10 @@ def _entry_of(name: str, long: Mapping[str, str], known: Mapping[str, bool]) -> 
     return f"{key}.{entry.lower()}" if key is not None and known[key] and entry else None
 
 
-def _find_doubles(settings: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    first: dict[str, str] = {}
+def _find_doubles(settings: Sequence[Setting]) -> Iterator[str]:
+    first: dict[str | None, str] = {}
     for name, key, _ in settings:
-        if key and key in first:
+        if key in first:
             yield f"{first[key]} and {name} are both {key}; keep one of the two"
         first.setdefault(key, name)
 
@@ -218,6 +214,8 @@ def _serving_options(environment: Mapping[str, str], restore: str, model: str | 
         model = f"work_dir/{run_of(environment)}/output"
     port = environment.get("PORT") or "8000"
     told += [f"RESTORE_FROM={restore} became --model {model}", f"PORT={port} became --port, on all addresses"]
+    if not environment.get("STYLECAP_TOKEN"):
+        told.append("STYLECAP_TOKEN is not set: whoever reaches the port may ask, unless --token-file is given")
     return ["--model", model, "--host", "0.0.0.0", "--port", port]
 
 
