@@ -21,6 +21,7 @@ class BareCheckout:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.python = PYTHON
         self.user: int | None = None
         for name in ("container", "utils", "conf", "work_dir"):
             (folder / name).mkdir(parents=True)
@@ -37,7 +38,7 @@ class BareCheckout:
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """Start the entry point; ``TASK`` and ``CONF`` have values unless they are given."""
         environment = {"CONF": "conf/demo.json", "RESTART_PAUSE": "0.05"} | variables
-        command = [PYTHON, "-B", "-m", "container.entrypoint", *arguments]
+        command = [self.python, "-B", "-m", "container.entrypoint", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.folder, env=environment, user=self.user, **pipes)
 
