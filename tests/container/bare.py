@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class BareCheckout:
         self.folder = folder
         self.python = PYTHON
         self.user: int | None = None
+        self.started: list[subprocess.Popen[str]] = []
         for name in ("container", "utils", "conf", "work_dir"):
             (folder / name).mkdir(parents=True)
         for path in [*(REPOSITORY / "container").glob("*.py"), REPOSITORY / "utils/exit_codes.py"]:
@@ -40,7 +41,8 @@ class BareCheckout:
         environment = {"CONF": "conf/demo.json", "RESTART_PAUSE": "0.05"} | variables
         command = [self.python, "-B", "-m", "container.entrypoint", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, user=self.user, **pipes)
+        self.started.append(subprocess.Popen(command, cwd=self.folder, env=environment, user=self.user, **pipes))
+        return self.started[-1]
 
     def run(self, *arguments: str, **variables: str) -> tuple[int, str]:
         """Exit code and standard error."""
@@ -60,8 +62,16 @@ class BareCheckout:
         return [value for word, value in pairs if word == "--set" and not value.startswith("work_dir=")]
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+def end_all(started: Sequence[subprocess.Popen[str]]) -> None:
+    """End what a failed test has left, with what it started itself."""
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=150)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
