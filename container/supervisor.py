@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -163,6 +162,8 @@ class _Child:
 
 
 def say(text: str) -> None:
-    """Tell whoever reads the container's log."""
-    # Not print: it is not reentrant, and a signal may come while it writes.
-    os.write(sys.stderr.fileno(), "".join(f"entrypoint: {line}\n" for line in text.splitlines()).encode())
+    """Tell whoever reads the container's log, if somebody does."""
+    # Not print: it is not reentrant, and a signal may come while it writes. A log that is closed or full is no reason to
+    # leave the program alone.
+    with contextlib.suppress(OSError):
+        os.write(2, "".join(f"entrypoint: {line}\n" for line in text.splitlines()).encode(errors="replace"))

@@ -116,6 +116,16 @@ def test_signal_to_a_program_that_listens_to_none_yet_is_75(checkout):
     assert process.returncode == exit_codes.STOPPED
 
 
+def test_signal_becomes_a_save_where_nobody_reads_the_log_any_more(checkout):
+    checkout.end_with("save", "0")
+    process = checkout.start()
+    wait_until(lambda: bool(checkout.calls))
+    process.stderr.close()
+    process.terminate()
+    assert process.wait(timeout=30) == exit_codes.STOPPED
+    assert (checkout.folder / "work_dir/saved").read_text() == "SIGTERM"
+
+
 def test_signal_in_a_pause_ends_it_with_75(checkout):
     checkout.end_with("1", "0")
     process = checkout.start(RESTART_PAUSE="600")

@@ -58,9 +58,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.slow
-def test_stopped_training_goes_on_and_is_evaluated_and_writes_nowhere_else(
-    image, start, tiny_document, scenes, tmp_path
-):
+def test_stopped_training_goes_on_is_evaluated_and_writes_nowhere_else(image, start, tiny_document, scenes, tmp_path):
     for group in ("data", "image"):  # where they lie by themselves: below work_dir
         tiny_document[group] = {
             key: value for key, value in tiny_document[group].items() if key not in ("picture_record", "feature_cache")
