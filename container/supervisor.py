@@ -163,7 +163,7 @@ class _Child:
 
 def say(text: str) -> None:
     """Tell whoever reads the container's log, if somebody does."""
-    # Not print: it is not reentrant, and a signal may come while it writes. A log that is closed or full is no reason to
-    # leave the program alone.
+    # Not print: it is not reentrant, and a signal may come while it writes. A log that is closed or full
+    # is no reason to leave the program alone.
     with contextlib.suppress(OSError):
         os.write(2, "".join(f"entrypoint: {line}\n" for line in text.splitlines()).encode(errors="replace"))

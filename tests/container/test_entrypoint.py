@@ -62,7 +62,7 @@ def test_crashes_are_started_again_until_it_finishes(checkout):
     checkout.end_with("1", "killed", "0")
     code, told = checkout.run()
     assert (code, len(checkout.calls)) == (0, 3)
-    assert "exit code 137: killed; if NOBODY did, the system ran out of memory" in told
+    assert "exit code 137: killed; if nobody did, the system ran out of memory" in told
     assert all(call["arguments"] == checkout.calls[0]["arguments"] for call in checkout.calls)
 
 
