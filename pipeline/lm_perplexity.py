@@ -13,12 +13,14 @@ import torch
 from metrics.style.language_model import FloatArray, NgramLanguageModel
 from metrics.tokenizers.ptb import tokenize_many
 from models.style_lm import StyleLM
-from models.style_lm.words import word_starts
+from models.style_lm.words import Entries
 from pipeline.results import captions_by_style
 from preprocessors.examples import CaptionExample
 
 AT_ONCE = 64
 """Captions that the model reads together."""
+MOST_NATS = 700.0
+"""Of a word: what is beyond, as of a caption without spaces by who has learnt nothing, has no exponential."""
 
 
 class Foretold(NamedTuple):
@@ -125,7 +127,11 @@ def foretell(lm: StyleLM, captions: Sequence[str], style: str) -> Foretold:
 
 def _summed_up(texts: Sequence[str], nats: FloatArray) -> Foretold:
     sizes = sum(len(text.encode()) for text in texts)
-    return Foretold(math.exp(nats.mean()), float(nats.sum()) / math.log(2) / max(sizes, 1))
+    return Foretold(_perplexity(nats), float(nats.sum()) / math.log(2) / max(sizes, 1))
+
+
+def _perplexity(nats: FloatArray) -> float:
+    return math.exp(min(float(nats.mean()), MOST_NATS))
 
 
 def against_ngrams(texts: Sequence[str], nats: FloatArray, train_texts: Sequence[str]) -> Duel:
@@ -139,7 +145,7 @@ def against_ngrams(texts: Sequence[str], nats: FloatArray, train_texts: Sequence
     ngrams = NgramLanguageModel.fit(train_texts)
     known = np.array([end or ngrams.knows(word) for text in texts for word, end in _words_and_end(text)])
     log_probs = ngrams.word_log_probabilities(texts)[known]
-    return Duel(float(known.mean()), math.exp(-log_probs.mean()), math.exp(nats[known].mean()))
+    return Duel(float(known.mean()), _perplexity(-log_probs), _perplexity(nats[known]))
 
 
 def _words_and_end(text: str) -> Iterator[tuple[str, bool]]:
@@ -163,7 +169,7 @@ def word_nats(lm: StyleLM, texts: Sequence[str], style: str) -> FloatArray:
     Raises:
         ValueError: If it does not know the style, or a caption is longer than its positions.
     """
-    starts, eos = word_starts(lm.tokenizer), lm.tokenizer.eos_id
+    starts, eos = Entries(lm.tokenizer).starts, lm.tokenizer.eos_id
     found: list[float] = []
     for start in range(0, len(texts), AT_ONCE):
         # Joined anew, for a word is what stands between white space of any kind, and a token begins one by a space.

@@ -33,7 +33,7 @@ def test_perplexity_is_of_words_and_ends_and_bits_are_of_bytes(folder):
 
 
 def test_words_and_ends_cost_what_their_tokens_do(folder):
-    lm = StyleLM.open(folder)
+    lm = StyleLM.load_from_dir(folder)
     found = word_nats(lm, ["dogs\u00a0 run", "", "ahoy"], "pirate")
     assert found.shape == (6,)  # two words and an end, an end, a word and an end
     first, empty, last = (-lm.log_probs([text], ["pirate"])[0].double() for text in ("dogs run", "", "ahoy"))
@@ -45,7 +45,7 @@ def test_words_and_ends_cost_what_their_tokens_do(folder):
 
 
 def test_duel_is_of_the_words_that_training_captions_have(folder):
-    nats, known = word_nats(StyleLM.open(folder), ["a zebra runs", "dog"], "pirate"), [0, 2, 3, 4, 5]
+    nats, known = word_nats(StyleLM.load_from_dir(folder), ["a zebra runs", "dog"], "pirate"), [0, 2, 3, 4, 5]
     found = against_ngrams(["a zebra runs", "dog"], nats, ["a dog runs", "a dog"])
     log_probs = NgramLanguageModel.fit(["a dog runs", "a dog"]).word_log_probabilities(["a zebra runs", "dog"])
     assert found.share == pytest.approx(5 / 6)
@@ -98,3 +98,10 @@ def test_model_that_cannot_be_used_stops_no_evaluation_and_no_training_begins_wi
     with pytest.raises(FileNotFoundError, match="no such folder"):
         check_lm(tmp_path / "none")
     check_lm(None)
+
+
+def test_word_without_an_end_has_a_perplexity(folder):
+    lm = StyleLM.load_from_dir(folder)
+    log_probs = lm.log_probs
+    lm.log_probs = lambda ids, styles: log_probs(ids, styles) - 800.0
+    assert foretell(lm, ["dog"], "pirate").perplexity == pytest.approx(math.exp(700.0))
