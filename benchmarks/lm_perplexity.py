@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     from models.style_lm import StyleLM
 
-    lm = StyleLM.open(options.model)
+    lm = StyleLM.load_from_dir(options.model)
     print(json.dumps(compare(lm, texts_of(options.conf, "train"), texts_of(options.conf, options.split))))
 
 
