@@ -144,7 +144,7 @@ class _Child:
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
-            say(f"{signal.Signals(number).name}: a save, and the end within {self.grace:g} s")
+            say(f"{signal.Signals(number).name}: to end within {self.grace:g} s")
             signal.setitimer(signal.ITIMER_REAL, self.grace)
         self.asked = number
         if self._running is not None:
