@@ -92,11 +92,16 @@ def supervise(command: Sequence[str], folder: Path, limits: Limits) -> int:
         if starts > limits.restarts:
             say(f"started {starts} times, crashed each time: not again")
             return code
-        pause = min(limits.pause * 2 ** (starts - 1), LONGEST_PAUSE)
+        pause = pause_after(starts, limits.pause)
         say(f"crash {starts} of at most {limits.restarts + 1}: starting again in {pause:g} s")
         if not child.sleep(pause):
             say(f"stopped while waiting: exit code {exit_codes.STOPPED}")
             return exit_codes.STOPPED
+
+
+def pause_after(crashes: int, first: float) -> float:
+    """Seconds to wait after so many crashes: ``first``, then twice as long each time, up to ``LONGEST_PAUSE``."""
+    return min(first * 2.0 ** min(crashes - 1, 64), LONGEST_PAUSE)  # 64: far beyond the longest, and still a float
 
 
 def _is_crash(code: int) -> bool:
@@ -131,7 +136,7 @@ class _Child:
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._kill_group()  # data workers of one that was killed would hold memory and GPU
         self._running = None
-        if self.asked and code == -self.asked:
+        if self.asked and -code in HANDED_ON:
             return exit_codes.STOPPED  # it listened to no signal yet, so there was nothing to save
         return code if code >= 0 else 128 - code
 
@@ -144,7 +149,7 @@ class _Child:
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         if not self.asked:
-            say(f"{signal.Signals(number).name}: a save, and the end within {self.grace:g} s")
+            say(f"{signal.Signals(number).name}: to end within {self.grace:g} s")
             signal.setitimer(signal.ITIMER_REAL, self.grace)
         self.asked = number
         if self._running is not None:

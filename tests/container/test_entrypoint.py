@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from container.supervisor import pause_after
 from tests.container.bare import PYTHON, BareCheckout, wait_until
 from utils import exit_codes
 
@@ -91,6 +92,13 @@ def test_pauses_double(checkout):
     assert [line.split()[-2] for line in told.splitlines() if "starting again" in line] == ["0.1", "0.2", "0.4"]
     times = [call["time"] for call in checkout.calls]
     assert all(later - sooner >= pause for (sooner, later), pause in zip(pairwise(times), (0.1, 0.2, 0.4), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("crashes", "first", "pause"), [(1, 10, 10), (2, 10, 20), (6, 10, 320), (7, 10, 600), (5000, 10, 600), (5000, 0, 0)]
+)
+def test_pauses_have_a_limit(crashes, first, pause):
+    assert pause_after(crashes, first) == pause
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from container.supervisor import Limits
+from container.supervisor import MEANINGS, Limits
 from container.variables import HANDED_ON, OWN
+from utils import exit_codes
 from utils.environment import PACKAGES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,3 +113,10 @@ def test_apptainer_definition_is_made_from_the_image_and_runs_the_entry_point():
     assert set(bodies) == {"arguments", "runscript", "test", "help"}
     assert re.search(r"^ +ARCHIVE=\S+$", bodies["arguments"], flags=re.MULTILINE)
     assert " ".join(ast.literal_eval(_instructions("ENTRYPOINT")[0])) in bodies["runscript"]
+
+
+def test_page_lists_every_variable_and_exit_code():
+    page = (REPOSITORY / "docs/container.md").read_text("utf-8")
+    assert [name for name in (*OWN, *HANDED_ON) if f"`{name}`" not in page] == []
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)}
+    assert codes == set(MEANINGS) - {exit_codes.INTERRUPTED}

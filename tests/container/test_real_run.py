@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from container.health import find_illness
 from container.variables import make_plan
 from tests.container.bare import end_all, wait_until
 from utils import exit_codes
@@ -58,7 +60,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 @pytest.mark.slow
-def test_stopped_training_goes_on_is_evaluated_and_writes_nowhere_else(image, start, tiny_document, scenes, tmp_path):
+def test_stopped_training_goes_on_is_evaluated_and_served(image, start, tiny_document, scenes, tmp_path):
     for group in ("data", "image"):  # where they lie by themselves: below work_dir
         tiny_document[group] = {
             key: value for key, value in tiny_document[group].items() if key not in ("picture_record", "feature_cache")
@@ -104,6 +106,17 @@ def test_stopped_training_goes_on_is_evaluated_and_writes_nowhere_else(image, st
     code, results, told = _end(start(TASK="eval", RUN="second", STYLECAP_EVAL__SPLIT="val"))
     assert code == exit_codes.FINISHED, told
     assert json.loads(results.splitlines()[-1])["overall"] == trained
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    variables = {"TASK": "serve", "RUN": "second", "PORT": port}
+    service = start(**variables)
+    wait_until(lambda: find_illness(variables, image) is None or service.poll() is not None, seconds=120)
+    service.send_signal(signal.SIGTERM)
+    code, _, told = _end(service)
+    assert code == exit_codes.FINISHED, told
+    assert "STYLECAP_TOKEN is not set" in told
     assert {path: path.read_bytes() for path in image.rglob("*") if path.is_file()} == before
 
 
