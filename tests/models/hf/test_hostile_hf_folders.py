@@ -119,7 +119,7 @@ def make_folder(family: str, place: Path) -> Path:
     from preprocessors.text.styles import StyleRegistry
 
     FAMILIES[family].write(place)
-    StyleRegistry(["pirate"]).save(place)
+    StyleRegistry(["pirate"]).save_to_dir(place)
     return place
 
 
