@@ -58,7 +58,8 @@ def test_dry_run_of_rewards_and_of_pairs_counts_their_rows(draws, conf, scenes, 
     Path(conf).write_text(json.dumps(document | {"work_dir": str(tmp_path / "second")}))
     before = _files(tmp_path)
     capsys.readouterr()
-    assert main(["--conf", conf, "--dry-run", "--set", "train.epochs=4", *[f"--set={one}" for one in draws]]) == 0
+    settings = ["train.epochs=4", "checkpoint.select=loss", *draws]
+    assert main(["--conf", conf, "--dry-run", *[f"--set={one}" for one in settings]]) == 0
     found = json.loads(capsys.readouterr().out)["dry_run"]
     assert _files(tmp_path) == before
     learnt = 20 if "pairs" in draws[-1] else 48

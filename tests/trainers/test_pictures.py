@@ -57,7 +57,7 @@ def test_step_whose_rows_all_lack_a_word_is_nothing_and_no_bad_number(tiny_docum
     batch = trainer.data_collator(trainer.train_dataset.__getitems__([0, 1]))
     batch["labels"].fill_(-100)
     tokens = torch.tensor([*trainer.count_tokens([batch])])
-    assert tokens.tolist() == [0, 0]
+    assert tokens.tolist() == [0, 0, 0]
     loss = trainer.step_loss(trainer.model, trainer._prepare_inputs(batch), tokens)
     loss.backward()
     assert loss.item() == 0.0

@@ -184,8 +184,7 @@ def own_formats(monkeypatch: pytest.MonkeyPatch) -> None:
         "skipping": Format(lambda source: skipping_rows(source.path), find, "own"),
     }
     monkeypatch.setattr(table, "FORMATS", table.FORMATS | own)
-    for module in ("readers", "formats.recognition"):
-        monkeypatch.setattr(f"preprocessors.{module}.FORMATS", table.FORMATS)
+    monkeypatch.setattr("preprocessors.formats.recognition.FORMATS", table.FORMATS)
 
 
 @pytest.mark.usefixtures("own_formats")
