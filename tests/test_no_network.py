@@ -56,11 +56,12 @@ def test_training_evaluation_and_captions_open_no_connection(start, tiny_documen
     conf, model = tmp_path / "conf.json", tmp_path / "run/output"
     conf.write_text(json.dumps(tiny_document | {"work_dir": str(tmp_path / "run")}))
     picture = next((scenes / "images").iterdir())
-    for arguments in (
+    commands = [
         ["--conf", str(conf)],
         ["eval", "--conf", str(tmp_path / "run/config.json")],
         ["caption", "--model", str(model), "--image", str(picture), "--all-styles"],
-    ):
-        code, opened, said = start("finetune.py", *arguments)
-        assert code == 0, said
-        assert opened == ""
+    ]
+    program = f"import finetune\nfor command in {commands}: assert finetune.main(command) == 0, command"
+    code, opened, said = start("-c", program)
+    assert code == 0, said
+    assert opened == ""
