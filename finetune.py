@@ -1,4 +1,4 @@
-"""Fine-tune OFA to caption in a style, evaluate it, caption pictures with it.
+"""Fine-tune a captioner to speak in a style, evaluate it, caption pictures with it.
 
     python finetune.py --conf conf/flickrstyle.json --set train.lr=2e-5    train, then evaluate
     python finetune.py eval --conf work_dir/flickrstyle/config.json        evaluate again

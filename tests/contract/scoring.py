@@ -136,17 +136,21 @@ def _sees(subject: Subject) -> None:
 def _shared(subject: Subject) -> None:
     (first, second), captions = subject.styles, subject.captions(1)
     (network,) = subject.captioner.parts()["vision"]
-    seen: list[int] = []
+    seen: dict[nn.Module, int] = {}
 
-    def look(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        seen.append(len(next(item for item in (*given, *named.values()) if isinstance(item, Tensor))))
+    def look(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        tensors = [item for item in (*given, *named.values()) if isinstance(item, Tensor)]
+        seen[module] = seen.get(module, 0) + (len(tensors[0]) if tensors else 0)
 
-    hook = network.register_forward_pre_hook(look, with_kwargs=True)
+    hooks = [module.register_forward_pre_hook(look, with_kwargs=True) for module in network.modules()]
     try:
         encoded = subject.encode((0, first), (0, second))
     finally:
-        hook.remove()
-    require(sum(seen) == 1, f"one picture of two rows passes the vision network {sum(seen)} times")
+        for hook in hooks:
+            hook.remove()
+    # The part may be a wrapper for others to call: of what is in it, the outermost that was called.
+    times = next((seen[module] for module in network.modules() if module in seen), 0)
+    require(times == 1, f"one picture of two rows passes the vision network {times} times")
     together = drawable(subject, encoded, captions)
     for row, style in enumerate((first, second)):
         alone = drawable(subject, subject.encode((0, style)), captions[row : row + 1])
