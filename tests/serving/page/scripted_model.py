@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -37,7 +37,10 @@ class ScriptedModel:
             raise ValueError(f"unknown style {name!r}")
         return name
 
-    def check(self, writing: Writing) -> None:
+    def lm_weights(self) -> dict[str, float]:
+        return {}
+
+    def check(self, writing: Writing, styles: Collection[str] = ()) -> None:
         if writing.sampling == "beam" and writing.num > (writing.num_beams or self.decoding.num_beams):
             raise ValueError(f"num={writing.num}: more than the beams")
 
