@@ -8,6 +8,8 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+MOST_NATS = 700.0
+"""Of a token or word: what is beyond, as of text without spaces by who has learnt nothing, has no exponential."""
 DOCUMENT_METRICS: Mapping[str, bool] = {
     "loss": False,
     "perplexity": False,
@@ -36,6 +38,11 @@ def total(scores: Sequence[TextScore]) -> TextScore:
     return TextScore(math.fsum(nats), sum(tokens), sum(num_bytes))
 
 
+def perplexity(nats: float) -> float:
+    """Of a mean cost of a token or word; what has no exponential any more counts as ``MOST_NATS``."""
+    return math.exp(min(nats, MOST_NATS))
+
+
 def text_numbers(score: TextScore) -> dict[str, float | None]:
     """The numbers of a score by name.
 
@@ -46,7 +53,7 @@ def text_numbers(score: TextScore) -> dict[str, float | None]:
     loss = score.nats / score.tokens if score.tokens else None
     return {
         "loss": loss,
-        "perplexity": None if loss is None else math.exp(min(loss, 700.0)),
+        "perplexity": None if loss is None else perplexity(loss),
         "bits_per_byte": score.nats / math.log(2) / score.num_bytes if score.num_bytes else None,
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from metrics.style.language_model import FloatArray, NgramLanguageModel
+from metrics.text_lm import perplexity
 from metrics.tokenizers.ptb import tokenize_many
 from models.style_lm import StyleLM
 from models.style_lm.words import Entries
@@ -19,8 +20,6 @@ from preprocessors.examples import CaptionExample
 
 AT_ONCE = 64
 """Captions that the model reads together."""
-MOST_NATS = 700.0
-"""Of a word: what is beyond, as of a caption without spaces by who has learnt nothing, has no exponential."""
 
 
 class Foretold(NamedTuple):
@@ -127,11 +126,7 @@ def foretell(lm: StyleLM, captions: Sequence[str], style: str) -> Foretold:
 
 def _summed_up(texts: Sequence[str], nats: FloatArray) -> Foretold:
     sizes = sum(len(text.encode()) for text in texts)
-    return Foretold(_perplexity(nats), float(nats.sum()) / math.log(2) / max(sizes, 1))
-
-
-def _perplexity(nats: FloatArray) -> float:
-    return math.exp(min(float(nats.mean()), MOST_NATS))
+    return Foretold(perplexity(float(nats.mean())), float(nats.sum()) / math.log(2) / max(sizes, 1))
 
 
 def against_ngrams(texts: Sequence[str], nats: FloatArray, train_texts: Sequence[str]) -> Duel:
@@ -145,7 +140,7 @@ def against_ngrams(texts: Sequence[str], nats: FloatArray, train_texts: Sequence
     ngrams = NgramLanguageModel.fit(train_texts)
     known = np.array([end or ngrams.knows(word) for text in texts for word, end in _words_and_end(text)])
     log_probs = ngrams.word_log_probabilities(texts)[known]
-    return Duel(float(known.mean()), _perplexity(-log_probs), _perplexity(nats[known]))
+    return Duel(float(known.mean()), perplexity(-float(log_probs.mean())), perplexity(float(nats[known].mean())))
 
 
 def _words_and_end(text: str) -> Iterator[tuple[str, bool]]:

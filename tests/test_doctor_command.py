@@ -61,8 +61,8 @@ def test_parameters_are_counted_without_the_model():
     ],
 )
 def test_packages_that_differ_from_their_pins_are_named(versions, what, finding, monkeypatch):
-    read = installation._version
-    monkeypatch.setattr(installation, "_version", lambda name: versions[name] if name in versions else read(name))
+    read = installation.version_of
+    monkeypatch.setattr(installation, "version_of", lambda name: versions[name] if name in versions else read(name))
     status, _, found, advice = installation._packages(REPOSITORY / what)
     assert (status, found, advice) == finding
 

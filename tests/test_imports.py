@@ -64,6 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "models.ofa": {
         "models.bounds",
         "models.captioner",
+        "models.inputs",
         "models.guidance",
         "models.rules",
         "models.sampling",
@@ -73,8 +74,8 @@ ROOMS: dict[str, set[str]] = {
         "models.wrapping",
     },
     "models.hf": {
-        *("models.bounds", "models.captioner", "models.guidance", "models.rules", "models.sampling", "models.settings"),
-        *("models.vision", "models.weights", "models.wrapping"),
+        *("models.bounds", "models.captioner", "models.guidance", "models.inputs", "models.rules", "models.sampling"),
+        *("models.settings", "models.vision", "models.weights", "models.wrapping"),
     },
     "models.style_lm": {"models.bounds", "models.drawing", "models.weights"},
     "trainers.losses": set(),

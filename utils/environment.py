@@ -23,7 +23,7 @@ def describe_environment() -> dict[str, Any]:
     """Versions, machine and commit; a version is None where the package is not installed, git where there is none."""
     return {
         "python": platform.python_version(),
-        "packages": {name: _version_of(name) for name in RECORDED_DISTRIBUTIONS},
+        "packages": {name: version_of(name) for name in RECORDED_DISTRIBUTIONS},
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),  # torchrun's own command line is not in ours
@@ -31,7 +31,8 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _version_of(distribution: str) -> str | None:
+def version_of(distribution: str) -> str | None:
+    """Version of an installed package; None if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

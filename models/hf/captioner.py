@@ -19,18 +19,14 @@ from models.hf.growth import DrawableSteps, Growth, GuidedGrowth, only_drawable
 from models.hf.network import EncodedPictures, PictureFeatures, prefix_lengths
 from models.hf.search import search
 from models.hf.tokenizer import FamilyTokenizer
+from models.inputs import INPUTS, make_preprocessor
 from models.rules import CaptionRules, Fused, ScoreWatch, generate_arguments
 from models.sampling import draw_captions
 from models.settings import CaptionerSettings, Decoding
 from models.vision.transformers_networks import describe
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
-from preprocessors.pictures.images import ImageTransform
 from preprocessors.text.styles import StyleRegistry
-
-MAX_TOKENS = 256
-"""Tokens kept of a prompt or caption, as for OFA."""
-INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features", "picture_rows")
 
 
 class TransformersCaptioner:
@@ -285,18 +281,12 @@ class TransformersCaptioner:
                 f"style.inject={registry.inject}: {self.family.name} has no {absent[0]} in its vocabulary and would "
                 "read it in pieces; use style.inject=token or words"
             )
-        return OFAStylePreprocessor(
+        return make_preprocessor(
             self.tokenizer,
             registry,
-            image_transform=ImageTransform(
-                settings.image_size,
-                mean_std=settings.mean_std,
-                random_crop_from=random_crop_from,
-                resizer=settings.resizer,
-            ),
-            prompt=settings.prompt,
-            max_source_length=min(MAX_TOKENS, self.limits().text_length),
+            settings,
+            text_length=self.limits().text_length,
             style_dropout=style_dropout,
-            punctuation=settings.punctuation,
+            random_crop_from=random_crop_from,
             seed=seed,
         )

@@ -13,6 +13,7 @@ from transformers import LogitsProcessorList
 
 from models.captioner import Captioner, Limits, NewModel, NextScores, VisionInfo
 from models.guidance import decoded_prompts
+from models.inputs import INPUTS, make_preprocessor
 from models.ofa.encoder import OFAEncoderOutput
 from models.ofa.folder import load_ofa, save_ofa, write_configuration
 from models.ofa.guidance import GuidedCache
@@ -25,14 +26,11 @@ from models.rules import Fused, ScoreWatch, generate_arguments
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
-from preprocessors.pictures.images import MEAN_STD, ImageTransform, Normalisation
+from preprocessors.pictures.images import MEAN_STD, Normalisation
 from preprocessors.text.styles import StyleRegistry
 
-MAX_TOKENS = 256
-"""Tokens kept of a prompt or caption, as in ModelScope's preprocessor."""
 PUBLISHED_IMAGE_SIZE = 480
 """Pixels, of the published captioning checkpoints."""
-INPUTS = ("input_ids", "patch_images", "patch_masks", "image_features", "picture_rows")
 UNUSED_BY_CAPTIONING = ("embed_image_positions", "image_pos_ln", "image_rel_pos_table_list", "code_layernorm_embedding")
 """Decoder modules of image generation; they never get a gradient, for which DDP would wait in vain."""
 
@@ -247,19 +245,13 @@ class OFACaptioner:
         seed: int = 0,
     ) -> OFAStylePreprocessor:
         """Prompts with the style in them."""
-        return OFAStylePreprocessor(
+        return make_preprocessor(
             self.tokenizer,
             registry,
-            image_transform=ImageTransform(
-                settings.image_size,
-                mean_std=settings.mean_std,
-                random_crop_from=random_crop_from,
-                resizer=settings.resizer,
-            ),
-            prompt=settings.prompt,
-            max_source_length=min(MAX_TOKENS, self.limits().text_length),
+            settings,
+            text_length=self.limits().text_length,
             style_dropout=style_dropout,
-            punctuation=settings.punctuation,
+            random_crop_from=random_crop_from,
             seed=seed,
         )
 

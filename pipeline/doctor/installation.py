@@ -9,11 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from utils.environment import REPOSITORY
+from utils.environment import REPOSITORY, version_of
 
 LEAST_PYTHON = (3, 11)
 LEAST_DISK = 5 * 2**30
@@ -79,7 +78,7 @@ def _python() -> Finding:
 def _packages(file: Path) -> Finding:
     option = file.stem.partition("-")[2]
     pins = dict(PIN.findall(file.read_text("utf-8")))
-    there = {name: _version(name) for name in pins}
+    there = {name: version_of(name) for name in pins}
     what, setup = f"packages of {file.name}", f"bash scripts/setup.sh{option and f' --{option}'}"
     missing = [name for name, version in there.items() if version is None]
     if option and missing:
@@ -92,13 +91,6 @@ def _packages(file: Path) -> Finding:
     told = [f"{name} is missing" for name in missing]
     told += [f"{name} {there[name]} instead of {pins[name]}" for name in others]
     return Finding("fault", what, "; ".join(told), setup)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _disk(work_dir: Path) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from configuration.schema import choices_of
 from models import new_captioner
 from models.captioner import NewModel
 from pipeline.doctor.installation import Finding, first_line_of
+from preprocessors.documents.processes import cores
 from trainers.fitting import free_bytes
 
 GIB = 2**30
@@ -70,12 +70,11 @@ def _memory() -> Iterator[Finding]:
 
 
 def _limits() -> Iterator[Finding]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    if threads > cores:
-        yield Finding("note", "cores", f"{cores}, for {threads} threads of torch", f"OMP_NUM_THREADS={cores}")
+    usable, threads = cores(), torch.get_num_threads()
+    if threads > usable:
+        yield Finding("note", "cores", f"{usable}, for {threads} threads of torch", f"OMP_NUM_THREADS={usable}")
     else:
-        yield Finding("ok", "cores", f"{cores}, for {threads} threads of torch")
+        yield Finding("ok", "cores", f"{usable}, for {threads} threads of torch")
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files < LEAST_FILES:
         yield Finding("note", "open files", f"at most {files}", "ulimit -n 4096, before train.num_workers is raised")
