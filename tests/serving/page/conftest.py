@@ -134,6 +134,8 @@ def write(add_pictures: Callable[..., None]) -> Callable[..., Any]:
         add_pictures(page, **(names or {"red": "red.png"}))
         page.click("#write")
         page.locator("article:last-of-type[data-state=done]").wait_for()
+        # Two pictures are written at a time: the last one may be the first that is done.
+        page.wait_for_function("!document.querySelector('article:is([data-state=waiting], [data-state=working])')")
         return page.locator("article")
 
     return write_all
