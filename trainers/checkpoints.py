@@ -91,6 +91,23 @@ class CheckpointStore:
                 shutil.rmtree(aside, ignore_errors=True)
             self._give_up_or_wait(str(self.run.checkpoint(step)), fault)
 
+    def finish_save(self, step: int) -> None:
+        """Do what a save does last, in case that the process ended before it: name the best, remove others.
+
+        After the last step no other save comes that would.
+
+        Args:
+            step: Of the checkpoint that training goes on from.
+
+        Raises:
+            Fault: As for :meth:`save`.
+            Stopped: As for :meth:`save`.
+        """
+        saved = read_checkpoint(self.run.checkpoint(step))
+        with waiting():
+            while fault := self._try(lambda: self._keep_books(saved) if is_first() else None):
+                self._give_up_or_wait(str(self.run.checkpoints), fault)
+
     def keep_model(self, folder: Path, write: Callable[[], None]) -> None:
         """Write the final model on the first process; a full disk is waited for.
 
@@ -163,7 +180,10 @@ class CheckpointStore:
         put_in_place(aside, folder)
         if faults := self.verifier.faults(folder):
             raise OSError(errno.EIO, f"what was read back differs from what was written: {'; '.join(faults)}")
-        self._point(read_checkpoint(folder))
+        self._keep_books(read_checkpoint(folder))
+
+    def _keep_books(self, saved: Checkpoint) -> None:
+        self._point(saved)
         self._tell_damage(
             prune(
                 self.run,

@@ -155,6 +155,8 @@ class ResumableTrainer(Trainer):
     def _init_training_state(self, *args: Any, **kwargs: Any) -> tuple[int, int]:
         done = super()._init_training_state(*args, **kwargs)
         best = self.state.best_global_step
+        if self.checkpoints is not None and self._resumed is not None:
+            self.checkpoints.finish_save(self.state.global_step)
         if self.checkpoints is not None and best:
             # Transformers forgets a best checkpoint that is lost, and would end with the last weights without a word.
             self.state.best_model_checkpoint = str(self.checkpoints.run.checkpoint(best))

@@ -15,6 +15,7 @@ from tests.faults.kill_points import KILLED
 from tests.faults.stops import go_on
 from tests.faults.tally import IS_LONG
 from utils.durable import clear_leftovers
+from utils.io import read_json
 from utils.manifest import find_faults
 
 
@@ -56,7 +57,17 @@ def wrong_after_kill(run: Run) -> str:
     best = saves.best_of(saved)
     if best is not None and best not in complete_steps(run):
         return f"the best, {best}, is gone"
-    return "; ".join(find_faults(chosen.folder))
+    return "; ".join(find_faults(chosen.folder)) or wrong_after_going_on(run, chosen.step)
+
+
+def wrong_after_going_on(run: Run, step: int) -> str:
+    """Whether a start finishes the save: no other may come."""
+    saves.make_store(run.root).finish_save(step)
+    left = complete_steps(run)
+    best = saves.best_of(left)
+    if run.best.exists() and read_json(run.best)["step"] != best:
+        return f"{run.best.name} says {read_json(run.best)}, and the best is {best}"
+    return "" if set(left[2:]) <= {best} else f"left {left}"
 
 
 def test_runs_killed_at_changes_of_the_disk_end_with_equal_bytes(warm, scenes, whole, tmp_path, tally):
