@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import resource
-import sys
 from typing import Any
 
 from configuration.groups import RunConfig
@@ -12,6 +11,7 @@ from pipeline.documents import EncodedSplit, documents_root, encode_split, open_
 from pipeline.vocabulary import Vocabulary
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.readers import SplitName
+from utils.memory import peak_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ def encode_documents(config: RunConfig) -> dict[str, Any]:
     vocabulary = open_vocabulary(config)
     splits: list[SplitName] = ["train", "val"] if config.documents.format == CAPTIONS else ["train", "val", "test"]
     found = {split: encoded for split in splits if (encoded := encode_split(config, split, vocabulary)) is not None}
-    peak = {"here": _peak(resource.RUSAGE_SELF), "largest_helper": _peak(resource.RUSAGE_CHILDREN)}
+    whose = {"here": resource.RUSAGE_SELF, "largest_helper": resource.RUSAGE_CHILDREN}
+    peak = {name: round(peak_bytes(who) / 1e6, 1) for name, who in whose.items()}
     logger.info("most memory: %.0f MB here, %.0f MB in the largest helper", *peak.values())
     return {
         "folder": str(documents_root(config)),
@@ -53,9 +54,3 @@ def _describe(encoded: EncodedSplit) -> dict[str, Any]:
     speed = round(encoded.megabytes / encoded.seconds, 2) if encoded.megabytes else None
     told = {"seconds": round(encoded.seconds, 2), "mb_per_second": speed, "was_there": not encoded.megabytes}
     return {"folder": str(encoded.bins.folder), **{name: about[name] for name in names}, **told}
-
-
-def _peak(who: int) -> float:
-    """Most resident memory, MB."""
-    most = resource.getrusage(who).ru_maxrss
-    return round(most / (1e6 if sys.platform == "darwin" else 1e3), 1)

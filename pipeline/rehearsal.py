@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-import resource
 import shutil
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +24,7 @@ from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.record import FILE_NAME
 from trainers.base import BaseTrainer
 from trainers.callbacks import StepClock
+from utils.memory import peak_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -141,8 +140,7 @@ def _describe_model(trainer: BaseTrainer, config: RunConfig) -> dict[str, Any]:
     if device.type == "cuda":
         peak, name = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_name(device)
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        name = device.type
+        peak, name = peak_bytes(), device.type
     there = next(path for path in config.work_dir.absolute().parents if path.is_dir())
     return {
         "parameters": whole,
