@@ -73,7 +73,7 @@ def test_toy_learns_captions_and_masked_captions_and_is_evaluated_and_captions(d
     "scst",
     [
         {"kl_weight": 0.1, "baseline": "leave_one_out"},
-        {"baseline": "greedy", "sampling": "beam", "cross_entropy_weight": 0.5},
+        pytest.param({"baseline": "greedy", "sampling": "beam", "cross_entropy_weight": 0.5}, marks=pytest.mark.slow),
     ],
 )
 def test_toy_is_trained_on_rewards(document, tmp_path, scst):

@@ -30,7 +30,7 @@ def _wait_until_it_listens(port: int, seconds: float) -> None:
     pytest.fail("never listened")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_process_that_waits_for_one_that_never_comes_ends_soon_when_told(write, number):
     """PyTorch waits in code that looks at no signal, for half an hour."""
     port = _free_port()

@@ -16,7 +16,8 @@ def _weights(run):
     return torch.load(run / "output/pytorch_model.bin", weights_only=True)
 
 
-@pytest.mark.parametrize("mode", ["whole", pytest.param("sharded", marks=pytest.mark.slow)])
+@pytest.mark.slow  # whole: as tests/faults/test_stops.py does with signals
+@pytest.mark.parametrize("mode", ["whole", "sharded"])
 def test_paused_run_on_two_processes_goes_on_as_if_it_never_paused(launch, write, tmp_path, mode):
     """With dropout, from a checkpoint between two epochs; the same command goes on."""
     train = {"batch_size": 12, "epochs": 2}

@@ -36,7 +36,7 @@ def test_save_and_prune_killed_at_every_change_leave_a_whole_checkpoint(warm, tm
     """Four saves with pruning, scores that make an old one the best, and one step saved twice."""
     names = count_points(warm, "tests.faults.saves:save_all", tmp_path, root=str(tmp_path / "counted"))
     assert len(names) > 200
-    for at in tqdm(chosen_points(names, 60), desc="saves killed", disable=not IS_LONG):
+    for at in tqdm(chosen_points(names, 40), desc="saves killed", disable=not IS_LONG):
         root = tmp_path / f"at-{at}"
         code = warm.call("tests.faults.saves:save_all", tmp_path / "log", root=str(root), at=at)
         tally("SIGKILL", "save and prune", "" if code == KILLED else f"point {at} ended with {code}")

@@ -174,6 +174,7 @@ def test_score_captions_unknown_meteor_is_refused():
 
 
 @pytest.mark.java
+@pytest.mark.slow  # as meteor/test_scorer.py does with its statistics
 def test_score_captions_meteor_of_java_is_ours():
     ours, java = (score(REFERENCES, HYPOTHESES, ["METEOR"], meteor=which) for which in ("python", "java"))
 

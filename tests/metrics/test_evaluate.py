@@ -275,6 +275,7 @@ def test_plain_captions_are_what_the_tokenizer_gives():
 
 
 @pytest.mark.java
+@pytest.mark.slow
 def test_evaluate_by_javas_meteor_gives_the_same_and_says_which_it_was(evaluate):
     references = {"1": ["A man's dog runs.", "the dog, running"], "2": ["A big car"], "3": ["the blue sofa"]}
     hypotheses = {"1": "the man's dog ran", "2": "a big automobile", "3": ""}

@@ -49,6 +49,7 @@ def test_accumulated_steps_and_two_ranks_give_the_update_of_one_batch(
     assert_same(whole["change"], ranks[0]["change"])
 
 
+@pytest.mark.slow  # as test_exact_resume.py does with kills
 def test_paused_run_equals_one_that_never_paused(tiny_document, tmp_path, load):
     """Paused twice, asked again at the place where it stands already, and with a checkpoint that a kill cut short."""
     tiny_document["style"] = {"dropout": 0.3}

@@ -83,6 +83,22 @@ def assert_equal(whole: dict[str, Any], resumed: dict[str, Any]) -> None:
             assert value == resumed[part], part
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Content of a run that nobody disturbed, by its configuration, each run once."""
+    kept: dict[str, dict[str, Any]] = {}
+
+    def content_of(document: dict[str, Any]) -> dict[str, Any]:
+        key = json.dumps(document)
+        if key not in kept:
+            config = write(document, tmp_path_factory.mktemp("whole"), "whole")
+            start(config)
+            kept[key] = content(Run(config.work_dir))
+        return kept[key]
+
+    return content_of
+
+
 @pytest.fixture
 def kill_at(monkeypatch) -> Callable[[int | None], None]:
     """Lets training end abruptly after an optimizer step, before it is validated and saved."""
@@ -113,7 +129,7 @@ def killed_often(config: RunConfig, places: Iterator[int], kill_at: Callable[[in
     [
         pytest.param("cross-entropy", 2, 1, marks=pytest.mark.slow),  # as tests/faults does with real processes
         ("SCST", 0, 3),
-        ("several captions", 0, 1),
+        pytest.param("several captions", 0, 1, marks=pytest.mark.slow),
     ],
 )
 def test_run_killed_four_times_ends_with_the_bytes_of_one_that_was_not(
@@ -186,35 +202,32 @@ def stopped(config: RunConfig, monkeypatch, place: type, method: str, at: int) -
 @pytest.mark.parametrize(
     ("method", "at", "step"),
     [
-        ("training_step", 1, 1),
+        pytest.param("training_step", 1, 1, marks=pytest.mark.slow),
         ("training_step", 13, 13),
-        ("validate", 1, 9),  # the validation of step 9 is given up, and made by the next start
+        # The validation of step 9 is given up, and made by the next start: stopped twice below, which is more.
+        pytest.param("validate", 1, 9, marks=pytest.mark.slow),
         ("validate", 3, 24),  # training is over, but which checkpoint is best is not known yet
         ("_save_checkpoint", 2, 19),
     ],
 )
 def test_signal_saves_at_the_end_of_the_step_and_the_run_goes_on_exactly(
-    document, tmp_path, monkeypatch, method, at, step
+    document, whole, tmp_path, monkeypatch, method, at, step
 ):
-    whole = write(document, tmp_path, "whole")
-    start(whole)
     config = write(document, tmp_path, "stopped")
     told = stopped(config, monkeypatch, StyleCaptionTrainer, method, at)
     assert f"stopped by SIGUSR1 after the checkpoint of step {step} of 24; the same command goes on" in told
     assert complete_steps(Run(config.work_dir))[0] == step
     start(config)
-    assert_equal(content(Run(whole.work_dir)), content(Run(config.work_dir)))
+    assert_equal(whole(document), content(Run(config.work_dir)))
 
 
-def test_validation_that_is_stopped_twice_is_still_made(document, tmp_path, monkeypatch):
-    whole = write(document, tmp_path, "whole")
-    start(whole)
+def test_validation_that_is_stopped_twice_is_still_made(document, whole, tmp_path, monkeypatch):
     config = write(document, tmp_path, "stopped")
     stopped(config, monkeypatch, StyleCaptionTrainer, "validate", 1)
     stopped(config, monkeypatch, StyleCaptionTrainer, "validate", 1)
     assert complete_steps(Run(config.work_dir)) == [9]
     start(config)
-    assert_equal(content(Run(whole.work_dir)), content(Run(config.work_dir)))
+    assert_equal(whole(document), content(Run(config.work_dir)))
 
 
 def test_checkpoint_is_saved_when_somebody_asks_for_one(document, tmp_path, monkeypatch):

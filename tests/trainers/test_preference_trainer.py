@@ -259,7 +259,7 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "output/model.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["toy_drawn", "toy_given"])
+@pytest.mark.parametrize("kind", ["toy_drawn", pytest.param("toy_given", marks=pytest.mark.slow)])
 def test_resumed_run_equals_an_uninterrupted_one(request, tmp_path, load, kind):
     """The second start is held to the model of the beginning as well, not to that of the checkpoint."""
     config = load(request.getfixturevalue(kind))

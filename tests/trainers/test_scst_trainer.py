@@ -187,6 +187,7 @@ def test_training_raises_the_reward(scst_document, tmp_path, load):
     assert np.mean(rewards[-3:]) > np.mean(rewards[:3]) + 0.1
 
 
+@pytest.mark.slow  # as test_exact_resume.py does with kills
 def test_resumed_run_equals_an_uninterrupted_one(scst_document, tmp_path, load):
     scst_document["checkpoint"] = {"every_epochs": 0.5, "keep_last": 9}
     scst_document["scst"] |= {"kl_weight": 0.1, "dropout": True}
@@ -250,6 +251,7 @@ def test_kl_to_the_starting_model_is_zero_at_the_first_step_and_then_grows(scst_
     assert kl[1] > 1e-4
 
 
+@pytest.mark.slow
 def test_cached_features_give_the_losses_of_the_pictures(scst_document, tmp_path, load):
     losses = []
     for limit in (0, 64):

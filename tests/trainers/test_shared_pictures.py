@@ -52,7 +52,13 @@ def _write(document, tmp_path, name, **train):
     return path
 
 
-@pytest.mark.parametrize("train", [{}, {"rdrop": 0.5}, {"freeze": ["resnet", "batch_norm"]}])
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"rdrop": 0.5},
+        *(pytest.param(item, marks=pytest.mark.slow) for item in ({}, {"freeze": ["resnet", "batch_norm"]})),
+    ],
+)
 def test_grouped_rows_give_the_step_of_rows_with_pictures_of_their_own(
     tiny_document, tmp_path, one_step, assert_same, pictures_passed, unshared, train
 ):

@@ -136,7 +136,9 @@ def test_loss_of_a_pack_is_that_of_its_documents_and_padding_costs_nothing(lm, t
         assert loss_of(trainer(rows), rows).item() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("objective", [TextObjective(repetition=0.7), TextObjective(sequence=0.999)])
+@pytest.mark.parametrize(
+    "objective", [TextObjective(repetition=0.7), pytest.param(TextObjective(sequence=0.999), marks=pytest.mark.slow)]
+)
 def test_update_does_not_depend_on_how_a_step_is_divided(lm, trainer, objective, monkeypatch):
     """Rows of very different numbers of tokens: 4 x 1, 2 x 2 and 1 x 4 take one and the same step."""
     monkeypatch.setattr("trainers.continuations.NGRAM", 1)

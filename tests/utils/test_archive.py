@@ -173,10 +173,10 @@ def test_hostile_archive_is_refused_and_nothing_is_left(tmp_path, case):
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     file = _tar(inner / "x.tar.gz", members)
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ValueError, match=message) as caught:
         unpack(file, inner / "out")
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert str(caught.value).startswith(str(file))
     assert len(str(caught.value).splitlines()) == 1
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]

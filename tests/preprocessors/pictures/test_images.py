@@ -106,9 +106,9 @@ def test_transform_decodes_twice_the_size_for_pillow_and_just_the_size_for_torch
 
 def test_photo_of_200_megapixels_is_no_bomb(tmp_path: Path):
     Image.new("L", (20_000, 10_000), 90).save(tmp_path / "x.jpg")
-    started = time.monotonic()
+    started = time.process_time()
     assert ImageTransform(8).read(tmp_path / "x.jpg").unique().tolist() == [90]
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("side", [11, 30])  # Pillow warns of the first and refuses the second by itself
