@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
 
 from configuration.groups import RunConfig
 from pipeline.data import annotations_of, prepare_data
@@ -24,6 +23,7 @@ from preprocessors.formats.table import FORMATS
 from preprocessors.pictures.record import FILE_NAME
 from trainers.base import BaseTrainer
 from trainers.callbacks import StepClock
+from trainers.hf_trainer import TrainingArguments
 from utils.memory import peak_bytes
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
-
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter
 from configuration.groups import RunConfig
@@ -30,6 +28,7 @@ from runs.ending import record_ending
 from runs.folder import Run
 from runs.lock import locked
 from runs.source import warn_of_other_source
+from trainers.hf_trainer import TrainingArguments
 from trainers.processes import ending_with_the_others, on_first
 from utils.durable import clear_leftovers, recover_folder
 from utils.logging import setup_logging

@@ -11,7 +11,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
 
 from configuration.changes import hash_settings
 from configuration.groups import RunConfig
@@ -35,6 +34,7 @@ from trainers.callbacks import EndAfter, PauseAfter, RunRecorder, StopOnNan, Sto
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.checkpoints import CheckpointStore
 from trainers.freezing import freeze_parts
+from trainers.hf_trainer import TrainerCallback, TrainingArguments
 from trainers.mirrors import Mirror, check_installed
 from trainers.preference_trainer import DrawnPairsTrainer, GivenPairsTrainer
 from trainers.resumable import ResumableTrainer

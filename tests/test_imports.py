@@ -216,6 +216,18 @@ def test_only_the_table_of_captioners_leads_into_one():
     assert not offences
 
 
+def test_one_door_leads_to_the_trainer_of_transformers_and_leaves_peft_outside():
+    """It takes seconds to import, and whoever has it installed for adapters would pay at every start."""
+    pytest.importorskip("peft", reason="peft is not installed (requirements-lora.txt)")
+    door = "trainers.hf_trainer"
+    wanted = {f"transformers.{name}" for name in resolve_name(door).__all__}
+    ours = {module: {*imported_names(MODULES[module].read_text(encoding="utf-8"))} for module in MODULES}
+    offences = {module for module, names in ours.items() if names & wanted or "transformers.trainer" in str(names)}
+    assert offences == {door}
+    program = "import sys, pipeline.train, pipeline.evaluate; sys.exit('peft' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     "place",
     [

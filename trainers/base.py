@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 
 from preprocessors.workers import worker_init
 from runs.checkpoints import ENDLESS
 from trainers import processes
 from trainers.fitting import FittingRows
+from trainers.hf_trainer import PrinterCallback, ProgressCallback, TrainerCallback, TrainingArguments
 from trainers.memory import StepPieces
 from trainers.monitoring import StepMeter
 from trainers.numbers import NumbersGuard

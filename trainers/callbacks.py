@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runs.checkpoints import ENDLESS
 from runs.metrics_log import append_metrics, has_reached
+from trainers.hf_trainer import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trainers.processes import agree, broadcast, is_first
 from utils.errors import NoNumbers
 from utils.signals import stop_requested

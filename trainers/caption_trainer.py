@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
 from trainers.base import BaseTrainer
+from trainers.hf_trainer import TrainingArguments
 from trainers.losses.cross_entropy import count_kept, label_smoothed_cross_entropy, r_drop
 from trainers.losses.table import LOSS_TERMS
 from trainers.memory import ADVICE

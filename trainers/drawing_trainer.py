@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
 from trainers.caption_trainer import StyleCaptionTrainer
+from trainers.hf_trainer import TrainingArguments
 from trainers.monitoring import DrawingAlarms, record_samples
 from trainers.objective import split_tasks
 from trainers.pieces import StepStart

@@ -16,9 +16,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
+from trainers.hf_trainer import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from utils.errors import first_line
 
 logger = logging.getLogger(__name__)

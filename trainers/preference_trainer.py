@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
 from trainers.caption_trainer import StyleCaptionTrainer
 from trainers.drawing_trainer import DrawingTrainer
+from trainers.hf_trainer import TrainingArguments
 from trainers.monitoring import PREFERENCE_ADVICE, DrawingAlarms
 from trainers.objective import StepTokens
 from trainers.preference import PairLoss, Pairs, Preference, rank

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from runs.checkpoints import ENDLESS
+from trainers.hf_trainer import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trainers.processes import is_first
 
 

@@ -15,13 +15,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import Trainer, TrainingArguments
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
-from transformers.trainer_callback import ExportableState
-from transformers.trainer_pt_utils import nested_gather
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainers.checkpoints import CheckpointStore
+from trainers.hf_trainer import (
+    OPTIMIZER_NAME,
+    SCHEDULER_NAME,
+    ExportableState,
+    Trainer,
+    TrainingArguments,
+    nested_gather,
+)
 from trainers.loop_state import LoopState
 from trainers.memory import explained
 from trainers.monitoring import StepMeter

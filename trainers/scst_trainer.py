@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainingArguments
 
 from models.captioner import Captioner, Encoded
 from preprocessors.collator import IGNORE_INDEX
 from trainers.drawing_trainer import DrawingTrainer
+from trainers.hf_trainer import TrainingArguments
 from trainers.losses.cross_entropy import token_log_probs
 from trainers.losses.self_critical import advantages, kl_divergence, self_critical_loss
 from trainers.monitoring import SCST_ADVICE, DrawingAlarms

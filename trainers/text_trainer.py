@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback, TrainingArguments
 
 from models.style_lm import block_logits
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.documents.packing import mask
 from trainers.base import BaseTrainer
 from trainers.continuations import Continuations, TextModel
+from trainers.hf_trainer import TrainerCallback, TrainingArguments
 from trainers.losses.cross_entropy import label_smoothed_cross_entropy
 from trainers.losses.unlikelihood import repetition_unlikelihood
 from trainers.memory import ADVICE

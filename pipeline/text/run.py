@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
-
 from configuration.groups import RunConfig
 from pipeline.continuation import Start
 from pipeline.loop import train_to_end
@@ -25,6 +23,7 @@ from runs.ending import record_ending
 from runs.folder import Run
 from runs.lock import locked
 from runs.source import warn_of_other_source
+from trainers.hf_trainer import TrainingArguments
 from trainers.processes import ending_with_the_others, on_first
 from utils.io import hash_json
 from utils.logging import setup_logging

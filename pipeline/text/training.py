@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainingArguments
-
 from pipeline.text.prepare import PreparedText
 from pipeline.text.samples import sample_writer
 from pipeline.training import add_endings, make_callbacks, rows_per_step, set_intervals
@@ -14,6 +12,7 @@ from preprocessors.documents.packed_rows import PackedCollator, TrainingRows, Va
 from trainers.base import EpochData, Rows
 from trainers.callbacks import SaveEvery
 from trainers.checkpoints import CheckpointStore
+from trainers.hf_trainer import TrainingArguments
 from trainers.mirrors import Mirror
 from trainers.text_trainer import TextObjective, TextTrainer
 

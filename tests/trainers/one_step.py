@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import TrainerCallback
+
+from trainers.hf_trainer import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 

@@ -8,7 +8,6 @@ from typing import get_args
 
 import pytest
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import CallbackHandler
 
@@ -16,6 +15,7 @@ from configuration.changes import describe_changes
 from configuration.groups import TrainConfig
 from pipeline.training import training_arguments
 from trainers import mirrors
+from trainers.hf_trainer import TrainerCallback, TrainerControl, TrainerState
 from trainers.mirrors import EVENTS, Mirror, check_installed
 
 NAMES = get_args(get_args(TrainConfig.model_fields["report_to"].annotation)[0])

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import TrainingArguments
 
 from configuration.loading import RunConfig
 from pipeline import tasks as tasks_module
 from pipeline.prepare import prepare
 from pipeline.train import train
 from pipeline.training import build_trainer, training_arguments
+from trainers.hf_trainer import TrainingArguments
 from trainers.objective import StepTokens
 from trainers.rewards.terms import RewardRequest, Rewards
 from trainers.sampler import Samples

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from models.style_lm import StyleLM
 from preprocessors.collator import IGNORE_INDEX
 from trainers.continuations import Continuations
+from trainers.hf_trainer import TrainingArguments
 from trainers.losses.unlikelihood import repeated_ngrams
 from trainers.text_trainer import TextObjective, TextTrainer
 
