@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Killed(BaseException):
 @pytest.fixture
 def document(tiny_document: dict[str, Any]) -> dict[str, Any]:
     """Configuration of a short run with adapters and style tokens; the model is still to be named."""
-    train = {"epochs": 2, "batch_size": 12, "lr": 2e-2}
+    train = {"epochs": 1, "batch_size": 12, "lr": 2e-2}
     changes = {"train": train, "masked_lm": {"weight": 0.5}, "style": {"inject": "token", "dropout": 0.2}}
     evaluation = tiny_document["eval"] | {"report_images": 1, "metrics": ["CIDEr"]}
     return tiny_document | changes | {"eval": evaluation, "lora": LORA, "checkpoint": {"every_epochs": 0.5}}
@@ -55,6 +56,22 @@ def start(tiny_document: dict[str, Any], scenes: Path, tmp_path: Path) -> Any:
     return write
 
 
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
+    """Lets training end abruptly after an optimizer step, before it is validated and saved."""
+    usual = StopOrSave.on_step_end
+
+    def at(step: int | None) -> None:
+        def end(self: Any, args: Any, state: Any, control: Any, **others: Any) -> None:
+            if state.global_step == step:
+                raise Killed
+            usual(self, args, state, control, **others)
+
+        monkeypatch.setattr(StopOrSave, "on_step_end", end)
+
+    return at
+
+
 def _run(document: dict[str, Any], tmp_path: Path, name: str, code: int = 0) -> Run:
     run, conf = Run(tmp_path / name), tmp_path / f"{name}.json"
     conf.write_text(json.dumps(document | {"work_dir": str(run.root)}))
@@ -67,7 +84,7 @@ def _weights(run: Run) -> dict[str, torch.Tensor]:
 
 
 def test_run_trains_adapters_and_style_rows_alone_and_goes_on_after_a_kill_exactly(
-    document, start, scenes, tmp_path, capsys, monkeypatch
+    document, start, tmp_path, capsys, kill_at
 ):
     document |= start("ofa")
     run = _run(document, tmp_path, "whole")
@@ -107,22 +124,66 @@ def test_run_trains_adapters_and_style_rows_alone_and_goes_on_after_a_kill_exact
     assert finetune.main(["eval", "--conf", str(run.root / "config.json")]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["overall"] == results["overall"]
 
-    usual = StopOrSave.on_step_end
-
-    def end(self: Any, args: Any, state: Any, control: Any, **others: Any) -> None:
-        if state.global_step == 6:
-            raise Killed
-        usual(self, args, state, control, **others)
-
-    monkeypatch.setattr(StopOrSave, "on_step_end", end)
+    kill_at(3)
     with pytest.raises(Killed):
         _run(document, tmp_path, "killed")
-    monkeypatch.setattr(StopOrSave, "on_step_end", usual)
+    kill_at(None)
     resumed = _run(document, tmp_path, "killed")
     assert (resumed.output / "pytorch_model.bin").read_bytes() == (run.output / "pytorch_model.bin").read_bytes()
     again = resumed.checkpoint(int(newest.name.split("-")[1]))
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (again / file).read_bytes() == (newest / file).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns_captions_and_masked_captions_and_goes_on_exactly(
+    family, document, start, tmp_path, kill_at
+):
+    document |= start(family) | {"train": document["train"] | {"epochs": 3}}
+    run = _run(document, tmp_path, "whole")
+    for name in ("train/cross_entropy", "train/masked_lm"):
+        numbers = [row[name] for _, row in read_jsonl(run.metrics) if name in row]
+        assert numbers[-1] < numbers[0]
+    kill_at(7)
+    with pytest.raises(Killed):
+        _run(document, tmp_path, "killed")
+    kill_at(None)
+    resumed = _run(document, tmp_path, "killed")
+    assert (resumed.output / "model.safetensors").read_bytes() == (run.output / "model.safetensors").read_bytes()
+
+
+OBJECTIVES = {
+    "rewards": {"scst": {"enabled": True, "num_samples": 3, "rewards": {"cider_d": 1.0}, "kl_weight": 0.1}},
+    "pairs": {"preference": {"enabled": True, "loss": "dpo", "num_samples": 3}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("family", ["ofa", *FAMILIES])
+def test_adapters_learn_from_rewards_and_pairs(family, objective, document, start, tmp_path, kill_at):
+    """The policy that both are held to is the model without what its adapters have learnt."""
+    document |= start(family) | OBJECTIVES[objective] | {"masked_lm": {}, "style": {"inject": "token"}}
+    document["data"]["styles"] = ["neutral", "pirate", "robot"]
+    if family != "ofa":
+        document["style"] = {}
+    run = _run(document, tmp_path, "whole")
+    base = open_styled(document["model"]["name"], registry=open_styled(run.output).registry).captioner
+    old, new = base.module.state_dict(), _weights(run)
+    changed = {name for name in old if not torch.equal(old[name], new[name])}
+    if family == "ofa" and objective == "pairs":  # with style tokens; self-critical training keeps embeddings
+        tied = {*base.module._tied_weights_keys, "encoder.embed_tokens.weight"}
+        assert tied <= changed
+        changed -= tied
+    assert changed
+    assert all(re.fullmatch(rf"{base.lora_targets}\.weight", name) for name in changed)
+    kill_at(3)
+    with pytest.raises(Killed):
+        _run(document, tmp_path, "killed")
+    kill_at(None)
+    again = _weights(_run(document, tmp_path, "killed"))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in new.items())
 
 
 def _refused(document: dict[str, Any], tmp_path: Path, capsys: Any, **changes: Any) -> str:
@@ -155,16 +216,9 @@ def test_nothing_left_to_train_is_refused(document, start, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_run_goes_on_with_its_own_rank_and_base_alone(document, start, tmp_path, capsys, monkeypatch):
+def test_run_goes_on_with_its_own_rank_and_base_alone(document, start, tmp_path, capsys, kill_at):
     document |= start("ofa")
-    usual = StopOrSave.on_step_end
-
-    def end(self: Any, args: Any, state: Any, control: Any, **others: Any) -> None:
-        if state.global_step == 3:
-            raise Killed
-        usual(self, args, state, control, **others)
-
-    monkeypatch.setattr(StopOrSave, "on_step_end", end)
+    kill_at(3)
     with pytest.raises(Killed):
         _run(document, tmp_path, "run")
     assert "lora.rank: 3 -> 4" in _refused(document, tmp_path, capsys, lora=LORA | {"rank": 4})
