@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -40,4 +40,11 @@ class LoraConfig(Group):
     """Regular expression; the linear layers whose whole name it matches get an adapter. None = queries and values of
     all attention of the language side, as in the paper."""
 
-    RELATIONS = (_only_with_rank("alpha", None), _only_with_rank("dropout", 0), _only_with_rank("targets", None))
+    quantize: Literal["int8", "nf4"] | None = None
+    """Number format of the other weights of linear layers while adapters are trained, vision network and vocabulary
+    left out; for a CUDA GPU (docs/lora.md). None = float32."""
+
+    RELATIONS = (
+        *(_only_with_rank("alpha", None), _only_with_rank("dropout", 0), _only_with_rank("targets", None)),
+        _only_with_rank("quantize", None),
+    )

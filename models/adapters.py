@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.captioner import Captioner
+from models.quantized import Quantize, QuantizedLayers
 from models.settings import WEIGHT_FILES
 from models.weights import INDEXES
 from utils.small_json import read_small_json
@@ -54,6 +55,8 @@ class Adapters:
         style_tokens: Entries of the vocabulary whose rows are trained.
         base: Name of the model, for whoever opens the files.
         seed: Of the first values of A; those of B are 0, so that nothing changes yet.
+        quantize: Hold other weights in fewer bits while the adapters are trained, see
+            :class:`models.quantized.QuantizedLayers`.
 
     Attributes:
         layers: Names of the layers that have one.
@@ -63,7 +66,14 @@ class Adapters:
     """
 
     def __init__(
-        self, captioner: Captioner, shape: AdapterShape, style_tokens: Sequence[str], *, base: str, seed: int
+        self,
+        captioner: Captioner,
+        shape: AdapterShape,
+        style_tokens: Sequence[str],
+        *,
+        base: str,
+        seed: int,
+        quantize: Quantize | None = None,
     ) -> None:
         if importlib.util.find_spec("peft") is None:
             raise ValueError(f"lora.rank={shape.rank}: adapters need peft, which is not installed: {INSTALL}")
@@ -73,6 +83,7 @@ class Adapters:
         module = captioner.module
         expression = targets_of(captioner, shape.targets)
         self.layers = _adaptable(captioner, expression)
+        self._quantized = None if quantize is None else QuantizedLayers(captioner, quantize)
         embedding, *tied = _sharing_embedding(captioner) if style_tokens else [""]
         rows = {embedding: _rows_of(captioner, style_tokens)} if style_tokens else None
         self._config = LoraConfig(
@@ -134,9 +145,14 @@ class Adapters:
 
     def merge(self) -> None:
         """Put the original layers back, with what was learnt added to their weights; :meth:`save` still works."""
-        if self._merged is None:
-            self._merged = {name: tensor.detach().cpu().clone() for name, tensor in self.state().items()}
-            self._tuner.merge_and_unload()
+        if self._merged is not None:
+            return
+        self._merged = {name: tensor.detach().cpu().clone() for name, tensor in self.state().items()}
+        layers: dict[str, Any] = {name: self.module.get_submodule(name) for name in self.layers}
+        learnt = {name: layer.get_delta_weight(NAME).detach() for name, layer in layers.items()}
+        self._tuner.merge_and_unload()
+        if self._quantized is not None:  # in few bits, what is added to a weight would mostly be lost
+            self._quantized.restore(learnt)
 
 
 def refuse_adapters_alone(folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import torch
+
 from captioning.styled import StyledCaptioner
 from configuration.groups import RunConfig
 from models.adapters import Adapters, AdapterShape
@@ -28,7 +30,10 @@ def attach_adapters(config: RunConfig, styled: StyledCaptioner) -> Adapters | No
     captioner, registry = styled.captioner, styled.registry
     shape = AdapterShape(lora.rank, lora.rank if lora.alpha is None else lora.alpha, lora.dropout, lora.targets)
     tokens = [] if registry.inject == "words" else [registry.token_of(name) for name in registry.names]
-    adapters = Adapters(captioner, shape, tokens, base=config.model.name or "", seed=config.train.seed)
+    if lora.quantize is not None and not torch.cuda.is_available():
+        raise ValueError(f"lora.quantize={lora.quantize}: is done on CUDA GPUs, and there is none; remove it")
+    base, seed = config.model.name or "", config.train.seed
+    adapters = Adapters(captioner, shape, tokens, base=base, seed=seed, quantize=lora.quantize)
     freeze_parts(captioner, frozen_parts(config, captioner))  # as for training, to see what is left
     if not any(parameter.requires_grad for parameter in captioner.module.parameters()):
         raise ValueError("train.freeze: freezes all that has adapters, so that nothing is trained; leave a part out")

@@ -223,6 +223,37 @@ def test_peft_itself_opens_the_folder_beside_the_class_of_transformers(case, tmp
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in case.captioner.module.state_dict().items())
 
 
+@pytest.mark.parametrize(("kind", "error"), [("int8", 0.02), ("nf4", 0.3)])
+def test_weights_in_few_bits_stay_near_and_the_merged_model_has_the_original_ones(case, kind, error):
+    pytest.importorskip("bitsandbytes", reason="bash scripts/setup.sh --quantize was not run")
+    if kind == "nf4" and not torch.cuda.is_available():
+        pytest.skip("no CUDA, and bitsandbytes' kernels for CPUs take no layers as narrow as these")
+    captioner = case.captioner
+    shape = AdapterShape(3, 6.0)
+    whole = copy.copy(captioner)
+    whole.module = copy.deepcopy(captioner.module)
+    expected = Adapters(whole, shape, [*STYLES], base="", seed=7)
+    _learn(expected)
+    adapters = Adapters(captioner, shape, [*STYLES], base="", seed=7, quantize=kind)
+    captioner.module.to("cuda" if torch.cuda.is_available() else "cpu")
+    layer = captioner.module.get_submodule(LAYERS[case.family]).get_base_layer()
+    assert layer.weight.dtype == {"int8": torch.int8, "nf4": torch.uint8}[kind]
+    _learn(adapters)
+    with torch.no_grad():
+        exact = whole.module.get_submodule(LAYERS[case.family])
+        given = torch.randn(5, exact.in_features, device=captioner.device)
+        near = captioner.module.get_submodule(LAYERS[case.family])(given)
+        assert 0 < (near.cpu() - exact(given.cpu())).norm() / exact(given.cpu()).norm() < error
+    through = captioner.through(captioner.module)
+    _logits(through, case).log_softmax(-1)[..., 5].sum().backward()
+    assert all(p.grad is not None for p in captioner.module.parameters() if p.requires_grad)
+    adapters.merge()
+    expected.merge()
+    ours, theirs = captioner.module.state_dict(), whole.module.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(tensor.cpu(), theirs[name], atol=1e-6) for name, tensor in ours.items())
+
+
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
@@ -244,6 +275,12 @@ def test_missing_library_is_named_with_the_command_that_installs_it(tiny_ofa, mo
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"lora\.rank=2: adapters need peft, .* bash scripts/setup\.sh --lora"):
         Adapters(OFACaptioner(tiny_ofa(3), None), AdapterShape(2, 2.0), [], base="", seed=0)
+
+
+def test_missing_library_of_few_bits_is_named_too(tiny_ofa, monkeypatch):
+    monkeypatch.setattr("models.quantized.importlib.util.find_spec", lambda name: None if "bits" in name else True)
+    with pytest.raises(ValueError, match=r"lora\.quantize=nf4: needs bitsandbytes, .* scripts/setup\.sh --quantize"):
+        Adapters(OFACaptioner(tiny_ofa(3), None), AdapterShape(2, 2.0), [], base="", seed=0, quantize="nf4")
 
 
 def test_captioner_that_names_no_layers_needs_an_expression(tiny_ofa, monkeypatch):
