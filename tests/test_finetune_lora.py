@@ -200,6 +200,9 @@ def test_settings_that_make_no_sense_end_in_one_message_before_a_folder_is_made(
     assert "train.vision_lr=0.001: the vision network is frozen" in told
     told = _refused(document, tmp_path, capsys, model={"name": str(tmp_path / "start"), "preset": "nano"})
     assert "lora.rank=3: adapters stand beside weights that were trained" in told
+    if not torch.cuda.is_available():
+        told = _refused(document, tmp_path, capsys, lora=LORA | {"quantize": "nf4"})
+        assert "lora.quantize=nf4: is done on CUDA GPUs, and there is none" in told
     told = _refused(document, tmp_path, capsys, lora={"rank": 0})
     assert "lora.rank=0: must be greater than or equal to 1" in told
     told = _refused(document, tmp_path, capsys, lora={"targets": ".*q_proj"})
