@@ -526,6 +526,14 @@ class RunConfig(Group):
             "model.name",
         ),
         Relation(
+            ("lora.quantize", "preference.enabled", "scst.kl_weight"),
+            lambda config: (
+                config.lora.quantize is None
+                or not (config.preference.enabled or (config.scst.enabled and config.scst.kl_weight))
+            ),
+            "not with pairs or scst.kl_weight, which compare with a copy of the model; remove one of the two",
+        ),
+        Relation(
             ("lora.rank", "train.vision_stages"),
             lambda config: config.lora.rank is None or config.train.vision_stages is None,
             "adapters are trained and no stage of the vision network; remove one of the two, or name layers of it in "

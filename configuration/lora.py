@@ -39,7 +39,6 @@ class LoraConfig(Group):
     targets: Annotated[str, AfterValidator(_check_expression)] | None = None
     """Regular expression; the linear layers whose whole name it matches get an adapter. None = queries and values of
     all attention of the language side, as in the paper."""
-
     quantize: Literal["int8", "nf4"] | None = None
     """Number format of the other weights of linear layers while adapters are trained, vision network and vocabulary
     left out; for a CUDA GPU (docs/lora.md). None = float32."""

@@ -52,7 +52,6 @@ def open_captioner(folder: Path, kind: str | None = None) -> Captioner:
 
     refuse_adapters_alone(folder)
     captioner = captioner_class(_kind_of(folder) if kind is None else kind).open(folder)
-
     check_finite(captioner.module, folder)
     return captioner
 

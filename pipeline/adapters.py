@@ -45,7 +45,7 @@ def tell_adapters(adapters: Adapters) -> None:
     sizes = {name: p.numel() for name, p in adapters.module.named_parameters() if p.requires_grad}
     whole = sum(parameter.numel() for parameter in adapters.module.parameters())
     logger.info(
-        "lora: adapters in %d layers; %s of %s parameters are trained (%.2f%%), all others stay: %s",
+        "lora: adapters in %d layers; %s of %s parameters (%.2f%%) are trained, which are %s",
         len(adapters.layers),
         f"{sum(sizes.values()):,}",
         f"{whole:,}",

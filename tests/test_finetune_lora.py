@@ -92,7 +92,9 @@ def test_run_trains_adapters_and_style_rows_alone_and_goes_on_after_a_kill_exact
     losses = [row["train/cross_entropy"] for _, row in read_jsonl(run.metrics) if "train/cross_entropy" in row]
     assert losses[-1] < losses[0]
 
-    told = re.search(r"lora: adapters in 6 layers; ([\d,]+) of [\d,]+ parameters .*stay: (.*)", run.log.read_text())
+    told = re.search(
+        r"lora: adapters in 6 layers; ([\d,]+) of [\d,]+ parameters .*, which are (.*)", run.log.read_text()
+    )
     names = told[2].split(", ")
     assert len(names) == 2 * 6 + 1  # one layer each side: queries and values of three attentions
     assert sum("trainable_tokens_delta" in name for name in names) == 1
@@ -203,6 +205,9 @@ def test_settings_that_make_no_sense_end_in_one_message_before_a_folder_is_made(
     if not torch.cuda.is_available():
         told = _refused(document, tmp_path, capsys, lora=LORA | {"quantize": "nf4"})
         assert "lora.quantize=nf4: is done on CUDA GPUs, and there is none" in told
+    kept = {"scst": {"enabled": True, "kl_weight": 0.1}, "style": {"inject": "token"}, "masked_lm": {}}
+    told = _refused(document, tmp_path, capsys, lora=LORA | {"quantize": "int8"}, **kept)
+    assert "not with pairs or scst.kl_weight, which compare with a copy of the model" in told
     told = _refused(document, tmp_path, capsys, lora={"rank": 0})
     assert "lora.rank=0: must be greater than or equal to 1" in told
     told = _refused(document, tmp_path, capsys, lora={"targets": ".*q_proj"})
