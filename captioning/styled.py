@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -124,11 +124,18 @@ class StyledCaptioner:
         join_styles(captioner, registry)
         return cls(captioner, registry, settings)
 
-    def save_to_dir(self, folder: Path) -> None:
-        """Write a model folder: aside first, sealed, then in place of an older one, which goes only after that."""
+    def save_to_dir(self, folder: Path, also: Callable[[Path], None] | None = None) -> None:
+        """Write a model folder: aside first, sealed, then in place of an older one, which goes only after that.
+
+        Args:
+            folder: The folder.
+            also: Writes more into it.
+        """
         with replaced_folder(folder) as aside:
             self.captioner.save(aside, self.settings)
             self.registry.save_to_dir(aside)
+            if also is not None:
+                also(aside)
             seal(aside, {"kind": "model"})
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from configuration.data import DataConfig
 from configuration.documents import DocumentsConfig
+from configuration.lora import LoraConfig
 from configuration.objectives import MaskedLmConfig, PreferenceConfig, ScstConfig, UnlikelihoodConfig
 from configuration.text import LmConfig
 from configuration.types import (
@@ -391,7 +392,7 @@ def _scores_captions(objective: ScstConfig | PreferenceConfig) -> bool:
 
 _NOT_OF_TEXT: Sequence[tuple[str, object]] = (
     *(("model.kind", None), ("model.vision", None), ("model.overrides", {}), ("style.dropout", 0)),
-    *(("scst.enabled", False), ("preference.enabled", False)),
+    *(("scst.enabled", False), ("preference.enabled", False), ("lora.rank", None)),
     *(("masked_lm.weight", 0), ("unlikelihood.leakage", 0), ("data.streaming", False), ("train.freeze", [])),
     *(("train.rdrop", 0), ("train.drop_worst", 0), ("train.captions_per_row", 1), ("train.vision_stages", None)),
     *(("train.vision_lr", None), ("train.group_pictures", False), ("train.group_lengths", False)),
@@ -426,6 +427,7 @@ class RunConfig(Group):
     style: StyleConfig = Field(default_factory=StyleConfig)
     image: ImageConfig = Field(default_factory=ImageConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    lora: LoraConfig = Field(default_factory=LoraConfig)
     masked_lm: MaskedLmConfig = Field(default_factory=MaskedLmConfig)
     unlikelihood: UnlikelihoodConfig = Field(default_factory=UnlikelihoodConfig)
     scst: ScstConfig = Field(default_factory=ScstConfig)
@@ -516,6 +518,26 @@ class RunConfig(Group):
             ("model.vision_weights", "train.vision_stages"),
             lambda config: config.model.vision_weights == "kept" or config.train.vision_stages is None,
             "weights that are trained must be kept; set it to kept, or remove train.vision_stages",
+        ),
+        Relation(
+            ("lora.rank", "model.preset"),
+            lambda config: config.lora.rank is None or config.model.preset is None,
+            "adapters stand beside weights that were trained, and a new model's are random; remove it, or use "
+            "model.name",
+        ),
+        Relation(
+            ("lora.quantize", "preference.enabled", "scst.kl_weight"),
+            lambda config: (
+                config.lora.quantize is None
+                or not (config.preference.enabled or (config.scst.enabled and config.scst.kl_weight))
+            ),
+            "not with pairs or scst.kl_weight, which compare with a copy of the model; remove one of the two",
+        ),
+        Relation(
+            ("lora.rank", "train.vision_stages"),
+            lambda config: config.lora.rank is None or config.train.vision_stages is None,
+            "adapters are trained and no stage of the vision network; remove one of the two, or name layers of it in "
+            "lora.targets",
         ),
         Relation(
             ("train.group_pictures", "image.random_crop"),

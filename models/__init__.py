@@ -47,9 +47,11 @@ def open_captioner(folder: Path, kind: str | None = None) -> Captioner:
         ValueError: If no captioner of that kind is known, or files are damaged or do not fit one another.
         NoNumbers: If a weight is NaN or infinite.
     """
-    captioner = captioner_class(_kind_of(folder) if kind is None else kind).open(folder)
-    from models.weights import check_finite  # here, since this table loads nothing heavy
+    from models.adapters import refuse_adapters_alone  # here, since this table loads nothing heavy
+    from models.weights import check_finite
 
+    refuse_adapters_alone(folder)
+    captioner = captioner_class(_kind_of(folder) if kind is None else kind).open(folder)
     check_finite(captioner.module, folder)
     return captioner
 

@@ -58,7 +58,7 @@ def check_vision(config: RunConfig, writer: CaptionWriter) -> None:
     """
     train, image, captioner = config.train, config.image, writer.captioner
     info = captioner.vision()
-    is_frozen = "vision" in frozen_parts(config, info)
+    is_frozen = "vision" in frozen_parts(config, captioner)
     if train.vision_stages is not None:
         if info.is_named:
             raise ValueError(
@@ -108,7 +108,7 @@ def _open_features(
     config: RunConfig, writer: CaptionWriter, images: Iterable[Path], training: Iterable[Path] = ()
 ) -> FeatureCache | None:
     image, captioner = config.image, writer.captioner
-    is_frozen = "vision" in frozen_parts(config, captioner.vision())
+    is_frozen = "vision" in frozen_parts(config, captioner)
     if not is_frozen or image.random_crop or not image.feature_cache_mb:
         return None
     (network,) = captioner.parts()["vision"]

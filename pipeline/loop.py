@@ -22,7 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 def train_to_end(
-    store: CheckpointStore, build: Callable[[], BaseTrainer], save: Callable[[], None], pause_after: float | None
+    store: CheckpointStore,
+    build: Callable[[], BaseTrainer],
+    save: Callable[[], None],
+    pause_after: float | None,
+    finish: Callable[[], None] | None = None,
 ) -> dict[str, Any] | None:
     """Train from where the run stands to its end and save the final model; all processes together.
 
@@ -31,6 +35,7 @@ def train_to_end(
         build: Makes the trainer.
         save: Writes the final model into the run's ``output``, whole or not at all.
         pause_after: Epochs after which to pause, None for never.
+        finish: Makes of the trained module the final model, in place, on every process.
 
     Returns:
         What is said of a pause, if it comes first; empty on ranks above 0.
@@ -56,6 +61,8 @@ def train_to_end(
         return report_pause(state.epoch or 0.0, state.global_step, state.max_steps)
     # Evaluate what is saved: accelerate leaves the forward pass under autocast.
     trainer.accelerator.unwrap_model(trainer.model_wrapped, keep_fp32_wrapper=False)
+    if finish is not None:
+        finish()
     store.keep_model(run.output, save)
     logger.info("model: %s", run.output)
     return None

@@ -7,7 +7,8 @@ from collections.abc import Collection
 
 from configuration.groups import RunConfig
 from configuration.objectives import PreferenceConfig, ScstConfig
-from models.captioner import VisionInfo
+from models.adapters import adapts
+from models.captioner import Captioner
 from models.settings import Decoding
 from trainers.losses.table import LOSS_TERMS
 from trainers.objective import ForeignTokens, Objective
@@ -95,16 +96,19 @@ def _tell_guidance(decoding: Decoding) -> None:
         )
 
 
-def frozen_parts(config: RunConfig, vision: VisionInfo) -> list[str]:
+def frozen_parts(config: RunConfig, captioner: Captioner) -> list[str]:
     """Parts of the captioner that a run does not train.
 
     A pretrained vision network keeps its batch statistics always, and its weights unless stages of it are trained.
+    Beside adapters all statistics stay, and so does a vision network without any.
     """
-    train, scst = config.train, config.scst
+    train, scst, lora = config.train, config.scst, config.lora
     parts: list[str] = ["vision" if part == "resnet" else part for part in train.freeze]
-    if train.vision_stages is not None:
+    if lora.rank is not None:
+        parts.append("batch_norm" if adapts(captioner, "vision", lora.targets) else "vision")
+    elif train.vision_stages is not None:
         parts.append("batch_norm")  # the stages before them do not change, nor do their statistics
-    elif vision.is_pretrained:
+    elif captioner.vision().is_pretrained:
         parts.append("vision")
     if scst.enabled:
         parts += ["embeddings"] * scst.freeze_embeddings + ["batch_norm"] * scst.freeze_batch_norm

@@ -10,7 +10,9 @@ from captioning.styled import StyledCaptioner
 from captioning.writer import CaptionWriter
 from configuration.data import DataConfig
 from configuration.groups import EvalConfig, RunConfig
+from models.adapters import Adapters
 from models.settings import CaptionerSettings
+from pipeline.adapters import attach_adapters
 from pipeline.captioner import check_fits, check_guidance, make_settings, make_writer, set_up_captioner
 from pipeline.continuation import resizer_of
 from pipeline.data import read_corpus, read_split, styles_of
@@ -55,6 +57,7 @@ class Prepared:
         run: The folder.
         lengths: How long its captions may be, and the training captions are.
         came_with: Settings of the captioner that the run starts from.
+        adapters: In the captioner, if they are what the run trains; None where training is over.
     """
 
     config: RunConfig
@@ -65,6 +68,7 @@ class Prepared:
     run: Run
     lengths: LengthChoice
     came_with: CaptionerSettings | None = None
+    adapters: Adapters | None = None
 
     @property
     def learnt(self) -> Sequence[CaptionExample]:
@@ -108,10 +112,12 @@ def prepare(config: RunConfig) -> Prepared:
     val = read_split(config.data, "val", config.eval.styles, aliases=registry.aliases, neutral=registry.neutral)
     val = with_model_styles(val, registry)
     evaluated = val if config.eval.split == "val" else read_eval_split(config.data, config.eval, registry)
-    run, tasks = Run(config.work_dir), TrainingTasks()
+    run, tasks, adapters = Run(config.work_dir), TrainingTasks(), None
     if not run.output.is_dir():
+        adapters = attach_adapters(config, styled)
         tasks = prepare_tasks(config, styled.captioner, writer.preprocessor, train.examples, corpus)
-    return Prepared(config, RunData(train, val, evaluated, corpus), styled, writer, tasks, run, lengths, came_with)
+    rows = RunData(train, val, evaluated, corpus)
+    return Prepared(config, rows, styled, writer, tasks, run, lengths, came_with, adapters)
 
 
 def with_model_styles(split: ReadResult, registry: StyleRegistry) -> ReadResult:

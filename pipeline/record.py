@@ -9,7 +9,7 @@ from typing import Any
 from configuration.changes import describe_changes
 from configuration.groups import RunConfig
 from configuration.loading import load_config
-from models.settings import WEIGHT_FILES
+from models.weights import weight_files
 from pipeline.continuation import Start, check_continues, check_same_pictures, hash_pictures, newly_dropped
 from pipeline.data import hash_examples
 from pipeline.prepare import Prepared
@@ -20,7 +20,7 @@ from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
 from utils.hub import resolve_model_folder
-from utils.io import hash_file, write_json
+from utils.io import hash_file, hash_json, write_json
 from utils.plugins import hash_source
 
 FIXED_DATA = {
@@ -32,7 +32,7 @@ FIXED_DATA = {
     "document_frequency_sha256": "scst.document_frequency",
     "fluency_lm_sha256": "weights of scst.fluency_lm",
     "pairs_sha256": "preference.pairs",
-    "anchor_sha256": "weights of model.name, which scst.kl_weight or preference.loss=dpo holds on to",
+    "anchor_sha256": "weights of model.name, which scst.kl_weight, preference.loss=dpo or lora.rank holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
 
@@ -53,17 +53,20 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     if prepared.tasks.pairs is not None and config.preference.pairs is not None:
         made_from |= {"pairs_sha256": hash_file(config.preference.pairs)}
     held_by_dpo = config.preference.enabled and config.preference.loss == "dpo"
-    # The anchor is read again when a run goes on.
-    if held_by_dpo or (config.scst.enabled and config.scst.kl_weight):
+    # The anchor, or what adapters stand beside, is read again when a run goes on.
+    if held_by_dpo or (config.scst.enabled and config.scst.kl_weight) or config.lora.rank is not None:
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         made_from |= _hash_weights("anchor_sha256", folder)
     return made_from
 
 
 def _hash_weights(name: str, folder: Path) -> dict[str, str]:
-    """Of the weights that a folder is opened with; nothing where they lie in parts."""
-    weights = [folder / file for file in WEIGHT_FILES if (folder / file).is_file()]
-    return {name: hash_file(weights[0])} if weights else {}
+    """Of the weights that a folder is opened with; nothing of a plug-in's own."""
+    try:
+        first, *others = map(hash_file, weight_files(folder))
+    except FileNotFoundError:
+        return {}
+    return {name: hash_json([first, *others]) if others else first}
 
 
 def enter_run(prepared: Prepared, command: Sequence[str], conf_file: Path, start: Start) -> None:

@@ -134,7 +134,8 @@ def _build_text(config: RunConfig, args: TrainingArguments) -> tuple[BaseTrainer
 def _describe_model(trainer: BaseTrainer, config: RunConfig) -> dict[str, Any]:
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in trainer.model.parameters()]
     whole, trained = sum(size for size, _ in sizes), sum(size for size, is_trained in sizes if is_trained)
-    checkpoint = 4 * whole + 8 * trained  # float32, and Adam's two moments
+    kept_weights = whole if config.lora.rank is None else trained
+    checkpoint = 4 * kept_weights + 8 * trained  # float32, and Adam's two moments
     kept = config.checkpoint.keep_last + config.checkpoint.keep_best + 1  # the one that is being written
     device = trainer.args.device
     if device.type == "cuda":

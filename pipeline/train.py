@@ -12,6 +12,7 @@ from typing import Any
 from captioning.styled import open_styled
 from captioning.writer import CaptionWriter
 from configuration.groups import RunConfig
+from pipeline.adapters import FOLDER
 from pipeline.captioner import make_writer
 from pipeline.continuation import Start
 from pipeline.data import prepare_data
@@ -127,7 +128,11 @@ def _train_on(args: TrainingArguments, prepared: Prepared, pause_after: float | 
         keep_document_frequency(run, prepared.tasks.document_frequency)
     store = make_store(prepared.config, run, args)
     build = partial(build_trainer, args, prepared, pause_after, store)
-    return train_to_end(store, build, lambda: prepared.captioner.save_to_dir(run.output), pause_after)
+    adapters = prepared.adapters
+    if adapters is None:
+        return train_to_end(store, build, lambda: prepared.captioner.save_to_dir(run.output), pause_after)
+    save = partial(prepared.captioner.save_to_dir, run.output, lambda aside: adapters.save(aside / FOLDER))
+    return train_to_end(store, build, save, pause_after, adapters.merge)
 
 
 def _open_output(args: TrainingArguments, prepared: Prepared) -> CaptionWriter:

@@ -17,6 +17,7 @@ from configuration.groups import RunConfig
 from metrics.coco import score_captions
 from metrics.table import METRICS
 from metrics.tokenizers.ptb import tokenize_many
+from pipeline.adapters import tell_adapters
 from pipeline.features import keep_features
 from pipeline.objective import frozen_parts, make_objective, make_pair_sampler, make_preference, make_self_critical
 from pipeline.pictures import keep_pictures
@@ -54,6 +55,8 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     train, checkpoint = config.train, config.checkpoint
     check_lanes(config, int(os.environ.get("WORLD_SIZE", "1")))
     take_wish(train.precision)
+    if is_wished() and config.lora.rank is not None:
+        raise ValueError("lora.rank: not with FSDP, which deals out weights that adapters leave alone; use torchrun")
     check_installed(train.report_to)
     accelerated = torch.accelerator.is_available()
     if train.precision == "fp16" and not accelerated:
@@ -121,9 +124,11 @@ def build_trainer(
     """
     config, run, writer, tasks = prepared.config, prepared.run, prepared.writer, prepared.tasks
     train, captioner, preprocessor = config.train, writer.captioner, writer.preprocessor
-    frozen = frozen_parts(config, captioner.vision())
+    frozen = frozen_parts(config, captioner)
     train_examples, eval_examples = prepared.learnt, prepared.data.val.examples
     freeze_parts(captioner, frozen, train.vision_stages)
+    if prepared.adapters is not None:
+        tell_adapters(prepared.adapters)
     captioner.module.to(args.device)
     set_intervals(args, config, train.steps or -(-len(train_examples) // rows_per_step(config, args)))
     validation = Validation(
@@ -166,6 +171,7 @@ def build_trainer(
         "vision_lr": train.vision_lr,
         "validation": validation,
         "sharded": is_wished(),
+        "adapters": prepared.adapters,
         "save_companions": prepared.captioner.save_companions,
         "checkpoints": make_store(config, run, args) if store is None else store,
         "folder": run.root,

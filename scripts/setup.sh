@@ -3,6 +3,8 @@
 #   bash scripts/setup.sh                              what running needs
 #   bash scripts/setup.sh --dev                        and what the tests need
 #   bash scripts/setup.sh --ray                        and what sweeps on a Ray cluster need; goes together with --dev
+#   bash scripts/setup.sh --lora                       and what adapters of weights (lora.rank) need
+#   bash scripts/setup.sh --quantize                   and what lora.quantize needs beside that; goes together with --lora
 #   bash scripts/setup.sh --vision                     and ImageNet weights for model.vision=efficientnet_lite0 .. 2
 #   bash scripts/setup.sh --serve                      and what the service and the Telegram bot need
 #   PYTHON=/path/to/python3.12 bash scripts/setup.sh   a certain Python for a new .venv
@@ -36,8 +38,8 @@ find_python() {
 requirements=(requirements.txt)
 for option in "$@"; do
     case "$option" in
-    --dev | --ray | --serve | --vision) requirements+=("requirements-${option#--}.txt") ;;
-    *) fail "unknown option $option; known: --dev, --ray, --serve, --vision." ;;
+    --dev | --lora | --quantize | --ray | --serve | --vision) requirements+=("requirements-${option#--}.txt") ;;
+    *) fail "unknown option $option; known: --dev, --lora, --quantize, --ray, --serve, --vision." ;;
     esac
 done
 

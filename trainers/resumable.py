@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from models.adapters import Adapters
 from trainers.checkpoints import CheckpointStore
 from trainers.hf_trainer import (
     OPTIMIZER_NAME,
@@ -45,6 +46,7 @@ class ResumableTrainer(Trainer):
         args: Trainer's arguments.
         checkpoints: Where checkpoints go; None = this training saves none.
         save_companions: Called with each checkpoint folder, writes what the weights need beside them.
+        adapters: In the module. Checkpoints hold them alone then, since nothing else of the module is trained.
         whole: The same module once more: ``module``, which nobody else has, is then dealt out among the processes, and
             this one has weights at validations, in what is saved, and once training is over.
         **others: As for a Trainer.
@@ -68,6 +70,7 @@ class ResumableTrainer(Trainer):
         *,
         checkpoints: CheckpointStore | None = None,
         save_companions: Callable[[Path], None] | None = None,
+        adapters: Adapters | None = None,
         whole: nn.Module | None = None,
         **others: Any,
     ) -> None:
@@ -76,7 +79,7 @@ class ResumableTrainer(Trainer):
         # A Trainer then leaves the module as it is. It learns so only now, since it refuses to save such a module's
         # optimizer, which this class does.
         self.is_distributed_loading_by_transformers = self.shards is not None
-        self.save_companions, self.checkpoints = save_companions, checkpoints
+        self.save_companions, self.checkpoints, self.adapters = save_companions, checkpoints, adapters
         self.awaits_validation = self.is_stopped = self.is_over = False
         self.seconds_before, self._began = 0.0, time.monotonic()
         self._resumed: LoopState | None = None
@@ -170,7 +173,7 @@ class ResumableTrainer(Trainer):
     def _load_best_model(self) -> None:
         if self.checkpoints is not None and self.state.best_global_step:
             self.state.best_model_checkpoint = str(self.checkpoints.best(self.state.best_global_step).folder)
-        if self.shards is None:
+        if self.shards is None and self.adapters is None:
             super()._load_best_model()
         else:
             self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -227,10 +230,14 @@ class ResumableTrainer(Trainer):
     def _expected_bytes(self) -> int:
         """About what a checkpoint takes: weights, and two moments of those that are trained."""
         sizes = [(parameter.numel(), parameter.requires_grad) for parameter in self.model.parameters()]
-        return sum(4 * count * (3 if trained else 1) for count, trained in sizes) + (1 << 20)
+        kept = 1 if self.adapters is None else 0
+        return sum(4 * count * (3 if trained else kept) for count, trained in sizes) + (1 << 20)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if self.shards is None:
+        if self.adapters is not None:
+            if self.args.should_save:
+                self.adapters.save(Path(output_dir or self.args.output_dir))
+        elif self.shards is None:
             super()._save(output_dir, state_dict)
         else:
             with self.shards.gathered():
@@ -243,7 +250,9 @@ class ResumableTrainer(Trainer):
             self.save_companions(Path(output_dir or self.args.output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.shards is None:
+        if self.adapters is not None:
+            self.adapters.load(Path(resume_from_checkpoint))
+        elif self.shards is None:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             self.shards.load(load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))

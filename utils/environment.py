@@ -14,7 +14,7 @@ PACKAGES = tuple(sorted(path.parent.name for path in REPOSITORY.glob("*/__init__
 """Our packages: every folder beside finetune.py that is one."""
 RECORDED_DISTRIBUTIONS = (
     *("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pillow"),
-    *("modelscope", "pycocoevalcap"),
+    *("modelscope", "pycocoevalcap", "peft"),
 )
 """What weights and scores depend on."""
 

@@ -143,6 +143,7 @@ class BlipCaptioner(TransformersCaptioner):
             "size": {"height": size, "width": size},
         },
         tokenizer={"tokenizer_class": "BertTokenizer", "do_lower_case": True},
+        lora_targets=r"text_decoder\.bert\.encoder\.layer\.\d+\.(attention|crossattention)\.self\.(query|value)",
         style="the prompt is the beginning that the decoder goes on from; its tokens are not scored",
         licence="BSD-3-Clause (Salesforce)",
     )

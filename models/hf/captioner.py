@@ -85,6 +85,11 @@ class TransformersCaptioner:
         )
 
     @property
+    def lora_targets(self) -> str:
+        """The family's, for :class:`models.adapters.Adapters`."""
+        return self.family.lora_targets
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         device: torch.device = self.module.device

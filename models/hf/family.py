@@ -28,6 +28,7 @@ class Family:
         positions: Tokens of prompt and caption together that a configuration has positions for in the decoder.
         processor: What transformers wants to find in ``preprocessor_config.json``, for so many pixels a side.
         tokenizer: What it wants to find in ``tokenizer_config.json``.
+        lora_targets: Expression for whole names of layers: queries and values of the language side's attention.
         style: How a style enters, for people.
         licence: Of the published weights, for people.
     """
@@ -41,5 +42,6 @@ class Family:
     positions: Callable[[Any], int]
     processor: Callable[[int], Mapping[str, Any]]
     tokenizer: Mapping[str, Any]
+    lora_targets: str
     style: str
     licence: str

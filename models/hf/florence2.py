@@ -163,6 +163,7 @@ class Florence2Captioner(TransformersCaptioner):
             "do_center_crop": False,
         },
         tokenizer={"tokenizer_class": "BartTokenizer", "extra_special_tokens": {"image_token": "<image>"}},
+        lora_targets=r"model\.language_model\.(encoder|decoder)\.layers\.\d+\.(self_attn|encoder_attn)\.[qv]_proj",
         style="the prompt passes the encoder behind the picture, as its task's sentence does",
         licence="MIT (Microsoft)",
     )

@@ -218,6 +218,7 @@ def _family(name: str, network: Any, config_class: Any, licence: str) -> Family:
             "max_image_size": {"longest_edge": size},
         },
         tokenizer={"tokenizer_class": "GPT2Tokenizer"},
+        lora_targets=r"model\.text_model\.layers\.\d+\.self_attn\.[qv]_proj",
         style="the prompt is what the user says in the conversation, behind the picture; the caption is the answer",
         licence=licence,
     )

@@ -44,6 +44,8 @@ class OFACaptioner:
         called: What differentiable calls go through; None for nobody that trains.
     """
 
+    lora_targets = r"(encoder|decoder)\.layers\.\d+\.(self_attn|cross_attn)\.[qv]_proj"
+
     def __init__(
         self, module: OFAForConditionalGeneration, tokenizer: OFATokenizer, called: nn.Module | None = None
     ) -> None:

@@ -72,7 +72,8 @@ class PositionBias(nn.Module):
     def embed(self, token_ids: Tensor) -> Tensor:
         """Look tokens up and scale them: (B, T) to (B, T, C)."""
         table = self.embed_tokens
-        rows = F.embedding(token_ids, table.weight, table.padding_idx, sparse=self.sparse_rows)
+        # Not the table's own ``padding_idx``, which is the same: a table with adapters has a weight and nothing else.
+        rows = F.embedding(token_ids, table.weight, self.config.pad_token_id, sparse=self.sparse_rows)
         return self.embed_scale * rows
 
     def position_product(self, q_linear: nn.Linear, k_linear: nn.Linear, query: Tensor, key: Tensor) -> Tensor:

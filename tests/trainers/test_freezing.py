@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from configuration.groups import RunConfig, TrainConfig
+from configuration.lora import LoraConfig
 from configuration.objectives import PreferenceConfig, ScstConfig
 from models.captioner import VisionInfo
 from models.ofa.captioner import OFACaptioner
@@ -48,8 +51,9 @@ def test_more_stages_than_there_are_are_refused(captioner):
 )
 def test_a_pretrained_vision_network_is_frozen_unless_stages_are_asked_for(train, is_pretrained, expected):
     vision = VisionInfo(96, MEAN_STD["half"], is_pretrained)
-    config = RunConfig.model_construct(train=TrainConfig(**train), scst=ScstConfig(), preference=PreferenceConfig())
-    assert {*frozen_parts(config, vision)} == expected
+    others = {"lora": LoraConfig(), "scst": ScstConfig(), "preference": PreferenceConfig()}
+    config = RunConfig.model_construct(train=TrainConfig(**train), **others)
+    assert {*frozen_parts(config, SimpleNamespace(vision=lambda: vision))} == expected
 
 
 def test_parameters_with_their_own_rate_follow_the_schedule_from_their_own_peak():
