@@ -64,11 +64,19 @@ def check_ids(folder: Path, ids: Mapping[str, int], entries: int) -> None:
             raise ValueError(f"{folder / 'config.json'}: {name}={number} is outside of the vocabulary of {entries:,}")
 
 
-def load_network(folder: Path, network: type[N], config: PreTrainedConfig) -> N:
+def load_network(
+    folder: Path, network: type[N], config: PreTrainedConfig, older: Mapping[str, str] | None = None
+) -> N:
     """Open the weights of a folder, strictly, in float32 and evaluation mode.
 
     They are held against the configuration before memory is taken for a model, which a wrong one could make of any
     size.
+
+    Args:
+        folder: Of the model.
+        network: Its class.
+        config: Its configuration.
+        older: Beginnings of names in older files, and what they are now; the first that fits counts.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -77,7 +85,7 @@ def load_network(folder: Path, network: type[N], config: PreTrainedConfig) -> N:
     weights = read_weights(folder)
     with opening(folder, "configuration (config.json)"), torch.device("meta"):
         shapes = network(config)
-    weights = drop_prefixes(weights, shapes.state_dict(), folder)
+    weights = drop_prefixes(_renamed(folder, weights, older or {}), shapes.state_dict(), folder)
     weights = {name: tensor for name, tensor in weights.items() if not name.endswith(OLD_BUFFERS)}
     if faults := find_misfits(shapes, weights, _tied(shapes)):
         raise ValueError(describe_misfits(folder, faults))
@@ -85,6 +93,17 @@ def load_network(folder: Path, network: type[N], config: PreTrainedConfig) -> N:
     with opening(folder, "weights"):
         model = network.from_pretrained(None, config=config, state_dict=owned, dtype=torch.float32)
     return cast(N, model.eval())
+
+
+def _renamed(folder: Path, weights: Mapping[str, Tensor], older: Mapping[str, str]) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        old = next((old for old in older if name.startswith(old)), "")
+        now = older.get(old, "") + name.removeprefix(old)
+        if now in renamed:
+            raise ValueError(f"{folder}: the weights cannot be opened: they hold {now} under two names")
+        renamed[now] = tensor
+    return renamed
 
 
 def _tied(network: PreTrainedModel) -> list[frozenset[str]]:
@@ -133,7 +152,7 @@ def write_companions(
     network: PreTrainedModel,
     class_name: str,
     *,
-    processor: Callable[[int], Mapping[str, Any]],
+    processor: Callable[[Any, int], Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     vision: VisionInfo,
     settings: CaptionerSettings | None,
@@ -144,7 +163,7 @@ def write_companions(
         folder: Is there.
         network: The model.
         class_name: The library's class that opens the folder.
-        processor: Of the picture's processor, what is the family's own, for so many pixels a side.
+        processor: Of the picture's processor, what is the family's own, for a configuration and so many pixels a side.
         tokenizer: Content of ``tokenizer_config.json``.
         vision: How pictures are made where the settings do not say it.
         settings: How it is used.
@@ -157,7 +176,7 @@ def write_companions(
         size, mean_std = settings.image_size, settings.mean_std
     pictures: dict[str, Any] = {"do_resize": True, "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255}
     pictures |= {"do_normalize": True, "image_mean": [*mean_std.mean], "image_std": [*mean_std.std]}
-    write_json(folder / PICTURE_FILES[0], pictures | {**processor(size)})
+    write_json(folder / PICTURE_FILES[0], pictures | {**processor(network.config, size)})
     section = {} if settings is None else settings.to_model_section()
     write_json(folder / "configuration.json", {"framework": "pytorch", "task": "image-captioning", "model": section})
 

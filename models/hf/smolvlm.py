@@ -31,8 +31,7 @@ from models.hf.network import CaptionNetwork, EncodedPictures, library_mask
 from models.hf.tokenizer import FamilyTokenizer
 from models.weights import opening
 
-TOKENS = SpecialTokens("<|im_start|>", "<end_of_utterance>", "<|im_end|>", "<|endoftext|>")
-"""The last stands for what is masked: these models have no token for that."""
+TOKENS = SpecialTokens("<|im_start|>", "<end_of_utterance>", "<|im_end|>", None)
 AROUND, WHOLE_PICTURE = "<fake_token_around_image>", "<global-img>"
 BEFORE, ANSWER = "User:", "\nAssistant:"
 
@@ -210,7 +209,7 @@ def _family(name: str, network: Any, config_class: Any, licence: str) -> Family:
         text_model=lambda model: model,
         limits=_limits,
         positions=_positions,
-        processor=lambda size: {
+        processor=lambda config, size: {
             "image_processor_type": f"{kind}ImageProcessor",
             "processor_class": f"{kind}Processor",
             "do_image_splitting": False,
