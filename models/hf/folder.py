@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,10 +23,11 @@ from models.wrapping import drop_prefixes
 from preprocessors.pictures.images import Normalisation
 from preprocessors.text.bpe_files import read_appended
 from utils.io import write_json
-from utils.small_json import check_against, read_small_json
+from utils.small_json import DESCRIPTION_BYTES, check_against, read_small_json
 
 N = TypeVar("N", bound=PreTrainedModel)
 WEIGHTS = "model.safetensors"
+CHAT_TEMPLATE = "chat_template.jinja"
 OLD_BUFFERS = ("position_ids",)
 """Ends of names of what older files hold beside weights: it follows from the configuration."""
 
@@ -136,6 +137,40 @@ def vision_of(folder: Path, image_size: int) -> VisionInfo:
         if not (is_right and len(mean) == len(std) == 3):
             raise ValueError(f"mean {mean} and deviation {std} must be three numbers each, the latter above 0")
     return VisionInfo(facts["size"], Normalisation(mean, std), is_pretrained=False)
+
+
+def check_picture_slot(folder: Path, slot: str) -> None:
+    """Refuse a folder whose chat template has no place for a picture; one without a template is as good as any.
+
+    The template is a program and never run, only looked into.
+
+    Args:
+        folder: Of the model.
+        slot: What such a template writes where a picture comes.
+
+    Raises:
+        ValueError: If the template that the library would use lacks it, or its file is damaged.
+    """
+    found = next(((name, text) for name, text in _chat_templates(folder) if text), None)
+    if found is not None and slot not in found[1]:
+        raise ValueError(
+            f"{folder / found[0]}: its chat template has no place for a picture ({slot}), so it is of a model for text "
+            "alone. Copy it again from where the model came from, or remove it: conversations here are those that the "
+            "models were trained on"
+        )
+
+
+def _chat_templates(folder: Path) -> Iterator[tuple[str, str]]:
+    """File and text of each, in the order in which the library looks."""
+    path = folder / CHAT_TEMPLATE
+    if path.is_file():
+        if path.stat().st_size > DESCRIPTION_BYTES:
+            raise ValueError(f"{path}: has {path.stat().st_size:,} bytes, and at most {DESCRIPTION_BYTES:,} are read")
+        yield path.name, path.read_text(encoding="utf-8", errors="replace")
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            template = read_small_json(folder / name).get("chat_template") or ""
+            yield name, template if isinstance(template, str) else json.dumps(template)  # several, each with a name
 
 
 def read_style_tokens(folder: Path) -> list[str]:
