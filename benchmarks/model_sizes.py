@@ -92,7 +92,7 @@ def _smolvlm(
     name: str, network: Any, kind: Any, text: Mapping[str, int], vision: Mapping[str, int], fold: int
 ) -> Shape:
     config = kind(
-        text_config={**text, "model_type": "llama", "max_position_embeddings": 8192},
+        text_config={**text, "model_type": "llama", "max_position_embeddings": 8192, "pad_token_id": 2},
         vision_config={**vision},
         scale_factor=fold,
         tie_word_embeddings=False,
@@ -118,7 +118,7 @@ GEMMA_2 = {**_transformer(2304, 9216, 26, 8), "num_key_value_heads": 4, "model_t
 SMOLLM2 = {
     "256M": {**_transformer(576, 1536, 30, 9), "num_key_value_heads": 3, "vocab_size": 49_280},
     "500M": {**_transformer(960, 2560, 32, 15), "num_key_value_heads": 5, "vocab_size": 49_280},
-    "2.2B": {**_transformer(2048, 8192, 24, 32), "num_key_value_heads": 32, "vocab_size": 49_280},
+    "2.2B": {**_transformer(2048, 8192, 24, 32), "num_key_value_heads": 32, "vocab_size": 49_155},
 }
 
 
@@ -201,7 +201,7 @@ def _operations(network: Any, image_size: int, is_ofa: bool) -> tuple[int, int]:
 def size_table(found: Sequence[Mapping[str, Any]]) -> str:
     """A row a size, for a page."""
     head = ("size", "picture", "parameters", "of them vision", "bf16 weights", "training", "with frozen vision")
-    rows = [(*head, "a picture", "a caption"), ("---",) * (len(head) + 2)]
+    rows = [(*head, "operations: a picture", "a first caption"), ("---",) * (len(head) + 2)]
     for one in found:
         half, whole, frozen = (
             f"{one[name] / GIB:.1f} GiB" for name in ("bf16_bytes", "training_bytes", "training_bytes_frozen_vision")
@@ -219,8 +219,7 @@ def family_table() -> str:
         ("---",) * 5,
     ]
     for kind, place in CAPTIONERS.items():
-        family = resolve_name(place).family
-        rows.append((f"`{kind}`", family.class_name, family.style, family.licence, family.tested))
+        rows.append((f"`{kind}`", *resolve_name(place).about()))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
