@@ -1,4 +1,4 @@
-"""What masked captions give a language model that has no token for what is masked: blanks in words, or a borrowed token.
+"""Masked captions for a language model, which has no token for what is masked: blanks in words, or a borrowed token.
 
     python benchmarks/blank_prompts.py --out work_dir/blank_prompts --seeds 3 --epochs 30
 

@@ -172,10 +172,13 @@ REFUSED: Sequence[tuple[str, Callable[[Path], object], str]] = [
     ("smolvlm", lambda folder: write_json(folder / "chat_template.json", {"chat_template": TEXT_ALONE}), NO_SLOT),
     (
         "smolvlm",
-        lambda folder: _edit(folder, "tokenizer_config.json", chat_template=[{"name": "a", "template": TEXT_ALONE}]),
+        lambda folder: write_json(folder / "processor_config.json", {"chat_template": {"default": TEXT_ALONE}}),
         NO_SLOT,
     ),
-    *((family, _set_vision(hidden_size=24), "does not fit its config.json: .* has shape") for family in ("blip", "smolvlm")),
+    *(
+        (family, _set_vision(hidden_size=24), "does not fit its config.json: .* has shape")
+        for family in ("blip", "smolvlm")
+    ),
     ("paligemma", _set_vision(image_size=64), "makes pictures of 32 pixels and its vision network was made for 64"),
     ("florence2", _set_vision(embed_dim=[12, 24]), "does not fit its config.json: .* has shape"),
 ]
@@ -204,18 +207,18 @@ def test_style_token_that_would_be_read_in_pieces_ends_in_one_message(family, do
     assert re.search("style.inject=code: .* has no <code_0> in its vocabulary and would read it in pieces", told[-1])
 
 
-@pytest.mark.parametrize("file", ["chat_template.jinja", "tokenizer_config.json"])
+@pytest.mark.parametrize("file", ["chat_template.jinja", "processor_config.json"])
 def test_chat_template_with_a_picture_s_place_is_opened_and_not_run(file, tmp_path):
-    """The library takes the first; another one beside it is of no account."""
+    """Of several the first counts, as for the library; a tokenizer's own is nobody's but its own."""
     FAMILIES["smolvlm"].write(tmp_path)
     good = "{{ cycler.__init__.__globals__.os.system('touch executed') }}<image>"
     if file.endswith("jinja"):
         (tmp_path / file).write_text(good)
         _edit(tmp_path, "tokenizer_config.json", chat_template=TEXT_ALONE)
     else:
-        _edit(tmp_path, file, chat_template=good)
+        write_json(tmp_path / file, {"chat_template": good})
+        (tmp_path / "chat_template.jinja").write_text(TEXT_ALONE)
     open_captioner(tmp_path)
-    assert not (tmp_path / "executed").exists()
     assert not Path("executed").exists()
 
 

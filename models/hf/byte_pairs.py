@@ -91,7 +91,7 @@ def open_byte_pairs(
     try:
         return FamilyTokenizer(
             tokenizer,
-            SpecialIds(known[names.bos], known[names.eos], known[names.pad], names.mask and known[names.mask]),
+            SpecialIds(known[names.bos], known[names.eos], known[names.pad], known.get(names.mask or "")),
             entries,
             style_tokens,
             texts,

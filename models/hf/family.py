@@ -26,7 +26,8 @@ class Family:
         text_model: What of a network has the embeddings, and resizes them.
         limits: Of a configuration.
         positions: Tokens of prompt and caption together that a configuration has positions for in the decoder.
-        processor: What transformers wants to find in ``preprocessor_config.json``, for a configuration and so many pixels a side.
+        processor: What transformers wants to find in ``preprocessor_config.json``, for a configuration and so many
+            pixels a side.
         tokenizer: What it wants to find in ``tokenizer_config.json``.
         style: How a style enters, for people.
         licence: Of the published weights, for people.

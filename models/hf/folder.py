@@ -23,7 +23,7 @@ from models.wrapping import drop_prefixes
 from preprocessors.pictures.images import Normalisation
 from preprocessors.text.bpe_files import read_appended
 from utils.io import write_json
-from utils.small_json import DESCRIPTION_BYTES, check_against, read_small_json
+from utils.small_json import DESCRIPTION_BYTES, REMEDY, check_against, read_small_json
 
 N = TypeVar("N", bound=PreTrainedModel)
 WEIGHTS = "model.safetensors"
@@ -65,9 +65,7 @@ def check_ids(folder: Path, ids: Mapping[str, int], entries: int) -> None:
             raise ValueError(f"{folder / 'config.json'}: {name}={number} is outside of the vocabulary of {entries:,}")
 
 
-def load_network(
-    folder: Path, network: type[N], config: PreTrainedConfig, older: Mapping[str, str] | None = None
-) -> N:
+def load_network(folder: Path, network: type[N], config: PreTrainedConfig, older: Mapping[str, str] | None = None) -> N:
     """Open the weights of a folder, strictly, in float32 and evaluation mode.
 
     They are held against the configuration before memory is taken for a model, which a wrong one could make of any
@@ -161,16 +159,16 @@ def check_picture_slot(folder: Path, slot: str) -> None:
 
 
 def _chat_templates(folder: Path) -> Iterator[tuple[str, str]]:
-    """File and text of each, in the order in which the library looks."""
-    path = folder / CHAT_TEMPLATE
-    if path.is_file():
-        if path.stat().st_size > DESCRIPTION_BYTES:
-            raise ValueError(f"{path}: has {path.stat().st_size:,} bytes, and at most {DESCRIPTION_BYTES:,} are read")
-        yield path.name, path.read_text(encoding="utf-8", errors="replace")
-    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+    """File and text of each, in the order in which the library's processors look."""
+    for name in ("processor_config.json", "chat_template.json"):
         if (folder / name).is_file():
             template = read_small_json(folder / name).get("chat_template") or ""
             yield name, template if isinstance(template, str) else json.dumps(template)  # several, each with a name
+    path = folder / CHAT_TEMPLATE
+    if path.is_file():
+        if (size := path.stat().st_size) > DESCRIPTION_BYTES:
+            raise ValueError(f"{path}: has {size:,} bytes, and at most {DESCRIPTION_BYTES:,} are read. {REMEDY}")
+        yield path.name, path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_style_tokens(folder: Path) -> list[str]:

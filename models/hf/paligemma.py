@@ -63,7 +63,7 @@ class PaliGemmaNetwork(CaptionNetwork, PaliGemmaForConditionalGeneration):
         """Pictures to a grid of patches; positions are stretched over a picture of another size."""
         vision, side = self.config.vision_config, patch_images.shape[-1]
         stretched = side != vision.image_size
-        states = self.model.vision_tower(patch_images, interpolate_pos_encoding=stretched).last_hidden_state
+        states: Tensor = self.model.vision_tower(patch_images, interpolate_pos_encoding=stretched).last_hidden_state
         features: Tensor = states.transpose(1, 2).unflatten(2, (-1, side // vision.patch_size))
         return features
 
@@ -148,7 +148,7 @@ def _check(config: Any) -> None:
         )
 
 
-def _parts(network: PaliGemmaNetwork) -> Mapping[str, Sequence[nn.Module]]:
+def _parts(network: Any) -> Mapping[str, Sequence[nn.Module]]:
     return {
         "vision_stages": [*network.model.vision_tower.encoder.layers],
         "embeddings": [network.get_input_embeddings(), network.lm_head],
@@ -191,7 +191,7 @@ class PaliGemmaCaptioner(TransformersCaptioner):
             "image_seq_length": (size // config.vision_config.patch_size) ** 2,
         },
         tokenizer={"tokenizer_class": "GemmaTokenizer", "extra_special_tokens": {"image_token": "<image>"}},
-        style="the prompt is the prefix behind the picture, which sees it and itself as a whole; the caption is the suffix",
+        style="the prompt is the prefix behind the picture, both seen as a whole; the caption is the suffix",
         licence="Gemma Terms of Use (Google)",
     )
 

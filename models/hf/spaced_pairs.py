@@ -1,4 +1,4 @@
-"""Gemma's tokenizer, of a folder of transformers: BPE over characters, with a mark for spaces and bytes for the rest."""
+"""Gemma's tokenizer, of a folder of transformers: BPE of characters, a mark for spaces, bytes for the rest."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def open_spaced_pairs(folder: Path, ids: Mapping[str, int], *, entries: int) -> 
         tokenizer = _make(content, special)
     named = [token for _, token in sorted(content.added.items()) if token not in style_tokens]
     texts = _texts_of(content.vocabulary, {*special, *ids, UNKNOWN})
+    bos, eos, pad = (known[token] for token in ids)
+    special_ids = SpecialIds(bos, eos, pad, None)
     try:
-        return FamilyTokenizer(
-            tokenizer, SpecialIds(*(known[token] for token in ids), None), entries, style_tokens, texts, added=named
-        )
+        return FamilyTokenizer(tokenizer, special_ids, entries, style_tokens, texts, added=named)
     except ValueError as error:
         raise ValueError(
             f"{folder}: {error}; {TOKENIZER_FILE} or config.json does not belong to these weights"
@@ -64,7 +64,7 @@ def _make(content: PairContent, special: list[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = Split(" ", "merged_with_previous")
     tokenizer.decoder = Steps([Replace(SPACE, " "), ByteFallback(), Fuse()])
     tokenizer.add_special_tokens(special)
-    others = {*content.whole} - {*special}  # ends of line in a row, and spaces
+    others = {*content.whole} - {*special} - BYTES.keys()  # ends of line in a row, and spaces
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in sorted(others)])
     return tokenizer
 

@@ -23,7 +23,8 @@ PUBLISHED = {
 }
 """Billions of parameters as their makers give them: arXiv:2311.06242, and the names of the models."""
 KERAS_PALIGEMMA = 2_923_335_408
-"""Parameters that Keras' presets name for PaliGemma 3B of 224 pixels; its vocabulary has 257,152 entries, not 257,216."""
+"""Parameters that KerasHub's presets name for PaliGemma 3B of 224 pixels, whose vocabulary has 257,152 entries there
+and not 257,216."""
 
 
 @pytest.fixture(scope="module")
