@@ -88,15 +88,10 @@ def open_byte_pairs(
         tokenizer.add_special_tokens(special)
         texts = _texts_of(content.vocabulary, {*special})
     named = [token for _, token in sorted(content.added.items()) if token not in style_tokens]
+    mask = None if names.mask is None else known[names.mask]
+    special_ids = SpecialIds(known[names.bos], known[names.eos], known[names.pad], mask)
     try:
-        return FamilyTokenizer(
-            tokenizer,
-            SpecialIds(known[names.bos], known[names.eos], known[names.pad], known.get(names.mask or "")),
-            entries,
-            style_tokens,
-            texts,
-            added=named,
-        )
+        return FamilyTokenizer(tokenizer, special_ids, entries, style_tokens, texts, added=named)
     except ValueError as error:
         raise ValueError(
             f"{folder}: {error}; {TOKENIZER_FILE} or config.json does not belong to these weights"

@@ -118,12 +118,13 @@ def _open(folder: Path) -> tuple[PaliGemmaNetwork, FamilyTokenizer, VisionInfo]:
     fields["vision_config"]["vision_use_head"] = False
     with opening(folder, "configuration (config.json)"):
         config = PaliGemmaConfig(**fields)
-        _check(config)
+    if fault := _fault_of(config):
+        raise ValueError(f"{folder / 'config.json'}: {fault}")
     text, size = config.text_config, config.vision_config.image_size
     ids = {"<bos>": text.bos_token_id, "<eos>": text.eos_token_id, "<pad>": text.pad_token_id}
     check_ids(folder, ids, text.vocab_size)
     vision = vision_of(folder, size)
-    if vision.image_size != size:
+    if vision.image_size > size:  # of a run with smaller pictures it is smaller
         raise ValueError(
             f"{folder}: its processor makes pictures of {vision.image_size} pixels and its vision network was made for "
             f"{size}; copy preprocessor_config.json and config.json from one model"
@@ -134,18 +135,19 @@ def _open(folder: Path) -> tuple[PaliGemmaNetwork, FamilyTokenizer, VisionInfo]:
     return network, tokenizer, vision
 
 
-def _check(config: Any) -> None:
-    """Refuse what the library would find out while it captions."""
+def _fault_of(config: Any) -> str | None:
+    """What the library would find out while it captions."""
     text, vision = config.text_config, config.vision_config
     if config.projection_dim != text.hidden_size:
-        raise ValueError(f"projection_dim={config.projection_dim} must be text_config.hidden_size={text.hidden_size}")
+        return f"projection_dim={config.projection_dim} must be text_config.hidden_size={text.hidden_size}"
     if vision.image_size % vision.patch_size:
-        raise ValueError(f"vision_config.image_size must be a multiple of patch_size={vision.patch_size}")
+        return f"vision_config.image_size={vision.image_size} must be a multiple of patch_size={vision.patch_size}"
     if _limits(config).text_length < LEAST_TEXT:
-        raise ValueError(
+        return (
             f"a picture of {vision.image_size} pixels is {_patches(config):,} tokens, and the language model sees "
             f"{_positions(config):,}: no room for text. Use the model of a smaller picture"
         )
+    return None
 
 
 def _parts(network: Any) -> Mapping[str, Sequence[nn.Module]]:
@@ -191,7 +193,7 @@ class PaliGemmaCaptioner(TransformersCaptioner):
             "image_seq_length": (size // config.vision_config.patch_size) ** 2,
         },
         tokenizer={"tokenizer_class": "GemmaTokenizer", "extra_special_tokens": {"image_token": "<image>"}},
-        style="the prompt is the prefix behind the picture, both seen as a whole; the caption is the suffix",
+        style="picture and prompt are the prefix, which sees itself as a whole; the caption is the suffix",
         licence="Gemma Terms of Use (Google)",
     )
 

@@ -54,7 +54,7 @@ def test_page_says_why_a_family_is_left_out(kind):
     assert row.endswith(f"| {LEFT_OUT[kind]} |")
 
 
-@pytest.mark.parametrize("name", ["OFA tiny", "BLIP base"])
+@pytest.mark.parametrize("name", ["OFA tiny", pytest.param("BLIP base", marks=pytest.mark.slow)])
 def test_page_has_the_row_of_a_size(name, benchmark):
     row = benchmark.size_table([benchmark.work_out(_shape(benchmark, name))]).splitlines()[-1]
     assert row in PAGE.read_text(encoding="utf-8")

@@ -12,7 +12,8 @@ from transformers import AutoTokenizer, PaliGemmaForConditionalGeneration, PaliG
 
 from models import open_captioner
 from models.hf.captioner import TransformersCaptioner
-from models.settings import Decoding
+from models.settings import CaptionerSettings, Decoding
+from preprocessors.pictures.images import MEAN_STD
 from tests.hf_folders import FAMILIES, generate_with_paligemma, score_with_paligemma, write_paligemma
 
 PICTURE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
@@ -65,6 +66,17 @@ def test_smaller_picture_has_fewer_tokens_with_positions_stretched_as_by_the_cla
     kinds = torch.cat([torch.zeros_like(ids), torch.ones(1, 3, dtype=torch.int64)], 1)
     theirs = own(input_ids=whole, token_type_ids=kinds, mm_encoder_outputs=features).logits[0, -4:]
     torch.testing.assert_close(captioner.logits(encoded, torch.tensor([CAPTION]))[0], theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_folder_of_a_run_with_smaller_pictures_opens_again(tmp_path):
+    write_paligemma(tmp_path / "start")
+    captioner = open_captioner(tmp_path / "start")
+    decoding = Decoding(num_beams=1, max_length=5, min_length=0, no_repeat_ngram_size=0)
+    captioner.save(tmp_path / "saved", CaptionerSettings(16, 16, MEAN_STD["half"], "a {}", "a", (), decoding))
+    assert json.loads((tmp_path / "saved/preprocessor_config.json").read_text())["image_seq_length"] == 4
+    again = open_captioner(tmp_path / "saved")
+    assert again.vision().image_size == 16
+    assert again.limits() == captioner.limits()
 
 
 @torch.no_grad()
@@ -132,7 +144,7 @@ def test_characters_outside_of_the_vocabulary_come_back_from_their_bytes(tmp_pat
     ("file", "keys", "value", "message"),
     [
         ("config.json", ("projection_dim",), 20, "projection_dim=20 must be text_config.hidden_size=24"),
-        ("config.json", ("vision_config", "patch_size"), 12, "image_size must be a multiple of patch_size=12"),
+        ("config.json", ("vision_config", "patch_size"), 12, "image_size=32 must be a multiple of patch_size=12"),
         ("config.json", ("text_config", "max_position_embeddings"), 64, "16 tokens, and the language model sees 64"),
         ("config.json", ("text_config", "model_type"), "llama", "'gemma', 'gemma2'"),
         ("config.json", ("text_config", "bos_token_id"), 4, "<bos> is missing or has another id"),
