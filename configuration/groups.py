@@ -39,8 +39,8 @@ class ModelConfig(Group):
     """The model to start from, a captioner or with task text a language model: a trained or a new one."""
 
     name: NameOrFolder | None = None
-    """Model folder, or id on the ModelScope hub: of OFA or, by its config.json, of BLIP, Florence-2, SmolVLM or
-    Idefics3 of transformers (docs/models.md); with task text of any causal language model of transformers."""
+    """Model folder, or id on the ModelScope hub: of OFA or, by its config.json, of BLIP, Florence-2, SmolVLM, Idefics3
+    or PaliGemma of transformers (docs/models.md); with task text of any causal language model of transformers."""
     revision: Name | None = None
     """Revision of the hub model; None = the newest."""
     preset: Literal["nano", "tiny", "medium", "base", "large"] | None = None

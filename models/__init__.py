@@ -22,6 +22,7 @@ CAPTIONERS: Mapping[str, str] = {
     "florence2": "models.hf.florence2:Florence2Captioner",
     "smolvlm": "models.hf.smolvlm:SmolVLMCaptioner",
     "idefics3": "models.hf.smolvlm:Idefics3Captioner",
+    "paligemma": "models.hf.paligemma:PaliGemmaCaptioner",
 }
 """By ``model_type`` of ``config.json`` the class that opens such a folder; imported when one is opened."""
 LEFT_OUT: Mapping[str, str] = {

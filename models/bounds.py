@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 Vocabulary = Annotated[int, Field(ge=1, le=1_000_000)]
-"""Published: 59,457. The largest of any text model: 256,000."""
+"""Published: 59,457. The largest of the captioners: 257,216."""
 TokenId = Annotated[int, Field(ge=0, lt=1_000_000)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Published: 256 (tiny) to 1,280 (huge)."""

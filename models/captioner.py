@@ -50,6 +50,19 @@ class VisionInfo(NamedTuple):
     """Whether folders name its weights and do not hold them, so that they cannot change."""
 
 
+class About(NamedTuple):
+    """What people are told of a kind of captioner, see ``docs/models.md``."""
+
+    class_name: str
+    """Of the network, and whose it is."""
+    style: str
+    """How a style enters."""
+    licence: str
+    """Of the published weights."""
+    tested: str
+    """What it was held against here."""
+
+
 class NewModel(NamedTuple):
     """What a new model is made from."""
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import (
     BlipConfig,
@@ -18,6 +18,9 @@ from transformers import (
     CLIPImageProcessorPil,
     Florence2Config,
     Florence2ForConditionalGeneration,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    SiglipImageProcessorPil,
 )
 
 from preprocessors.text.bpe import train_bpe
@@ -202,6 +205,87 @@ def generate_with_smolvlm(model: Any, picture: Tensor, prompt: Sequence[int], **
     return found[0, ids.shape[1] :].tolist()
 
 
+GEMMA_SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "[multimodal]", "<unused0>", "<table>"]
+GEMMA_ADDED = ["<loc0000>", "<loc0001>", "<image>"]
+
+
+def write_spaced_pairs(folder: Path, texts: Sequence[str]) -> Tokenizer:
+    """Gemma's: letters with a mark for spaces, pairs of them, bytes for the rest; special entries in its order."""
+    spaced = [re.sub(" ", "\u2581", text) for text in texts]
+    letters = sorted({letter for text in spaced for letter in text} | {*map(chr, range(33, 127)), "\u2581"})
+    vocabulary = [*GEMMA_SPECIAL, "\n", "\n\n", *(f"<0x{byte:02X}>" for byte in range(256)), *letters]
+    merges: list[tuple[str, str]] = []
+    for word in dict.fromkeys(word for text in spaced for word in re.findall("\u2581?[^\u2581]+", text)):
+        for end in range(2, len(word) + 1):  # a word grows from its left
+            if word[:end] not in vocabulary:
+                vocabulary.append(word[:end])
+                merges.append((word[: end - 1], word[end - 1]))
+    numbers = {entry: number for number, entry in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.BPE(numbers, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens([*GEMMA_SPECIAL, *GEMMA_ADDED])
+    tokenizer.add_tokens([AddedToken("\n", normalized=False), AddedToken("\n\n", normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def write_paligemma(
+    folder: Path, texts: Sequence[str] = WORDS, *, image_size: int = 32, seed: int = 6, version: int = 1, **text: Any
+) -> PaliGemmaForConditionalGeneration:
+    """PaliGemma with 16 patches of a picture; its vocabulary has more entries than its tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = write_spaced_pairs(folder, texts)
+    text = {"vocab_size": tokenizer.get_vocab_size() + 2, "hidden_size": 24, "num_key_value_heads": 1} | SIDE | text
+    text |= {"intermediate_size": 40, "head_dim": 12, "max_position_embeddings": 256, "initializer_range": 0.3}
+    text |= {"model_type": "gemma"} if version == 1 else {"model_type": "gemma2", "query_pre_attn_scalar": 12}
+    vision = {"hidden_size": 20, "intermediate_size": 36, "image_size": image_size, "patch_size": 8} | SIDE
+    vision |= {"model_type": "siglip_vision_model", "vision_use_head": False, "initializer_range": 0.2}
+    config = PaliGemmaConfig(
+        text_config=text,
+        vision_config=vision,
+        projection_dim=24,
+        hidden_size=24,
+        image_token_index=tokenizer.token_to_id("<image>"),
+    )
+    torch.manual_seed(seed)
+    model = PaliGemmaForConditionalGeneration(config).eval()
+    model.get_input_embeddings().weight.data[tokenizer.token_to_id("<eos>")] *= 2.0  # so that some captions end
+    model.save_pretrained(folder)
+    SiglipImageProcessorPil(
+        size={"height": image_size, "width": image_size}, image_seq_length=(image_size // 8) ** 2
+    ).save_pretrained(folder)
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "GemmaTokenizer"})
+    return model
+
+
+def _with_paligemma(model: Any, picture: Tensor, prompt: Sequence[int], caption: Sequence[int]) -> dict[str, Tensor]:
+    """The picture's places, BOS, prompt and an end of line as prefix; the caption as suffix."""
+    newline = len(GEMMA_SPECIAL)
+    prefix = [model.config.image_token_id] * ((picture.shape[-1] // 8) ** 2) + [*prompt[:-1], newline]
+    ids = torch.tensor([[*prefix, *caption]])
+    kinds = torch.tensor([[0] * len(prefix) + [1] * len(caption)])
+    return {
+        "input_ids": ids,
+        "token_type_ids": kinds,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": picture,
+    }
+
+
+def score_with_paligemma(model: Any, picture: Tensor, prompt: Sequence[int], caption: Sequence[int]) -> Tensor:
+    """Logits (T, V) of a caption by the class itself."""
+    return model(**_with_paligemma(model, picture, prompt, caption[:-1])).logits[0, -len(caption) :]
+
+
+def generate_with_paligemma(model: Any, picture: Tensor, prompt: Sequence[int], **options: Any) -> list[int]:
+    """A caption with EOS by the class itself."""
+    given = _with_paligemma(model, picture, prompt, [])
+    found = model.generate(**given, do_sample=False, **options)
+    return found[0, given["input_ids"].shape[1] :].tolist()
+
+
 class Own(NamedTuple):
     """How tests make a folder of a family, and ask the library's class."""
 
@@ -214,4 +298,5 @@ FAMILIES = {
     "blip": Own(write_blip, score_with_blip, generate_with_blip),
     "florence2": Own(write_florence2, score_with_florence2, generate_with_florence2),
     "smolvlm": Own(write_smolvlm, score_with_smolvlm, generate_with_smolvlm),
+    "paligemma": Own(write_paligemma, score_with_paligemma, generate_with_paligemma),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import pytest
 import torch
 
 import finetune
-from models import open_captioner
+from models import CAPTIONERS, open_captioner
 from models.hf.blip import BlipNetwork
 from models.hf.florence2 import Florence2Network
+from models.hf.paligemma import PaliGemmaNetwork
 from models.hf.smolvlm import SmolVLMNetwork
 from tests.hf_folders import FAMILIES, WORDS, write_blip
-from utils.io import read_jsonl
+from utils.io import read_jsonl, write_json
 
 NETWORKS = {"blip": BlipNetwork, "florence2": Florence2Network, "smolvlm": SmolVLMNetwork}
-SLOWLY = [pytest.param(family, marks=pytest.mark.slow) for family in ("florence2", "smolvlm")]
+NETWORKS["paligemma"] = PaliGemmaNetwork
+SLOWLY = [pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES if family != "blip"]
 
 
 @pytest.fixture
@@ -27,8 +30,9 @@ def document(tiny_document: dict[str, Any]) -> dict[str, Any]:
     """Configuration of a short run; the model is still to be named."""
     train = {"epochs": 1, "batch_size": 12, "lr": 5e-3}
     changes = {"train": train, "masked_lm": {"weight": 0.5}, "style": {"inject": "token", "dropout": 0.2}}
+    changes["unlikelihood"] = {"repetition": 0.1, "leakage": 0.1}
     evaluation = tiny_document["eval"] | {"report_images": 1, "metrics": ["CIDEr"]}
-    return tiny_document | changes | {"eval": evaluation, "decode": {"num_beams": 2, "max_length": 12}}
+    return tiny_document | changes | {"eval": evaluation, "decode": {"num_beams": 2, "max_length": 12, "guidance": 1.5}}
 
 
 def _write(family: str, scenes: Path, folder: Path) -> str:
@@ -57,6 +61,8 @@ def test_folder_is_trained_evaluated_and_captions(family, document, scenes, tmp_
     losses = _numbers(run, "train/cross_entropy")
     assert losses[-1] < losses[0]
     assert _numbers(run, "train/masked_lm")[-1] < _numbers(run, "train/masked_lm")[0]
+    for name in ("repetition", "leakage"):
+        assert min(_numbers(run, f"train/unlikelihood_{name}")) > 0
     before, after = (open_captioner(folder).module for folder in (tmp_path / "start", run / "output"))
     assert type(after) is NETWORKS[family]
     for name, weight in before.vision_network().named_parameters():
@@ -90,7 +96,7 @@ def test_self_critical_step_looks_at_each_picture_once(family, document, scenes,
     monkeypatch.setattr(network, "decode", count_decode)
     scst = {"enabled": True, "num_samples": 5, "rewards": {"cider_d": 1.0}, "kl_weight": 0.1}
     changes = {"model": model, "masked_lm": {}, "scst": scst, "train": {"epochs": 1, "batch_size": 16, "lr": 1e-3}}
-    changes["style"] = {"inject": "token"}
+    changes |= {"style": {"inject": "token"}, "unlikelihood": {}}
     run = _run(document, tmp_path, "scst", **changes)
     assert len(_numbers(run, "train/reward")) == 3  # 48 rows, 16 a step
     assert len(looks) == 3
@@ -133,22 +139,55 @@ def _edit(folder: Path, file: str, **changes: Any) -> None:
     (folder / file).write_text(json.dumps(content | changes))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda folder: _edit(folder, "config.json", model_type="git"), "'git' model .it encodes a picture anew"),
-        (lambda folder: _edit(folder, "config.json", model_type="bert"), "can be opened: ofa, blip, florence2"),
-        (
-            lambda folder: _edit(folder, "config.json", architectures=["BlipForQuestionAnswering"]),
-            "is of a BlipForQuestionAnswering; of this kind only BlipForConditionalGeneration writes captions",
-        ),
-        (lambda folder: (folder / "preprocessor_config.json").unlink(), "has no processor, which says how pictures"),
-        (lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer \(tokenizer.json or vocab.txt\)"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
-    ],
-)
-def test_folder_that_cannot_be_used_ends_in_one_message(spoil, message, document, tmp_path, capsys):
-    write_blip(tmp_path / "start")
+def _name_classes(folder: Path) -> None:
+    _edit(folder, "config.json", architectures=["BlipForQuestionAnswering"])
+
+
+def _set_vision(**changes: Any) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        vision = json.loads((folder / "config.json").read_text())["vision_config"]
+        _edit(folder, "config.json", vision_config=vision | changes)
+
+    return edit
+
+
+TEXT_ALONE = "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}{% endfor %}"
+NO_SLOT = r"its chat template has no place for a picture \(<image>\), so it is of a model for text alone"
+REFUSED: Sequence[tuple[str, Callable[[Path], object], str]] = [
+    ("blip", lambda folder: _edit(folder, "config.json", model_type="git"), "'git' model .it encodes a picture anew"),
+    (
+        "blip",
+        lambda folder: _edit(folder, "config.json", model_type="bert"),
+        f"can be opened: {', '.join(CAPTIONERS)}. docs/models.md compares them, CONTRIBUTING.md says how to add one",
+    ),
+    ("blip", _name_classes, "is of a BlipForQuestionAnswering; of this kind only BlipForConditionalGeneration writes"),
+    *(
+        (family, lambda folder: (folder / "preprocessor_config.json").unlink(), "has no processor, which says how pic")
+        for family in FAMILIES
+    ),
+    ("blip", lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer \(tokenizer.json or vocab.txt\)"),
+    ("paligemma", lambda folder: (folder / "tokenizer.json").unlink(), r"has no tokenizer \(tokenizer.json\)"),
+    ("blip", lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
+    ("smolvlm", lambda folder: (folder / "chat_template.jinja").write_text(TEXT_ALONE), NO_SLOT),
+    ("smolvlm", lambda folder: write_json(folder / "chat_template.json", {"chat_template": TEXT_ALONE}), NO_SLOT),
+    (
+        "smolvlm",
+        lambda folder: write_json(folder / "processor_config.json", {"chat_template": {"default": TEXT_ALONE}}),
+        NO_SLOT,
+    ),
+    *(
+        (family, _set_vision(hidden_size=24), "does not fit its config.json: .* has shape")
+        for family in ("blip", "smolvlm")
+    ),
+    ("paligemma", _set_vision(image_size=64), "does not fit its config.json: .* has shape"),
+    ("paligemma", _set_vision(image_size=24), "makes pictures of 32 pixels and its vision network was made for 24"),
+    ("florence2", _set_vision(embed_dim=[12, 24]), "does not fit its config.json: .* has shape"),
+]
+
+
+@pytest.mark.parametrize(("family", "spoil", "message"), REFUSED)
+def test_folder_that_cannot_be_used_ends_in_one_message(family, spoil, message, document, tmp_path, capsys):
+    FAMILIES[family].write(tmp_path / "start")
     spoil(tmp_path / "start")
     conf = tmp_path / "conf.json"
     conf.write_text(json.dumps(document | {"model": {"name": str(tmp_path / "start")}}))
@@ -156,6 +195,32 @@ def test_folder_that_cannot_be_used_ends_in_one_message(spoil, message, document
     told = capsys.readouterr().err.strip().splitlines()
     assert re.search(message, told[-1])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_style_token_that_would_be_read_in_pieces_ends_in_one_message(family, document, tmp_path, capsys):
+    FAMILIES[family].write(tmp_path / "start")
+    conf = tmp_path / "conf.json"
+    changes = {"model": {"name": str(tmp_path / "start")}, "style": {"inject": "code"}}
+    conf.write_text(json.dumps(document | changes))
+    assert finetune.main(["--conf", str(conf)]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert re.search("style.inject=code: .* has no <code_0> in its vocabulary and would read it in pieces", told[-1])
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "processor_config.json"])
+def test_chat_template_with_a_picture_s_place_is_opened_and_not_run(file, tmp_path):
+    """Of several the first counts, as for the library; a tokenizer's own is nobody's but its own."""
+    FAMILIES["smolvlm"].write(tmp_path)
+    good = "{{ cycler.__init__.__globals__.os.system('touch executed') }}<image>"
+    if file.endswith("jinja"):
+        (tmp_path / file).write_text(good)
+        _edit(tmp_path, "tokenizer_config.json", chat_template=TEXT_ALONE)
+    else:
+        write_json(tmp_path / file, {"chat_template": good})
+        (tmp_path / "chat_template.jinja").write_text(TEXT_ALONE)
+    open_captioner(tmp_path)
+    assert not Path("executed").exists()
 
 
 def test_picture_size_that_the_patches_do_not_divide_is_refused(document, tmp_path, capsys):

@@ -137,7 +137,7 @@ class BlipCaptioner(TransformersCaptioner):
         text_model=lambda network: network.text_decoder,
         limits=_limits,
         positions=_positions,
-        processor=lambda size: {
+        processor=lambda config, size: {
             "image_processor_type": "BlipImageProcessor",
             "processor_class": "BlipProcessor",
             "size": {"height": size, "width": size},

@@ -168,7 +168,7 @@ class LlamaFields(TypedDict, total=False):
 
 @with_config(STRICT)
 class SiglipFields(TypedDict, total=False):
-    """``vision_config`` of a SmolVLM or Idefics3 model."""
+    """``vision_config`` of a SmolVLM, Idefics3 or PaliGemma model."""
 
     hidden_size: Width
     intermediate_size: InnerWidth
@@ -193,6 +193,71 @@ class SmolVLMFields(TypedDict):
     tie_word_embeddings: NotRequired[bool]
 
 
+@with_config(STRICT)
+class PaliGemmaVisionFields(SiglipFields):
+    """``vision_config`` of a PaliGemma model; what pools a picture is never used."""
+
+    model_type: Required[Literal["siglip_vision_model"]]
+
+
+class _GemmaFields(TypedDict, total=False):
+    """What both versions of Gemma have."""
+
+    vocab_size: Vocabulary
+    hidden_size: Width
+    intermediate_size: InnerWidth
+    num_hidden_layers: Layers
+    num_attention_heads: Heads
+    num_key_value_heads: Heads
+    head_dim: Annotated[int, Field(ge=1, le=1024)]
+    max_position_embeddings: Annotated[int, Field(ge=1, le=1_000_000)]
+    initializer_range: Spread
+    rms_norm_eps: Epsilon
+    rope_theta: Theta
+    rope_parameters: RopeFields
+    attention_bias: bool
+    attention_dropout: Rate
+    pad_token_id: TokenId
+    bos_token_id: TokenId
+    eos_token_id: TokenId
+
+
+@with_config(STRICT)
+class GemmaFields(_GemmaFields, total=False):
+    """``text_config`` of the first PaliGemma."""
+
+    model_type: Required[Literal["gemma"]]
+    hidden_act: Word
+
+
+Cap = Annotated[float, Field(ge=1, le=1e4)]
+"""Scores and logits are bent to stay within it. Published: 50 and 30."""
+
+
+@with_config(STRICT)
+class Gemma2Fields(_GemmaFields, total=False):
+    """``text_config`` of PaliGemma 2."""
+
+    model_type: Required[Literal["gemma2"]]
+    hidden_activation: Word
+    query_pre_attn_scalar: Annotated[int, Field(ge=1, le=16_384)]
+    sliding_window: Annotated[int, Field(ge=1, le=1_000_000)] | None
+    layer_types: Annotated[list[Literal["sliding_attention", "full_attention"]], Field(min_length=1, max_length=128)]
+    attn_logit_softcapping: Cap | None
+    final_logit_softcapping: Cap | None
+
+
+@with_config(STRICT)
+class PaliGemmaFields(TypedDict):
+    """``config.json`` of a PaliGemma model."""
+
+    text_config: Annotated[GemmaFields | Gemma2Fields, Field(discriminator="model_type")]
+    vision_config: PaliGemmaVisionFields
+    projection_dim: Width
+    image_token_index: NotRequired[TokenId]
+
+
 BLIP: TypeAdapter[Any] = TypeAdapter(BlipFields)
 FLORENCE2: TypeAdapter[Any] = TypeAdapter(Florence2Fields)
 SMOLVLM: TypeAdapter[Any] = TypeAdapter(SmolVLMFields)
+PALIGEMMA: TypeAdapter[Any] = TypeAdapter(PaliGemmaFields)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+from tokenizers.pre_tokenizers import ByteLevel, Digits
+from tokenizers.pre_tokenizers import Sequence as Steps
 from tokenizers.processors import RobertaProcessing
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -20,21 +21,34 @@ from preprocessors.text.bpe_files import WHOLE
 from utils.small_json import read_small_json
 
 
-class _Content(NamedTuple):
-    """Of ``tokenizer.json``: entries by text, pairs that are merged, and special entries behind all others by id."""
+class PairContent(NamedTuple):
+    """Of a ``tokenizer.json`` of pairs.
+
+    Attributes:
+        vocabulary: Entries by text.
+        merges: Pairs that are merged.
+        added: Special entries behind all others, by id.
+        whole: Entries of the vocabulary that no merge makes.
+    """
 
     vocabulary: dict[str, int]
     merges: list[tuple[str, str]]
     added: dict[int, str]
+    whole: list[str]
+
+    @property
+    def known(self) -> dict[str, int]:
+        """All entries by text."""
+        return self.vocabulary | {token: number for number, token in self.added.items()}
 
 
 class SpecialTokens(NamedTuple):
-    """What a family calls them; several can be one."""
+    """What a family calls them; several can be one, and a language model has none for what is masked."""
 
     bos: str
     eos: str
     pad: str
-    mask: str
+    mask: str | None
 
 
 def open_byte_pairs(
@@ -60,18 +74,12 @@ def open_byte_pairs(
         FileNotFoundError: If the file is not there.
         ValueError: If it is damaged, or does not fit the configuration.
     """
-    path = folder / TOKENIZER_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: has no tokenizer ({TOKENIZER_FILE}). {REMEDY}")
-    content, style_tokens = _read(path), read_style_tokens(folder)
-    known = content.vocabulary | {token: number for number, token in content.added.items()}
-    for token in names:
-        if token not in known or known[token] != ids.get(token, known[token]):
-            raise ValueError(f"{path}: {token} is missing or has another id than config.json says. {REMEDY}")
+    content, style_tokens = read_pairs(folder), read_style_tokens(folder)
+    known = check_special(folder, content, [name for name in names if name is not None], ids)
     with opening(folder, f"tokenizer ({TOKENIZER_FILE})"):
         tokenizer = Tokenizer(BPE(content.vocabulary, content.merges))
         cut = ByteLevel(add_prefix_space=False)
-        tokenizer.pre_tokenizer = Sequence([Digits(individual_digits=True), cut]) if digits_alone else cut
+        tokenizer.pre_tokenizer = Steps([Digits(individual_digits=True), cut]) if digits_alone else cut
         tokenizer.decoder = ByteLevelDecoder()
         if framed:
             eos, bos = ((name, known[name]) for name in (names.eos, names.bos))
@@ -80,12 +88,29 @@ def open_byte_pairs(
         tokenizer.add_special_tokens(special)
         texts = _texts_of(content.vocabulary, {*special})
     named = [token for _, token in sorted(content.added.items()) if token not in style_tokens]
+    mask = None if names.mask is None else known[names.mask]
+    special_ids = SpecialIds(known[names.bos], known[names.eos], known[names.pad], mask)
     try:
-        return FamilyTokenizer(
-            tokenizer, SpecialIds(*(known[name] for name in names)), entries, style_tokens, texts, added=named
-        )
+        return FamilyTokenizer(tokenizer, special_ids, entries, style_tokens, texts, added=named)
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}; {path.name} or config.json does not belong to these weights") from error
+        raise ValueError(
+            f"{folder}: {error}; {TOKENIZER_FILE} or config.json does not belong to these weights"
+        ) from error
+
+
+def check_special(folder: Path, content: PairContent, names: Sequence[str], ids: Mapping[str, int]) -> dict[str, int]:
+    """All entries by text, if special ones are among them with the ids that the configuration says.
+
+    Raises:
+        ValueError: Naming the first that is not.
+    """
+    known = content.known
+    for token in names:
+        if token not in known or known[token] != ids.get(token, known[token]):
+            raise ValueError(
+                f"{folder / TOKENIZER_FILE}: {token} is missing or has another id than config.json says. {REMEDY}"
+            )
+    return known
 
 
 def _texts_of(vocabulary: dict[str, int], special: set[str]) -> list[bytes]:
@@ -94,21 +119,32 @@ def _texts_of(vocabulary: dict[str, int], special: set[str]) -> list[bytes]:
     return [b"" if token in special else bytes(byte_of[character] for character in token) for token in ordered]
 
 
-def _read(path: Path) -> _Content:
+def read_pairs(folder: Path) -> PairContent:
+    """What the tokenizer's file of a folder says.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, or of another kind.
+    """
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: has no tokenizer ({TOKENIZER_FILE}). {REMEDY}")
     content = read_small_json(path, TOKENIZER_BYTES)
     model: Any = content.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or not isinstance(model.get("merges"), list):
-        raise ValueError(f"{path}: is no byte-level BPE, which this kind of model has. {REMEDY}")
+        raise ValueError(f"{path}: is no BPE, which this kind of model has. {REMEDY}")
     vocabulary = check_numbered(model.get("vocab"), path)
     merges = [tuple(pair.split(" ")) if isinstance(pair, str) else pair for pair in model["merges"]]
     if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in merges):
         raise ValueError(f"{path}: its merges are no pairs. {REMEDY}")
-    return _Content(vocabulary, [(first, second) for first, second in merges], _read_added(path, content, vocabulary))
-
-
-def _read_added(path: Path, content: dict[str, Any], vocabulary: dict[str, int]) -> dict[int, str]:
-    """Special entries behind the vocabulary by id, without a gap."""
     listed = content.get("added_tokens") or []
+    added = _read_added(path, listed, vocabulary)
+    whole = [item["content"] for item in listed if item["content"] in vocabulary]
+    return PairContent(vocabulary, [(first, second) for first, second in merges], added, whole)
+
+
+def _read_added(path: Path, listed: Any, vocabulary: dict[str, int]) -> dict[int, str]:
+    """Special entries behind the vocabulary by id, without a gap."""
     if not isinstance(listed, list) or not all(_is_entry(item) for item in listed):
         raise ValueError(f"{path}: its added_tokens are no list of entries with id and content. {REMEDY}")
     named: dict[int, str] = {item["id"]: item["content"] for item in listed if item["content"] not in vocabulary}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessorList, PreTrainedModel
 
-from models.captioner import Limits, NewModel, NextScores, VisionInfo
+from models.captioner import About, Limits, NewModel, NextScores, VisionInfo
 from models.guidance import decoded_prompts
 from models.hf.family import Family
 from models.hf.folder import write_companions, write_weights
@@ -27,6 +27,8 @@ from models.vision.transformers_networks import describe
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
 from preprocessors.text.styles import StyleRegistry
+
+TESTED = "numbers of the library's class, with random weights and tiny shapes alone"
 
 
 class TransformersCaptioner:
@@ -53,6 +55,12 @@ class TransformersCaptioner:
     def open(cls, folder: Path) -> Self:
         """Open a folder of transformers or of ours."""
         return cls(*cls.family.open(folder))
+
+    @classmethod
+    def about(cls) -> About:
+        """For people."""
+        family = cls.family
+        return About(f"`{family.class_name}`", family.style, family.licence, TESTED)
 
     @classmethod
     def new(cls, wanted: NewModel) -> Self:

@@ -26,7 +26,8 @@ class Family:
         text_model: What of a network has the embeddings, and resizes them.
         limits: Of a configuration.
         positions: Tokens of prompt and caption together that a configuration has positions for in the decoder.
-        processor: What transformers wants to find in ``preprocessor_config.json``, for so many pixels a side.
+        processor: What transformers wants to find in ``preprocessor_config.json``, for a configuration and so many
+            pixels a side.
         tokenizer: What it wants to find in ``tokenizer_config.json``.
         lora_targets: Expression for whole names of layers: queries and values of the language side's attention.
         style: How a style enters, for people.
@@ -40,7 +41,7 @@ class Family:
     text_model: Callable[[Any], PreTrainedModel]
     limits: Callable[[Any], Limits]
     positions: Callable[[Any], int]
-    processor: Callable[[int], Mapping[str, Any]]
+    processor: Callable[[Any, int], Mapping[str, Any]]
     tokenizer: Mapping[str, Any]
     lora_targets: str
     style: str

@@ -156,7 +156,7 @@ class Florence2Captioner(TransformersCaptioner):
         text_model=lambda network: network,
         limits=_limits,
         positions=_positions,
-        processor=lambda size: {
+        processor=lambda config, size: {
             "image_processor_type": "CLIPImageProcessor",
             "processor_class": "Florence2Processor",
             "size": {"height": size, "width": size},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,10 +23,11 @@ from models.wrapping import drop_prefixes
 from preprocessors.pictures.images import Normalisation
 from preprocessors.text.bpe_files import read_appended
 from utils.io import write_json
-from utils.small_json import check_against, read_small_json
+from utils.small_json import DESCRIPTION_BYTES, REMEDY, check_against, read_small_json
 
 N = TypeVar("N", bound=PreTrainedModel)
 WEIGHTS = "model.safetensors"
+CHAT_TEMPLATE = "chat_template.jinja"
 OLD_BUFFERS = ("position_ids",)
 """Ends of names of what older files hold beside weights: it follows from the configuration."""
 
@@ -64,11 +65,17 @@ def check_ids(folder: Path, ids: Mapping[str, int], entries: int) -> None:
             raise ValueError(f"{folder / 'config.json'}: {name}={number} is outside of the vocabulary of {entries:,}")
 
 
-def load_network(folder: Path, network: type[N], config: PreTrainedConfig) -> N:
+def load_network(folder: Path, network: type[N], config: PreTrainedConfig, older: Mapping[str, str] | None = None) -> N:
     """Open the weights of a folder, strictly, in float32 and evaluation mode.
 
     They are held against the configuration before memory is taken for a model, which a wrong one could make of any
     size.
+
+    Args:
+        folder: Of the model.
+        network: Its class.
+        config: Its configuration.
+        older: Beginnings of names in older files, and what they are now; the first that fits counts.
 
     Raises:
         FileNotFoundError: If there are none.
@@ -77,7 +84,7 @@ def load_network(folder: Path, network: type[N], config: PreTrainedConfig) -> N:
     weights = read_weights(folder)
     with opening(folder, "configuration (config.json)"), torch.device("meta"):
         shapes = network(config)
-    weights = drop_prefixes(weights, shapes.state_dict(), folder)
+    weights = drop_prefixes(_renamed(folder, weights, older or {}), shapes.state_dict(), folder)
     weights = {name: tensor for name, tensor in weights.items() if not name.endswith(OLD_BUFFERS)}
     if faults := find_misfits(shapes, weights, _tied(shapes)):
         raise ValueError(describe_misfits(folder, faults))
@@ -85,6 +92,17 @@ def load_network(folder: Path, network: type[N], config: PreTrainedConfig) -> N:
     with opening(folder, "weights"):
         model = network.from_pretrained(None, config=config, state_dict=owned, dtype=torch.float32)
     return cast(N, model.eval())
+
+
+def _renamed(folder: Path, weights: Mapping[str, Tensor], older: Mapping[str, str]) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        old = next((old for old in older if name.startswith(old)), "")
+        now = older.get(old, "") + name.removeprefix(old)
+        if now in renamed:
+            raise ValueError(f"{folder}: the weights cannot be opened: they hold {now} under two names")
+        renamed[now] = tensor
+    return renamed
 
 
 def _tied(network: PreTrainedModel) -> list[frozenset[str]]:
@@ -119,6 +137,40 @@ def vision_of(folder: Path, image_size: int) -> VisionInfo:
     return VisionInfo(facts["size"], Normalisation(mean, std), is_pretrained=False)
 
 
+def check_picture_slot(folder: Path, slot: str) -> None:
+    """Refuse a folder whose chat template has no place for a picture; one without a template is as good as any.
+
+    The template is a program and never run, only looked into.
+
+    Args:
+        folder: Of the model.
+        slot: What such a template writes where a picture comes.
+
+    Raises:
+        ValueError: If the template that the library would use lacks it, or its file is damaged.
+    """
+    found = next(((name, text) for name, text in _chat_templates(folder) if text), None)
+    if found is not None and slot not in found[1]:
+        raise ValueError(
+            f"{folder / found[0]}: its chat template has no place for a picture ({slot}), so it is of a model for text "
+            "alone. Copy it again from where the model came from, or remove it: conversations here are those that the "
+            "models were trained on"
+        )
+
+
+def _chat_templates(folder: Path) -> Iterator[tuple[str, str]]:
+    """File and text of each, in the order in which the library's processors look."""
+    for name in ("processor_config.json", "chat_template.json"):
+        if (folder / name).is_file():
+            template = read_small_json(folder / name).get("chat_template") or ""
+            yield name, template if isinstance(template, str) else json.dumps(template)  # several, each with a name
+    path = folder / CHAT_TEMPLATE
+    if path.is_file():
+        if (size := path.stat().st_size) > DESCRIPTION_BYTES:
+            raise ValueError(f"{path}: has {size:,} bytes, and at most {DESCRIPTION_BYTES:,} are read. {REMEDY}")
+        yield path.name, path.read_text(encoding="utf-8", errors="replace")
+
+
 def read_style_tokens(folder: Path) -> list[str]:
     """Those that we have put behind a vocabulary; of other people's folders none.
 
@@ -133,7 +185,7 @@ def write_companions(
     network: PreTrainedModel,
     class_name: str,
     *,
-    processor: Callable[[int], Mapping[str, Any]],
+    processor: Callable[[Any, int], Mapping[str, Any]],
     tokenizer: Mapping[str, Any],
     vision: VisionInfo,
     settings: CaptionerSettings | None,
@@ -144,7 +196,7 @@ def write_companions(
         folder: Is there.
         network: The model.
         class_name: The library's class that opens the folder.
-        processor: Of the picture's processor, what is the family's own, for so many pixels a side.
+        processor: Of the picture's processor, what is the family's own, for a configuration and so many pixels a side.
         tokenizer: Content of ``tokenizer_config.json``.
         vision: How pictures are made where the settings do not say it.
         settings: How it is used.
@@ -157,7 +209,7 @@ def write_companions(
         size, mean_std = settings.image_size, settings.mean_std
     pictures: dict[str, Any] = {"do_resize": True, "resample": 3, "do_rescale": True, "rescale_factor": 1 / 255}
     pictures |= {"do_normalize": True, "image_mean": [*mean_std.mean], "image_std": [*mean_std.std]}
-    write_json(folder / PICTURE_FILES[0], pictures | {**processor(size)})
+    write_json(folder / PICTURE_FILES[0], pictures | {**processor(network.config, size)})
     section = {} if settings is None else settings.to_model_section()
     write_json(folder / "configuration.json", {"framework": "pytorch", "task": "image-captioning", "model": section})
 

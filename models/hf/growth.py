@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.guidance import guide
-from models.hf.network import CaptionNetwork, EncodedPictures, causal, last_of, prefix_lengths
+from models.hf.network import CaptionNetwork, EncodedPictures, last_of, prefix_lengths
 
 
 class Growth:
@@ -39,9 +39,8 @@ class Growth:
         seen = F.pad(encoded.prefix_mask, (0, given), value=True)
         positions = torch.arange(columns, device=device).expand(images, -1)
         positions = torch.cat([positions, ends[:, None] + torch.arange(given, device=device)], 1)
-        mask = (causal(columns + given, device) & seen[:, None]) | torch.eye(
-            columns + given, dtype=torch.bool, device=device
-        )
+        mask = network.prefix_sight(columns, given, device) & seen[:, None]
+        mask = mask | torch.eye(columns + given, dtype=torch.bool, device=device)
         embeddings = torch.cat([encoded.prefix, network.embed(tokens)], 1)
         hidden = network.decode(embeddings, positions, mask, encoded, self._cache)
         last = hidden[:, -1] if given else last_of(hidden, ends)

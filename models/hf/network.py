@@ -45,6 +45,8 @@ class CaptionNetwork(nn.Module):
     """Stands before a class of transformers among the bases of an adapter's network; its weights keep their names."""
 
     accepts_loss_kwargs = False
+    prefix_is_causal = True
+    """Whether what stands before a caption sees only what is before it, and not all of each other."""
 
     def look(self, patch_images: Tensor) -> Tensor:
         """Pictures (P, 3, H, W) to features (P, F, h, w)."""
@@ -86,6 +88,13 @@ class CaptionNetwork(nn.Module):
     def vision_network(self) -> nn.Module:
         """The module that pictures pass."""
         raise NotImplementedError
+
+    def prefix_sight(self, columns: int, behind: int, device: torch.device) -> Tensor:
+        """What a prefix and tokens of one caption behind it see of each other, bool (L, L)."""
+        mask = causal(columns + behind, device)
+        if not self.prefix_is_causal:
+            mask[:columns, :columns] = True
+        return mask
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training or evaluation; a vision network that is not trained stays in evaluation."""
@@ -176,7 +185,7 @@ class CaptionNetwork(nn.Module):
         positions = torch.cat([positions, ends[:, None] + own], 1)
         caption = torch.arange(count, device=device).repeat_interleave(length - 1)
         behind = (caption[:, None] == caption) & (own[:, None] >= own)
-        mask = F.pad(causal(columns, device), (0, before.shape[1]))
+        mask = F.pad(self.prefix_sight(columns, 0, device), (0, before.shape[1]))
         mask = torch.cat([mask, F.pad(behind, (columns, 0), value=True)])  # (L, L)
         seen = F.pad(encoded.prefix_mask, (0, before.shape[1]), value=True)
         # What fills a prefix up sees itself too: a row of scores that are all masked is no number.

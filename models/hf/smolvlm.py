@@ -26,13 +26,13 @@ from models.hf.bounds import SMOLVLM as FIELDS
 from models.hf.byte_pairs import SpecialTokens, open_byte_pairs
 from models.hf.captioner import TransformersCaptioner
 from models.hf.family import Family
-from models.hf.folder import check_ids, load_network, read_fields, vision_of
+from models.hf.folder import check_ids, check_picture_slot, load_network, read_fields, vision_of
 from models.hf.network import CaptionNetwork, EncodedPictures, library_mask
 from models.hf.tokenizer import FamilyTokenizer
 from models.weights import opening
 
-TOKENS = SpecialTokens("<|im_start|>", "<end_of_utterance>", "<|im_end|>", "<|endoftext|>")
-"""The last stands for what is masked: these models have no token for that."""
+TOKENS = SpecialTokens("<|im_start|>", "<end_of_utterance>", "<|im_end|>", None)
+PICTURE = "<image>"
 AROUND, WHOLE_PICTURE = "<fake_token_around_image>", "<global-img>"
 BEFORE, ANSWER = "User:", "\nAssistant:"
 
@@ -155,6 +155,7 @@ def _opener(network: Any, config_class: Any) -> Callable[[Path], tuple[Any, Fami
         text = config.text_config
         ids = {TOKENS.bos: text.bos_token_id, TOKENS.pad: text.pad_token_id}
         check_ids(folder, ids, text.vocab_size)
+        check_picture_slot(folder, PICTURE)
         vision = vision_of(folder, config.vision_config.image_size)
         vision = vision._replace(image_size=config.vision_config.image_size)  # its processor names the longest edge
         tokenizer = open_byte_pairs(folder, TOKENS, ids, entries=text.vocab_size, digits_alone=True)
@@ -210,7 +211,7 @@ def _family(name: str, network: Any, config_class: Any, licence: str) -> Family:
         text_model=lambda model: model,
         limits=_limits,
         positions=_positions,
-        processor=lambda size: {
+        processor=lambda config, size: {
             "image_processor_type": f"{kind}ImageProcessor",
             "processor_class": f"{kind}Processor",
             "do_image_splitting": False,

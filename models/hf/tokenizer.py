@@ -17,21 +17,21 @@ from preprocessors.text.spacing import join_tokens
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_BYTES = 64_000_000
-"""Most of it. The largest published of the families here: 3.6 MB, for 51,289 entries."""
+"""Most of it. Published: 3.6 MB for 51,289 entries; PaliGemma has five times as many."""
 REMEDY = "Copy it again from where the model came from."
 MOST_UNUSED = 4096
-"""Entries of a model that its tokenizer does not have. Published: two, and what rounds a vocabulary up."""
+"""Entries of a model that its tokenizer does not have. Published: two, or what rounds a vocabulary up."""
 _FILLER = "<unused_{}>"
 _INNER_APOSTROPHE = re.compile(r"(?<=\w) (['’]) (?=\w)")
 
 
 class SpecialIds(NamedTuple):
-    """Ids that a family gives a meaning; the configuration says them."""
+    """Ids that a family gives a meaning; the configuration says them. None of what is masked for a language model."""
 
     bos: int
     eos: int
     pad: int
-    mask: int
+    mask: int | None
 
 
 class FamilyTokenizer:

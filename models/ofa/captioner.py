@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LogitsProcessorList
 
-from models.captioner import Captioner, Limits, NewModel, NextScores, VisionInfo
+from models.captioner import About, Captioner, Limits, NewModel, NextScores, VisionInfo
 from models.guidance import decoded_prompts
 from models.inputs import INPUTS, make_preprocessor
 from models.ofa.encoder import OFAEncoderOutput
@@ -61,6 +61,16 @@ class OFACaptioner:
     def new(cls, wanted: NewModel) -> Self:
         """A model with random weights, and a BPE of its captions."""
         return cls(*new_ofa(wanted))
+
+    @classmethod
+    def about(cls) -> About:
+        """For people."""
+        return About(
+            "StyleCap's own `OFAForConditionalGeneration`",
+            "the prompt passes the encoder behind the picture",
+            "Apache-2.0 (DAMO Academy)",
+            "numbers of the original's code with random weights; names and shapes of the published weights",
+        )
 
     def save(self, folder: Path, settings: CaptionerSettings | None) -> None:
         """Write a folder that ModelScope's own code opens as well, if the vision network is OFA's own."""

@@ -12,6 +12,10 @@ from preprocessors.text.styles import StyleRegistry
 from preprocessors.text.words import compared_word, split_words
 
 MASKED_PROMPT = ' what is the complete text of " {caption} "? write a {style} reply.'
+BLANKS_PROMPT = ' fill in every ____ of " {caption} " and write all of it as a {style} reply.'
+"""For language models, whose vocabulary has nothing for what is masked: it is told in words what to do."""
+BLANK = " ____"
+"""Stands for a word there."""
 
 
 def masked_prompt(caption: str, style_token: str) -> str:
@@ -20,9 +24,10 @@ def masked_prompt(caption: str, style_token: str) -> str:
 
 
 class MaskTokenizer(TextTokenizer, Protocol):
-    """A tokenizer with an entry for what is masked."""
+    """A tokenizer that may have an entry for what is masked."""
 
-    mask_token_id: int
+    mask_token_id: int | None
+    """None of a language model's: then a blank is written as text, see :data:`BLANK`."""
 
 
 class _Frame(NamedTuple):
@@ -39,10 +44,10 @@ class _Frame(NamedTuple):
 
 
 class CaptionMasker:
-    """Makes sources of OFA's text infilling, aware of the style.
+    """Makes sources of OFA's text infilling, aware of the style; for a tokenizer without a mask, the same in words.
 
     A word is what stands between white space in the cleaned caption, or a character of a script without spaces; all its
-    sub-words become one mask. At least one word is masked. The target is the whole caption, see
+    sub-words become one mask, or one blank. At least one word is masked. The target is the whole caption, see
     :meth:`preprocessors.interface.CaptionPreprocessor.target_ids`.
 
     Args:
@@ -59,7 +64,8 @@ class CaptionMasker:
         ValueError: If ``typical_words`` names an unknown style, or the prompt of a style leaves no room for a caption.
 
     Source:
-        Wang et al. 2022, arXiv:2202.03052 (OFA). The style in the prompt and the rates by word are ours.
+        Wang et al. 2022, arXiv:2202.03052 (OFA). The style in the prompt, the rates by word and the prompt with blanks
+        are ours.
     """
 
     def __init__(
@@ -82,6 +88,9 @@ class CaptionMasker:
         self.mask_style_rate = mask_style_rate
         self.max_source_length = max_source_length
         self.punctuation: Punctuation = punctuation
+        mask = tokenizer.mask_token_id
+        self._masked = tokenizer.encode_text(BLANK) if mask is None else [mask]
+        self._prompt = BLANKS_PROMPT if mask is None else MASKED_PROMPT
         self._frames = {name: self._make_frame(name) for name in registry.names}
 
     def mask(self, caption: str, style: str, generator: random.Random) -> list[int]:
@@ -96,7 +105,7 @@ class CaptionMasker:
             ValueError: If the style is unknown.
         """
         name = self.registry.resolve(style)
-        frame, masked = self._frames[name], [self.tokenizer.mask_token_id]
+        frame, masked = self._frames[name], self._masked
         style_ids = masked if generator.random() < self.mask_style_rate else frame.style
         words = self._words_that_fit(caption, self.max_source_length - frame.length)
         chosen = self._choose_words([word for word, _ in words], self.typical_words.get(name, frozenset()), generator)
@@ -117,7 +126,7 @@ class CaptionMasker:
         words: list[tuple[str, list[int]]] = []
         for word in split_words(clean_caption(caption, punctuation=self.punctuation)):
             word_ids = encode_caption(self.tokenizer, word)
-            room -= len(word_ids)
+            room -= max(len(word_ids), len(self._masked))  # a blank can be longer than a word
             if words and room < 0:
                 break
             words.append((word, word_ids))  # a first word that is too long fits as well: alone, it is always masked
@@ -126,11 +135,11 @@ class CaptionMasker:
     def _make_frame(self, style: str) -> _Frame:
         # Piece by piece, because a mask stands for a word and its leading space: in a text, " <mask>" would be encoded
         # as a space of its own and the mask. A space begins a new piece anyway, so nothing else changes.
-        before_caption, rest = MASKED_PROMPT.split(" {caption}")
+        before_caption, rest = self._prompt.split(" {caption}")
         before_style, after_style = rest.split(" {style}")
         pieces = (before_caption, before_style, f" {self.registry.token_of(style)}", after_style)
         frame = _Frame(*(self.tokenizer.encode_text(piece) for piece in pieces))
-        if frame.length >= self.max_source_length:
+        if frame.length + len(self._masked) > self.max_source_length:
             raise ValueError(
                 f"masked_lm: its prompt for style {style!r} takes {frame.length} tokens and a source has "
                 f"{self.max_source_length}, so there is no room for a caption. Shorten the style's name, use "

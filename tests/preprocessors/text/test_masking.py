@@ -8,7 +8,7 @@ import pytest
 from models.ofa.tokenization_ofa import OFATokenizer
 from preprocessors.text.bpe import train_bpe
 from preprocessors.text.corpora import StyledText
-from preprocessors.text.masking import MASKED_PROMPT, CaptionMasker, MaskedSource
+from preprocessors.text.masking import BLANKS_PROMPT, MASKED_PROMPT, CaptionMasker, MaskedSource
 from preprocessors.text.prompts import DEFAULT_PROMPT
 from preprocessors.text.styles import StyleRegistry
 
@@ -116,6 +116,40 @@ def test_mask_hidden_style_is_one_mask_for_all_its_words(tokenizer):
     masker = make_masker(tokenizer, registry, mask_rate=1.0, mask_style_rate=1.0)
     source = masker.mask("a sky", "mellow (soothing, sweet)", random.Random(0))
     assert read(tokenizer, source) == 'what is the complete text of " <mask> <mask> "? write a <mask> reply.'
+
+
+BLANK = "____"
+
+
+@pytest.fixture
+def telling(word_tokenizer):
+    """Of a language model: nothing in its vocabulary stands for what is masked."""
+    word_tokenizer.mask_token_id = None
+    return word_tokenizer
+
+
+def test_mask_without_a_token_for_it_is_a_blank_in_words(telling):
+    words = {"romantic": ["red", "tonight"]}
+    masker = make_masker(telling, typical=words, mask_rate=0.0, style_word_rate=1.0)
+    source = masker.mask("red sky tonight", "Romantic", random.Random(0))
+    shown = f'fill in every {BLANK} of " {BLANK} sky {BLANK} " and write all of it as a Romantic reply.'
+    assert read(telling, source).lower() == shown.lower()
+    hidden = make_masker(telling, mask_style_rate=1.0, mask_rate=1.0).mask("a sky", "romantic", random.Random(0))
+    assert read(telling, hidden).endswith(f'of " {BLANK} {BLANK} " and write all of it as a {BLANK} reply.')
+
+
+def test_blanks_that_are_longer_than_words_stay_within_the_source(telling, monkeypatch):
+    """A blank of three tokens for words of one: room is counted as if all words were masked."""
+    encode = telling.encode_text
+    monkeypatch.setattr(
+        telling, "encode_text", lambda text, **others: encode(" _ _ _" if text == " ____" else text, **others)
+    )
+    frame = len(encode(BLANKS_PROMPT.format(caption="", style="romantic")))
+    masker = make_masker(telling, mask_rate=1.0, max_source_length=frame + 7)
+    source = masker.mask("one two three four", "romantic", random.Random(0))
+    assert len(source) == 2 + frame + 6  # two of the four words, a blank each
+    with pytest.raises(ValueError, match=f"takes {frame} tokens and a source has {frame + 2}, so there is no room"):
+        make_masker(telling, max_source_length=frame + 2)
 
 
 def test_mask_caption_without_words_has_no_mask(tokenizer):
