@@ -19,14 +19,15 @@ compile() {
         --quiet --no-config --default-index https://pypi.org/simple --universal --python-version 3.11 \
         --only-binary :all: --no-header "$@"
 }
-names_in() { sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' "$1" | sort -u; }
+# Packages of a lock that everybody gets; behind a semicolon stands on which machines alone the others are installed.
+names_in() { sed -nE 's/^([A-Za-z0-9._-]+)==[^;]*$/\1/p' "$1"; }
 
-# One resolution of everything, so that no two files disagree; then a file of each part.
+# One resolution of everything, so that no two files disagree; then a file for each part.
 mkdir -p locks
 cat locks/*.txt >"$place/all.txt" 2>/dev/null || true
 compile --no-annotate --output-file "$place/all.txt" "$@" requirements*.txt
 # torch and what its CUDA build alone brings: other indexes have other builds of the same version (scripts/setup.sh).
-names_in "$place/all.txt" | grep -E '^(torch|triton|nvidia-.*|cuda-.*)$' >"$place/torch.names"
+sed -nE 's/^(torch|triton|nvidia-.*|cuda-.*)==.*/\1/p' "$place/all.txt" >"$place/torch.names"
 
 # lock FILE_OF_REQUIREMENTS LOCK WITHOUT...: its part, less the packages whose names are in the files WITHOUT
 lock() {
