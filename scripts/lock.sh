@@ -27,7 +27,7 @@ mkdir -p locks
 cat locks/*.txt >"$place/all.txt" 2>/dev/null || true
 compile --no-annotate --output-file "$place/all.txt" "$@" requirements*.txt
 # torch and what its CUDA build alone brings: other indexes have other builds of the same version (scripts/setup.sh).
-sed -nE 's/^(torch|triton|nvidia-.*|cuda-.*)==.*/\1/p' "$place/all.txt" >"$place/torch.names"
+sed -nE 's/^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==.*/\1/p' "$place/all.txt" >"$place/torch.names"
 
 # lock FILE_OF_REQUIREMENTS LOCK WITHOUT...: its part, less the packages whose names are in the files WITHOUT
 lock() {
