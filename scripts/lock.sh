@@ -3,14 +3,14 @@
 # files that PyPI lists for it, for Linux, macOS and Windows and Python 3.11 and newer. Needs PyPI, not .venv.
 #   bash scripts/lock.sh              keeps the versions that are locked, where requirements*.txt allow them
 #   bash scripts/lock.sh --upgrade    takes the newest ones; further arguments go to uv
-# Afterwards: bash scripts/setup.sh, then the tests, then .venv/bin/python scripts/licences.py.
+# Then it writes docs/licences.md, of all that is locked for this machine (minutes; nothing is installed).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 "${PYTHON:-python3}" -m venv "$place/venv"
-PIP_DISABLE_PIP_VERSION_CHECK=1 "$place/venv/bin/python" -m pip install --quiet uv==0.13.9
+PIP_DISABLE_PIP_VERSION_CHECK=1 "$place/venv/bin/python" -m pip install --quiet uv==0.13.9 pip==26.3
 
 # Only wheels: nothing of a package runs while it is installed. PyPI is named, so that no mirror's address, and no
 # file of another place, gets in.
@@ -48,4 +48,9 @@ lock requirements.txt locks/torch.txt "$place/base.names"
 for file in requirements-*.txt; do
     lock "$file" "locks/$file" "$place/base.names" "$place/torch.names"
 done
-wc -l locks/*.txt >&2
+all=(locks/*.txt)
+echo "lock: holding the hashes against PyPI's files, and reading their licences" >&2
+env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null "$place/venv/bin/python" -m pip \
+    install --quiet --dry-run --ignore-installed --no-deps --require-hashes --only-binary :all: \
+    --report "$place/report.json" "${all[@]/#/--requirement=}"
+"$place/venv/bin/python" scripts/licences.py <"$place/report.json"

@@ -20,6 +20,7 @@ LEAST_DISK = 5 * 2**30
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+)", re.MULTILINE)
 PURPOSES = {
     "dev": "the tests",
+    "docs": "the site of docs/",
     "ray": "sweeps on a Ray cluster",
     "serve": "the service and the Telegram bot",
     "vision": "model.vision=efficientnet_lite0 .. 2",
