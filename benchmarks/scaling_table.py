@@ -12,8 +12,9 @@ From these, for any batch and device:
     seconds = rows x operations of a row / (peak of the device x share of it that is reached)
 
 Prints one JSON object: for each shape what was counted, the most memory and the median of the further steps on this
-device, the formula's memory beside it, and the formula's rows and seconds for the device that --memory, --peak and
---share describe, by default 80 GiB, 100 TFLOP/s and 0.3: round numbers, not a measurement of any card.
+device (of a CPU in processor seconds of all threads), the formula's memory beside it, and the formula's rows and
+seconds for the device that --memory, --peak and --share describe, by default 80 GiB, 100 TFLOP/s and 0.3: round
+numbers, not a measurement of any card.
 """
 
 from __future__ import annotations
@@ -110,11 +111,13 @@ def measure(size: str, image: int, batch: int, steps: int, device: str, threads:
             torch.cuda.synchronize()
 
     flops, kept = _count(step, [*model.parameters(), *model.buffers(), *inputs.values()])
+    # Of the processor, since others may use this machine too; of a GPU by the clock.
+    clock = time.process_time if device == "cpu" else time.perf_counter
     seconds = []
     for _ in range(steps):
-        start = time.perf_counter()
+        start = clock()
         step()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return {
         "size": size,
         "image": image,
@@ -122,7 +125,7 @@ def measure(size: str, image: int, batch: int, steps: int, device: str, threads:
         "flops_per_row": flops // batch,
         "kept_bytes_per_row": kept // batch,
         "measured_gib": round((_peak(device) - before) / GIB, 3),
-        "measured_step_seconds": round(statistics.median(seconds), 3),
+        "measured_step_seconds": round(statistics.median(seconds), 3) if seconds else None,
     }
 
 
