@@ -53,7 +53,7 @@ def lay_out(place: Path) -> None:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, place / name)
     for page in place.rglob("*.md"):
-        page.write_text(in_python_markdown("\n" + page.read_text("utf-8")), "utf-8")
+        page.write_text(in_python_markdown(page.read_text("utf-8")), "utf-8")
 
 
 def in_python_markdown(text: str) -> str:

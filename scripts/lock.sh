@@ -12,11 +12,11 @@ trap 'rm -rf "$place"' EXIT
 "${PYTHON:-python3}" -m venv "$place/venv"
 PIP_DISABLE_PIP_VERSION_CHECK=1 "$place/venv/bin/python" -m pip install --quiet uv==0.13.9 pip==26.3
 
-# Only wheels: nothing of a package runs while it is installed. PyPI is named, so that no mirror's address, and no
-# file of another place, gets in.
+# Only wheels: nothing of a package runs while it is installed. Without configuration uv and pip ask PyPI, so that no
+# file of a mirror or another place gets in.
 compile() {
-    env -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX "$place/venv/bin/uv" pip compile \
-        --quiet --no-config --default-index https://pypi.org/simple --universal --python-version 3.11 \
+    env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS \
+        "$place/venv/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 \
         --only-binary :all: --no-header "$@"
 }
 # Packages of a lock that everybody gets; behind a semicolon stands on which machines alone the others are installed.
