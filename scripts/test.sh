@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bash scripts/setup.sh --dev --lora --serve --vision
+bash scripts/setup.sh --dev --docs --lora --serve --vision
 bash scripts/browser.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

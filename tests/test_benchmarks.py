@@ -55,6 +55,21 @@ def test_picture_matters_scores_right_and_shuffled_pictures(tiny_document, tmp_p
     assert {*found} == {"n", "CIDEr", "CIDEr_shuffled_pictures"}
 
 
+def test_scaling_table_counts_what_a_step_computes_and_keeps():
+    """Twice as many rows compute and keep twice as much; the formula is that of its docstring."""
+    benchmark = load_benchmark("scaling_table")
+    one, two = (benchmark.measure("nano", 64, batch, 0, "cpu", 1) for batch in (1, 2))
+    assert one["parameters"] == two["parameters"]
+    assert two["flops_per_row"] == pytest.approx(one["flops_per_row"], rel=0.02)
+    assert two["kept_bytes_per_row"] == pytest.approx(one["kept_bytes_per_row"], rel=0.1)
+    found = {"parameters": 2**26, "kept_bytes_per_row": 2**20, "flops_per_row": 6 * 10**9}
+    assert benchmark.compute(found, 1024, memory=3.0, peak=20.0, share=0.3) == {
+        "computed_gib": 2.0,  # 16 bytes of 2**26 parameters are 1 GiB, 1,024 rows of 1 MiB another
+        "computed_rows_that_fit": 2048,
+        "computed_seconds_per_100_rows": 0.1,
+    }
+
+
 def test_over_seeds_pairs_photos_and_seeds():
     """What photos and seeds have in common leaves the difference exactly, and widens the means' intervals."""
     benchmark = load_benchmark("over_seeds")

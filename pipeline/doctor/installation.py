@@ -20,6 +20,7 @@ LEAST_DISK = 5 * 2**30
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+)", re.MULTILINE)
 PURPOSES = {
     "dev": "the tests",
+    "docs": "the site of docs/",
     "lora": "adapters of weights (lora.rank)",
     "quantize": "weights in 8 and 4 bits (lora.quantize)",
     "ray": "sweeps on a Ray cluster",

@@ -52,13 +52,19 @@ def test_image_gets_nothing_from_the_network_but_what_setup_installs():
     assert not re.search(r"\b(curl|wget|git clone|pip install)\b", DOCKERFILE)
 
 
+def test_image_is_installed_from_the_locks():
+    copied = _instructions("COPY")
+    assert "locks/ locks/" in copied
+    assert "--no-hashes" not in DOCKERFILE
+
+
 def test_image_holds_every_package_and_no_tests():
     lines = (FOLDER / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     held = {line.removeprefix("!").rstrip("/") for line in rules if line.startswith("!")}
     assert set(PACKAGES) <= held
-    assert held - set(PACKAGES) == {"requirements*.txt", "LICENSE", "finetune.py", "scripts/setup.sh", "conf"}
+    assert held - set(PACKAGES) == {"requirements*.txt", "locks", "LICENSE", "finetune.py", "scripts/setup.sh", "conf"}
 
 
 def test_entry_point_needs_the_standard_library_alone():

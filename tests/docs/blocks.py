@@ -39,7 +39,7 @@ def marked_pages() -> list[Path]:
 
 
 def all_pages() -> list[Path]:
-    others = ("CONTRIBUTING.md", "benchmarks/README.md", "work_dir/README.md")
+    others = ("README.zh.md", "CONTRIBUTING.md", "benchmarks/README.md", "work_dir/README.md")
     return [*marked_pages(), *(REPOSITORY / name for name in others)]
 
 

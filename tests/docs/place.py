@@ -28,7 +28,7 @@ from utils.io import read_jsonl, write_json, write_text
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = {"run", "run slow", "run in the background"}
 SHELLS = {"bash", "sh", "shell", "console"}
-NOT_COPIED = {"work_dir", "tests", "docs"}
+NOT_COPIED = {"work_dir", "tests", "docs", "site"}
 TAKEN = 77
 IN_THE_BACKGROUND = """\
 if curl -s {address} >/dev/null; then exit 77; fi
