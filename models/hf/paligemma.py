@@ -192,6 +192,7 @@ class PaliGemmaCaptioner(TransformersCaptioner):
             "size": {"height": size, "width": size},
             "image_seq_length": (size // config.vision_config.patch_size) ** 2,
         },
+        lora_targets=r"model\.language_model\.layers\.\d+\.self_attn\.[qv]_proj",
         tokenizer={"tokenizer_class": "GemmaTokenizer", "extra_special_tokens": {"image_token": "<image>"}},
         style="picture and prompt are the prefix, which sees itself as a whole; the caption is the suffix",
         licence="Gemma Terms of Use (Google)",

@@ -29,8 +29,9 @@ LAYERS = {
     "blip": "text_decoder.bert.encoder.layer.1.crossattention.self.value",
     "florence2": "model.language_model.decoder.layers.1.encoder_attn.q_proj",
     "smolvlm": "model.text_model.layers.1.self_attn.v_proj",
+    "paligemma": "model.language_model.layers.1.self_attn.v_proj",
 }
-COUNTS = {"ofa": 12, "blip": 8, "florence2": 12, "smolvlm": 4}
+COUNTS = {"ofa": 12, "blip": 8, "florence2": 12, "smolvlm": 4, "paligemma": 4}
 """Queries and values of two layers: of an encoder, and twice of a decoder that attends to something."""
 
 
