@@ -33,8 +33,7 @@ from preprocessors.text.styles import StyleRegistry
 from tests.hf_folders import WORDS, write_smolvlm
 from utils.io import encode_json, read_json, read_jsonl, write_json
 
-WAYS = {"without": 0.0, "blanks": 0.5, "borrowed": 0.5}
-"""Weights of the masked-LM loss."""
+WAYS = ("without", "blanks", "borrowed")
 BORROWED = "<|endoftext|>"
 STEPS = 10
 
@@ -45,6 +44,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for data and runs")
     for name, default in (("seeds", 3), ("epochs", 30), ("pictures", 60)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--weight", type=float, default=0.5, help="of the masked captions (default: %(default)s)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     scenes = options.out / "scenes"
@@ -52,9 +53,10 @@ def main() -> None:
     captions = [text for _, row in read_jsonl(scenes / "train.jsonl") for text in row["captions"]]
     write_smolvlm(options.out / "start", [*captions, *WORDS], hidden_size=48, num_hidden_layers=3)
     for seed in range(1, options.seeds + 1):
-        for way in WAYS:
+        for way in options.ways:
             with _token_for_masks(BORROWED if way == "borrowed" else None):
-                found = measure(way, seed, options.epochs, options.out)
+                weight = 0.0 if way == "without" else options.weight
+                found = measure(way, weight, seed, options.epochs, options.out)
             sys.stdout.write(encode_json(found).decode() + "\n")
             sys.stdout.flush()
 
@@ -69,10 +71,10 @@ def _token_for_masks(token: str | None) -> Iterator[None]:
         smolvlm.TOKENS = kept
 
 
-def measure(way: str, seed: int, epochs: int, out: Path) -> dict[str, Any]:
+def measure(way: str, weight: float, seed: int, epochs: int, out: Path) -> dict[str, Any]:
     """A run, and what became of it."""
     run, conf = out / f"{way}_{seed}", out / f"{way}_{seed}.json"
-    write_json(conf, _document(out, run, WAYS[way], seed, epochs))
+    write_json(conf, _document(out, run, weight, seed, epochs))
     with contextlib.redirect_stdout(io.StringIO()):
         if finetune.main(["--conf", str(conf)]):
             raise SystemExit(f"{run}: did not finish; see its log.txt")
@@ -80,6 +82,7 @@ def measure(way: str, seed: int, epochs: int, out: Path) -> dict[str, Any]:
     masked = [row["train/masked_lm"] for row in rows if "train/masked_lm" in row]
     return {
         "way": way,
+        "weight": weight,
         "seed": seed,
         "masked_first": statistics.fmean(masked[:STEPS]) if masked else None,
         "masked_last": statistics.fmean(masked[-STEPS:]) if masked else None,
