@@ -59,6 +59,7 @@ def open_byte_pairs(
     entries: int,
     digits_alone: bool = False,
     framed: bool = False,
+    caption_start: str = "",
 ) -> FamilyTokenizer:
     """The tokenizer of a folder, from ``tokenizer.json``, with our style tokens behind it.
 
@@ -69,6 +70,7 @@ def open_byte_pairs(
         entries: V of the model.
         digits_alone: Whether each digit is a token.
         framed: Whether others who open a folder of ours put BOS and EOS around a text.
+        caption_start: What the model writes before every caption.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -91,7 +93,9 @@ def open_byte_pairs(
     mask = None if names.mask is None else known[names.mask]
     special_ids = SpecialIds(known[names.bos], known[names.eos], known[names.pad], mask)
     try:
-        return FamilyTokenizer(tokenizer, special_ids, entries, style_tokens, texts, added=named)
+        return FamilyTokenizer(
+            tokenizer, special_ids, entries, style_tokens, texts, added=named, caption_start=caption_start
+        )
     except ValueError as error:
         raise ValueError(
             f"{folder}: {error}; {TOKENIZER_FILE} or config.json does not belong to these weights"

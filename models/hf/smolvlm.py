@@ -34,7 +34,7 @@ from models.weights import opening
 TOKENS = SpecialTokens("<|im_start|>", "<end_of_utterance>", "<|im_end|>", None)
 PICTURE = "<image>"
 AROUND, WHOLE_PICTURE = "<fake_token_around_image>", "<global-img>"
-BEFORE, ANSWER = "User:", "\nAssistant:"
+BEFORE, ANSWER, CAPTION_START = "User:", "\nAssistant:", " "
 
 
 class Template(NamedTuple):
@@ -158,7 +158,9 @@ def _opener(network: Any, config_class: Any) -> Callable[[Path], tuple[Any, Fami
         check_picture_slot(folder, PICTURE)
         vision = vision_of(folder, config.vision_config.image_size)
         vision = vision._replace(image_size=config.vision_config.image_size)  # its processor names the longest edge
-        tokenizer = open_byte_pairs(folder, TOKENS, ids, entries=text.vocab_size, digits_alone=True)
+        tokenizer = open_byte_pairs(
+            folder, TOKENS, ids, entries=text.vocab_size, digits_alone=True, caption_start=CAPTION_START
+        )
         opened = load_network(folder, network, config)
         opened.template = _template(folder, tokenizer)
         return opened, tokenizer, vision

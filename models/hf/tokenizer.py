@@ -48,6 +48,7 @@ class FamilyTokenizer:
             its end nothing is added.
         added: Special entries behind those, in the order of their ids; further ones that the model has are unused.
         in_words: Whether a decoded text has spaces around punctuation, which people do not write.
+        caption_start: What the model writes before every caption.
 
     Attributes:
         style_tokens: As given, and those added since.
@@ -66,8 +67,9 @@ class FamilyTokenizer:
         *,
         added: Sequence[str] = (),
         in_words: bool = False,
+        caption_start: str = "",
     ) -> None:
-        self.library, self._in_words = tokenizer, in_words
+        self.library, self._in_words, self.caption_start = tokenizer, in_words, caption_start
         self.bos_token_id, self.eos_token_id, self.pad_token_id, self.mask_token_id = ids
         tokenizer.add_special_tokens([*added])
         missing = entries - len(style_tokens) - tokenizer.get_vocab_size()

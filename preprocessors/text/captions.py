@@ -52,10 +52,17 @@ def encode_caption(tokenizer: TextTokenizer, text: str, max_length: int | None =
     """Ids of a cleaned caption, of which nothing is taken for a special token: a person's "<s>" is three characters.
 
     Args:
-        tokenizer: Its special tokens and those behind its BPE all begin with ``<`` and have no other.
-        text: The caption; without ``<`` it is what ``encode_text`` makes of it.
+        tokenizer: Its special tokens and those behind its BPE all begin with ``<`` and have no other. What its model
+            writes before every caption, it names ``caption_start``; most have no such thing.
+        text: The caption; without ``<`` it is what ``encode_text`` makes of it, and no ids if it is empty.
         max_length: Most ids; None for all.
     """
+    start: str = getattr(tokenizer, "caption_start", "")
+    return encode_words(tokenizer, start + text if text else "", max_length)
+
+
+def encode_words(tokenizer: TextTokenizer, text: str, max_length: int | None = None) -> list[int]:
+    """As :func:`encode_caption`, of words that stand anywhere."""
     if "<" not in text:
         return tokenizer.encode_text(text, max_length=max_length)
     pieces = (tokenizer.encode_text(piece) for piece in _BEHIND_OPENING.split(text) if piece)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from preprocessors.text.captions import Punctuation, TextTokenizer, clean_caption, encode_caption
+from preprocessors.text.captions import Punctuation, TextTokenizer, clean_caption, encode_words
 from preprocessors.text.corpora import StyledText
 from preprocessors.text.styles import StyleRegistry
 from preprocessors.text.words import compared_word, split_words
@@ -125,7 +125,7 @@ class CaptionMasker:
     def _words_that_fit(self, caption: str, room: int) -> list[tuple[str, list[int]]]:
         words: list[tuple[str, list[int]]] = []
         for word in split_words(clean_caption(caption, punctuation=self.punctuation)):
-            word_ids = encode_caption(self.tokenizer, word)
+            word_ids = encode_words(self.tokenizer, word)
             room -= max(len(word_ids), len(self._masked))  # a blank can be longer than a word
             if words and room < 0:
                 break

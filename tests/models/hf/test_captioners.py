@@ -14,6 +14,7 @@ from models.hf.network import CAPTIONS_PER_ROW
 from models.settings import CaptionerSettings, Decoding
 from preprocessors.pictures.feature_cache import in_evaluation
 from preprocessors.pictures.images import MEAN_STD
+from preprocessors.text.captions import encode_caption, encode_words
 from preprocessors.text.styles import StyleRegistry
 from tests.hf_folders import score_with_smolvlm, write_smolvlm
 
@@ -394,6 +395,18 @@ def test_half_precision_is_close(case, batch, encoded, captions, uniforms):
         assert len(case.captioner.beams(half, PLAIN)) == 3
     full = case.captioner.logits(encoded, captions)[counted]
     assert (logits.float() - full).norm() < 0.05 * full.norm()
+
+
+def test_caption_of_a_conversation_begins_with_the_space_of_its_template(tmp_path):
+    """The models were trained on "Assistant: a dog", whose first word is another token than that of "a dog"."""
+    write_smolvlm(tmp_path)
+    tokenizer = open_captioner(tmp_path).tokenizer
+    answer, whole = (tokenizer.encode_text(text) for text in ("\nAssistant:", "\nAssistant: a dog runs"))
+    assert [*answer, *encode_caption(tokenizer, "a dog runs")] == whole
+    assert encode_caption(tokenizer, "a dog runs") != tokenizer.encode_text("a dog runs")
+    assert encode_caption(tokenizer, "") == []
+    words = [token for word in ("a", " dog", " runs") for token in encode_words(tokenizer, word)]
+    assert words == tokenizer.encode_text("a dog runs")  # as they stand in the prompt of masked captions
 
 
 @torch.no_grad()
