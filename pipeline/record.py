@@ -32,7 +32,7 @@ FIXED_DATA = {
     "document_frequency_sha256": "scst.document_frequency",
     "fluency_lm_sha256": "weights of scst.fluency_lm",
     "pairs_sha256": "preference.pairs",
-    "anchor_sha256": "weights of model.name, which scst.kl_weight, preference.loss=dpo or lora.rank holds on to",
+    "anchor_sha256": "weights of model.name, which lora.rank, scst.kl_weight or preference.loss=dpo holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
 
