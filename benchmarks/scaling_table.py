@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="nano:224,tiny:224", help="SIZE:PIXELS,...")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=3, help="timed, after the one that is counted")
+    parser.add_argument("--steps", type=int, default=3, help="measured, after the one that is counted")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", type=float, default=80.0, help="GiB, of the device that is computed for")
@@ -124,7 +124,8 @@ def measure(size: str, image: int, batch: int, steps: int, device: str, threads:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "flops_per_row": flops // batch,
         "kept_bytes_per_row": kept // batch,
-        "measured_gib": round((_peak(device) - before) / GIB, 3),
+        # The optimizer's moments are there from the second step on.
+        "measured_gib": round((_peak(device) - before) / GIB, 3) if seconds else None,
         "measured_step_seconds": round(statistics.median(seconds), 3) if seconds else None,
     }
 
