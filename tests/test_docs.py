@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from configuration.document import main, write_page
 from configuration.groups import RunConfig
 from configuration.keys import GROUPS, KNOWN_KEYS
 from configuration.schema import docstrings
+from scripts import commands_page
 from tests.docs import warm_python
 from tests.docs.blocks import (
     MARKED_LANGUAGES,
@@ -225,6 +227,12 @@ def test_reference_that_is_stale_is_told(tmp_path, monkeypatch, capsys):
     assert all(line.endswith("run python -m configuration.document") for line in told)
     assert main([]) == 0
     assert main(["--check"]) == 0
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other Pythons lay help out in other ways")
+def test_page_of_commands_is_what_the_programs_say(monkeypatch):
+    monkeypatch.setenv("COLUMNS", commands_page.WIDTH)
+    assert commands_page.page() == commands_page.PAGE.read_text("utf-8"), "run python scripts/commands_page.py"
 
 
 def test_blocks_have_the_mark_of_the_line_before():
