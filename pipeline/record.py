@@ -9,6 +9,7 @@ from typing import Any
 from configuration.changes import describe_changes
 from configuration.groups import RunConfig
 from configuration.loading import load_config
+from models.settings import WEIGHT_FILES
 from models.weights import weight_files
 from pipeline.continuation import Start, check_continues, check_same_pictures, hash_pictures, newly_dropped
 from pipeline.data import hash_examples
@@ -155,9 +156,10 @@ def check_same_run(run: Run, config: RunConfig, *, allow_shares: bool = False) -
 
 
 def _new_run_from(run: Run) -> str:
-    """How to start anew from what a run has learnt so far, for a message; nothing where it has no weights yet."""
+    """How to start anew from what a run has learnt so far, for a message; nothing where it has no whole model yet."""
     saved = (checkpoint.folder for checkpoint in whole_checkpoints(run))
-    weights = run.output if run.output.is_dir() else next(saved, None)
+    models = (folder for folder in saved if any((folder / name).is_file() for name in WEIGHT_FILES))  # not adapters
+    weights = run.output if run.output.is_dir() else next(models, None)
     return "" if weights is None else f"; a new run from its weights: --set work_dir=... --checkpoint {weights}"
 
 

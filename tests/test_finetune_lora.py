@@ -229,7 +229,9 @@ def test_run_goes_on_with_its_own_rank_and_base_alone(document, start, tmp_path,
     kill_at(3)
     with pytest.raises(Killed):
         _run(document, tmp_path, "run")
-    assert "lora.rank: 3 -> 4" in _refused(document, tmp_path, capsys, lora=LORA | {"rank": 4})
+    told = _refused(document, tmp_path, capsys, lora=LORA | {"rank": 4})
+    assert "lora.rank: 3 -> 4" in told
+    assert "--checkpoint" not in told  # which cannot be adapters alone
     checkpoint = next((tmp_path / "run/checkpoints").glob("checkpoint-*"))
     told = _refused(document, tmp_path, capsys, model={"name": str(checkpoint)}, work_dir=str(tmp_path / "other"))
     assert "holds adapters (LoRA) and not the model that they belong to" in told
