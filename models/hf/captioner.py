@@ -270,7 +270,7 @@ class TransformersCaptioner:
         if len(self.tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         # A projection of its own too: the library's first values for its new rows are random, and adapters keep them.
-        for table in (embeddings.weight.data for embeddings in self.parts()["embeddings"]):
+        for table in (module.get_parameter("weight").data for module in self.parts()["embeddings"]):
             for token, name in names.items():
                 table[self.tokenizer.id_of(token)] = table[self.tokenizer.encode_text(f" {name.lower()}")].mean(0)
 

@@ -242,7 +242,7 @@ class OFACaptioner:
         if len(self.tokenizer) > self.module.config.vocab_size:
             self.module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         # A projection of its own too: the library's first values for its new rows are random, and adapters keep them.
-        for table in (embeddings.weight.data for embeddings in self.parts()["embeddings"]):
+        for table in (module.get_parameter("weight").data for module in self.parts()["embeddings"]):
             for token, name in names.items():
                 sub_words = self.tokenizer.encode_text(f" {name.lower()}")
                 table[self.tokenizer.convert_tokens_to_ids(token)] = table[sub_words].mean(0)
