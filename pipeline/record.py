@@ -21,7 +21,7 @@ from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
 from utils.hub import resolve_model_folder
-from utils.io import hash_file, hash_json, write_json
+from utils.io import hash_file, hash_json, read_json, write_json
 from utils.plugins import hash_source
 
 FIXED_DATA = {
@@ -34,6 +34,8 @@ FIXED_DATA = {
     "fluency_lm_sha256": "weights of scst.fluency_lm",
     "pairs_sha256": "preference.pairs",
     "anchor_sha256": "weights of model.name, which lora.rank, scst.kl_weight or preference.loss=dpo holds on to",
+    "anchor_config_sha256": "numbers in config.json of model.name, which lora.rank, scst.kl_weight or "
+    "preference.loss=dpo holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
 
@@ -58,6 +60,8 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     if held_by_dpo or (config.scst.enabled and config.scst.kl_weight) or config.lora.rank is not None:
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         made_from |= _hash_weights("anchor_sha256", folder)
+        if (described := folder / "config.json").is_file():
+            made_from |= {"anchor_config_sha256": hash_json(read_json(described))}
     return made_from
 
 
