@@ -18,6 +18,7 @@ from metrics.scores.examples import check_same_ids
 from metrics.scores.measurement import MetricUnavailable
 from metrics.table import METRICS
 from utils.errors import first_line
+from utils.hub import refuse_adapters
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,6 +66,7 @@ class Clip:
             # This processor needs no torchvision.
             from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
+            refuse_adapters(folder)
             local: dict[str, Any] = {"local_files_only": True}
             model, info = CLIPModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **local)
             if missing := sorted(info["missing_keys"]):

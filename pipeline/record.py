@@ -9,6 +9,7 @@ from typing import Any
 from configuration.changes import describe_changes
 from configuration.groups import RunConfig
 from configuration.loading import load_config
+from models.settings import WEIGHT_FILES
 from models.weights import weight_files
 from pipeline.continuation import Start, check_continues, check_same_pictures, hash_pictures, newly_dropped
 from pipeline.data import hash_examples
@@ -20,7 +21,7 @@ from runs.folder import Run
 from runs.record import record_start
 from trainers.rewards.setup import DocumentFrequencySource
 from utils.hub import resolve_model_folder
-from utils.io import hash_file, hash_json, write_json
+from utils.io import hash_file, hash_json, read_json, write_json
 from utils.plugins import hash_source
 
 FIXED_DATA = {
@@ -33,6 +34,8 @@ FIXED_DATA = {
     "fluency_lm_sha256": "weights of scst.fluency_lm",
     "pairs_sha256": "preference.pairs",
     "anchor_sha256": "weights of model.name, which lora.rank, scst.kl_weight or preference.loss=dpo holds on to",
+    "anchor_config_sha256": "numbers in config.json of model.name, which lora.rank, scst.kl_weight or "
+    "preference.loss=dpo holds on to",
 }
 """What may not change while a run is interrupted, and its name for messages."""
 
@@ -57,6 +60,8 @@ def describe_data(prepared: Prepared) -> dict[str, Any]:
     if held_by_dpo or (config.scst.enabled and config.scst.kl_weight) or config.lora.rank is not None:
         folder = resolve_model_folder(config.model.name or "", config.model.revision)
         made_from |= _hash_weights("anchor_sha256", folder)
+        if (described := folder / "config.json").is_file():
+            made_from |= {"anchor_config_sha256": hash_json(read_json(described))}
     return made_from
 
 
@@ -155,9 +160,10 @@ def check_same_run(run: Run, config: RunConfig, *, allow_shares: bool = False) -
 
 
 def _new_run_from(run: Run) -> str:
-    """How to start anew from what a run has learnt so far, for a message; nothing where it has no weights yet."""
+    """How to start anew from what a run has learnt so far, for a message; nothing where it has no whole model yet."""
     saved = (checkpoint.folder for checkpoint in whole_checkpoints(run))
-    weights = run.output if run.output.is_dir() else next(saved, None)
+    models = (folder for folder in saved if any((folder / name).is_file() for name in WEIGHT_FILES))  # not adapters
+    weights = run.output if run.output.is_dir() else next(models, None)
     return "" if weights is None else f"; a new run from its weights: --set work_dir=... --checkpoint {weights}"
 
 

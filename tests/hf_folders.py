@@ -120,9 +120,13 @@ def write_smolvlm(
     image_size: int = 32,
     seed: int = 4,
     family: str = "SmolVLM",
+    tied: bool = True,
     **text: Any,
 ) -> Any:
-    """SmolVLM with four patches of a picture for each place among the tokens; also Idefics3."""
+    """SmolVLM with four patches of a picture for each place among the tokens; also Idefics3.
+
+    Its projection onto the vocabulary is the embedding, or, as of the published large ones, a table of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = write_byte_pairs(folder, [*texts, "User: Assistant:"], AROUND_PICTURES, CONVERSATION)
     ids = {name: tokenizer.token_to_id(name) for name in ("<|im_start|>", "<|im_end|>", "<image>")}
@@ -135,7 +139,7 @@ def write_smolvlm(
         vision_config=vision | {"initializer_range": 0.2},
         image_token_id=ids["<image>"],
         scale_factor=2,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
     )
     torch.manual_seed(seed)
     model = getattr(transformers, f"{family}ForConditionalGeneration")(config).eval()

@@ -229,13 +229,20 @@ def test_run_goes_on_with_its_own_rank_and_base_alone(document, start, tmp_path,
     kill_at(3)
     with pytest.raises(Killed):
         _run(document, tmp_path, "run")
-    assert "lora.rank: 3 -> 4" in _refused(document, tmp_path, capsys, lora=LORA | {"rank": 4})
+    told = _refused(document, tmp_path, capsys, lora=LORA | {"rank": 4})
+    assert "lora.rank: 3 -> 4" in told
+    assert "--checkpoint" not in told  # which cannot be adapters alone
     checkpoint = next((tmp_path / "run/checkpoints").glob("checkpoint-*"))
     told = _refused(document, tmp_path, capsys, model={"name": str(checkpoint)}, work_dir=str(tmp_path / "other"))
     assert "holds adapters (LoRA) and not the model that they belong to" in told
+    (tmp_path / "start" / "MANIFEST.json").unlink()
+    described = tmp_path / "start" / "config.json"
+    whole = described.read_text()
+    described.write_text(json.dumps(json.loads(whole) | {"dropout": 0.7}))
+    assert "other numbers in config.json of model.name, which" in _refused(document, tmp_path, capsys)
+    described.write_text(whole)
     weights = tmp_path / "start" / "pytorch_model.bin"
     state = torch.load(weights, weights_only=True)
     state["encoder.layers.0.fc1.bias"] += 1.0
     torch.save(state, weights)
-    (tmp_path / "start" / "MANIFEST.json").unlink()
     assert "other weights of model.name, which" in _refused(document, tmp_path, capsys)

@@ -35,6 +35,8 @@ from utils.unpacked import find_archive_faults, unpack
 
 RUN_CONFIG = "run_config.json"
 REMOVED = "<removed>"
+DESCRIPTIONS = ("config.json", "configuration.json", "adapter/adapter_config.json")
+"""Files of a model that may name places; the last says which model a run's adapters belong to."""
 _PRIVATE = re.compile(r"^(/|~|\.\.?[/\\]|[A-Za-z]:[/\\]|\\\\)|^file:")
 """Begins what is a place on somebody's machine. A relative path says how a project is laid out, and stays."""
 
@@ -126,7 +128,7 @@ def pack(place: Path, out: Path | None = None, *, remove_private_paths: bool = F
     known = dict(read_manifest(model).files) if check_sealed(model) else {}
     names = [name for name in known or _plain_files(model) if name != MANIFEST_FILE]
     if remove_private_paths:
-        described = [name for name in ("config.json", "configuration.json") if name in names]
+        described = [name for name in DESCRIPTIONS if name in names]
         added = {name: read_json(model / name) for name in described} | added
         added = {name: _without_paths(content, name) for name, content in added.items()}
     contents = {name: encode_json(content, indent=True) + b"\n" for name, content in added.items()}

@@ -57,3 +57,18 @@ def _download(name: str, revision: str | None) -> Path:
     if not folder.is_dir():
         raise ValueError(f"{wanted}: the ModelScope hub client returned {folder}, which is no folder; download by hand")
     return folder
+
+
+def refuse_adapters(folder: Path) -> None:
+    """Refuse a folder of transformers with adapters of peft beside its weights, before the library opens it.
+
+    Where peft is installed the library would add them without a word, and elsewhere not: two models by one name.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if (path := folder / "adapter_config.json").exists():
+        raise ValueError(
+            f"{path}: the folder holds adapters beside its weights, which count where peft is installed and nowhere "
+            "else. Merge them into the weights (peft: merge_and_unload), or remove their files"
+        )

@@ -152,8 +152,11 @@ def _read_added(path: Path, listed: Any, vocabulary: dict[str, int]) -> dict[int
     if not isinstance(listed, list) or not all(_is_entry(item) for item in listed):
         raise ValueError(f"{path}: its added_tokens are no list of entries with id and content. {REMEDY}")
     named: dict[int, str] = {item["id"]: item["content"] for item in listed if item["content"] not in vocabulary}
-    if sorted(named) != [*range(len(vocabulary), len(vocabulary) + len(named))]:
-        raise ValueError(f"{path}: its added_tokens must be numbered on from the {len(vocabulary):,} others. {REMEDY}")
+    numbered = sorted(named) == [*range(len(vocabulary), len(vocabulary) + len(named))]
+    if not numbered or len({*named.values()}) < len(named):
+        raise ValueError(
+            f"{path}: its added_tokens must be numbered on from the {len(vocabulary):,} others, each once. {REMEDY}"
+        )
     return named
 
 

@@ -269,10 +269,10 @@ class TransformersCaptioner:
         model: PreTrainedModel = self.family.text_model(self.module)
         if len(self.tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
-        weight = model.get_input_embeddings().weight
-        with torch.no_grad():
+        # A projection of its own too: the library's first values for its new rows are random, and adapters keep them.
+        for table in (module.get_parameter("weight").data for module in self.parts()["embeddings"]):
             for token, name in names.items():
-                weight[self.tokenizer.id_of(token)] = weight[self.tokenizer.encode_text(f" {name.lower()}")].mean(0)
+                table[self.tokenizer.id_of(token)] = table[self.tokenizer.encode_text(f" {name.lower()}")].mean(0)
 
     def preprocessor(
         self,

@@ -241,11 +241,11 @@ class OFACaptioner:
         self.tokenizer.add_style_tokens([*names])
         if len(self.tokenizer) > self.module.config.vocab_size:
             self.module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
-        weight = self.module.get_input_embeddings().weight
-        with torch.no_grad():
+        # A projection of its own too: the library's first values for its new rows are random, and adapters keep them.
+        for table in (module.get_parameter("weight").data for module in self.parts()["embeddings"]):
             for token, name in names.items():
                 sub_words = self.tokenizer.encode_text(f" {name.lower()}")
-                weight[self.tokenizer.convert_tokens_to_ids(token)] = weight[sub_words].mean(0)
+                table[self.tokenizer.convert_tokens_to_ids(token)] = table[sub_words].mean(0)
 
     def preprocessor(
         self,

@@ -13,6 +13,7 @@ from models.weights import check_finite, read_weights
 from preprocessors.text.styles import FILE_NAME as STYLES_FILE
 from preprocessors.text.styles import StyleRegistry
 from utils.errors import first_line
+from utils.hub import refuse_adapters
 from utils.small_json import check_against, read_small_json
 
 
@@ -32,6 +33,7 @@ def load_network(folder: Path, entries: int) -> PreTrainedModel:
     described = read_small_json(folder / "config.json")
     if faults := find_foreign_faults(described, "config"):
         raise ValueError(f"{folder / 'config.json'}: {'; '.join(faults[:5])}")
+    refuse_adapters(folder)
     read_weights(folder)  # refuses what is damaged, or would fill the memory
     try:
         network, told = AutoModelForCausalLM.from_pretrained(

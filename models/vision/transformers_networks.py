@@ -16,6 +16,7 @@ from transformers.utils import logging as library_logging
 
 from models.bounds import find_foreign_faults
 from models.vision.network import VisionNetwork
+from utils.hub import refuse_adapters
 from utils.io import encode_json
 from utils.small_json import read_small_json
 
@@ -134,8 +135,9 @@ def load(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     """The library's model with the weights of a folder, in evaluation mode.
 
     Raises:
-        ValueError: If parameters are missing there.
+        ValueError: If parameters are missing there, or adapters lie beside them.
     """
+    refuse_adapters(folder)
     with _quietly():
         model, info = TOWERS.get(config.model_type, AutoModel).from_pretrained(
             folder,

@@ -107,12 +107,17 @@ class CaptionMasker:
         name = self.registry.resolve(style)
         frame, masked = self._frames[name], self._masked
         style_ids = masked if generator.random() < self.mask_style_rate else frame.style
-        words = self._words_that_fit(caption, self.max_source_length - frame.length)
+        words = self._words_that_fit(caption, self.max_source_length - self._most_around(frame))
         chosen = self._choose_words([word for word, _ in words], self.typical_words.get(name, frozenset()), generator)
         source = [self.tokenizer.bos_token_id, *frame.before_caption]
         for number, (_, word_ids) in enumerate(words):
             source += masked if number in chosen else word_ids
         return [*source, *frame.before_style, *style_ids, *frame.after_style, self.tokenizer.eos_token_id]
+
+    def _most_around(self, frame: _Frame) -> int:
+        """Tokens around a caption; a blank can be longer than the style that it stands for."""
+        longer = max(0, len(self._masked) - len(frame.style))
+        return frame.length + (longer if self.mask_style_rate else 0)
 
     def _choose_words(self, words: Sequence[str], typical: frozenset[str], generator: random.Random) -> set[int]:
         compared = (compared_word(word, self.punctuation) for word in words)
@@ -139,9 +144,9 @@ class CaptionMasker:
         before_style, after_style = rest.split(" {style}")
         pieces = (before_caption, before_style, f" {self.registry.token_of(style)}", after_style)
         frame = _Frame(*(self.tokenizer.encode_text(piece) for piece in pieces))
-        if frame.length + len(self._masked) > self.max_source_length:
+        if (most := self._most_around(frame)) + len(self._masked) > self.max_source_length:
             raise ValueError(
-                f"masked_lm: its prompt for style {style!r} takes {frame.length} tokens and a source has "
+                f"masked_lm: its prompt for style {style!r} takes {most} tokens and a source has "
                 f"{self.max_source_length}, so there is no room for a caption. Shorten the style's name, use "
                 f"style.inject=token, or a model with more positions."
             )

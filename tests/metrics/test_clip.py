@@ -89,6 +89,9 @@ def test_missing_picture_or_broken_folder_says_why(tiny_clip, tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(MetricUnavailable, match="cannot be opened as a CLIP model"):
         Clip.open(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(MetricUnavailable, match="the folder holds adapters beside its weights"):
+        Clip.open(tmp_path)
 
 
 def test_weights_that_are_no_numbers_give_no_score(tiny_clip):

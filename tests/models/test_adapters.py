@@ -19,7 +19,7 @@ from models.adapters import Adapters, AdapterShape, adapts
 from models.captioner import NewModel
 from models.ofa.captioner import OFACaptioner
 from models.settings import Decoding
-from tests.hf_folders import FAMILIES, WORDS
+from tests.hf_folders import FAMILIES, WORDS, write_smolvlm
 
 STYLES = {"<style_0>": "dog", "<style_1>": "snow"}
 SHAPE = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44}
@@ -87,6 +87,30 @@ def _learn(adapters: Adapters) -> None:
     draw = torch.Generator().manual_seed(2)
     for tensor in adapters.state().values():
         tensor.add_(torch.randn(tensor.shape, generator=draw) * 0.2)
+
+
+@pytest.mark.parametrize("family", ["ofa", "smolvlm"])
+def test_style_rows_of_a_projection_of_its_own_are_no_matter_of_chance(family, tmp_path):
+    """Checkpoints of adapters do not hold them: a run that goes on would have others."""
+    if family == "ofa":
+        shape = SHAPE | {"share_decoder_input_output_embed": False}
+        OFACaptioner.new(NewModel("nano", shape, WORDS, WORDS, bpe_size=300, num_codes=0, seed=3)).save(tmp_path, None)
+    else:
+        write_smolvlm(tmp_path, tied=False)
+    states = []
+    for seed in (1, 2):
+        captioner = open_captioner(tmp_path)
+        embedding, projection = captioner.parts()["embeddings"]
+        assert projection.weight is not embedding.weight
+        torch.manual_seed(seed)
+        captioner.start_style_tokens(STYLES)
+        states.append(captioner.module.state_dict())
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    embedding, projection = captioner.parts()["embeddings"]
+    for token, name in STYLES.items():
+        (row,), sub_words = captioner.tokenizer.encode_text(token), captioner.tokenizer.encode_text(f" {name.lower()}")
+        for table in (embedding.weight, projection.weight):
+            torch.testing.assert_close(table[row], table[sub_words].mean(0))
 
 
 def test_adapted_layer_adds_its_product_by_hand():

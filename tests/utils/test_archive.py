@@ -90,7 +90,12 @@ def test_archives_of_equal_models_are_equal_bytes(run, tmp_path):
 
 
 def test_private_paths_are_removed_on_request_alone(run, tmp_path):
+    (run / "output/adapter").mkdir()
+    write_json(run / "output/adapter/adapter_config.json", {"base_model_name_or_path": "/home/me/blip", "r": 8})
+    seal(run / "output")
     unpack(pack(run, remove_private_paths=True), tmp_path / "out")
+    adapter = read_json(tmp_path / "out/adapter/adapter_config.json")
+    assert adapter == {"base_model_name_or_path": "<removed>", "r": 8}
     config = read_json(tmp_path / "out/run_config.json")
     assert config["data"] == {
         "annotations": "<removed>",
@@ -99,7 +104,7 @@ def test_private_paths_are_removed_on_request_alone(run, tmp_path):
         "format": "jsonl",
     }
     assert (config["model"]["name"], config["work_dir"]) == ("damo/ofa", "work_dir/demo")
-    everything = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert b"/home/me" not in everything
     assert find_faults(tmp_path / "out") == []
 

@@ -103,6 +103,12 @@ def test_damaged_and_other_models_are_refused_by_what_they_are(copy):
         StyleLM.load_from_dir(copy)
 
 
+def test_adapters_beside_the_weights_are_refused_before_the_library_adds_them(copy):
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"adapter_config\.json: the folder holds adapters beside its weights"):
+        StyleLM.load_from_dir(copy)
+
+
 def test_network_that_no_mask_reaches_is_refused(copy):
     """A recurrent one remembers the documents before, whatever the mask says."""
     config = MambaConfig(vocab_size=300, hidden_size=16, state_size=4, num_hidden_layers=1, use_mambapy=False)

@@ -113,6 +113,14 @@ def test_weights_that_are_cut_short_are_refused(saved):
 
 
 @pytest.mark.parametrize("saved", ["resnet"], indirect=True)
+def test_adapters_beside_the_weights_are_refused(saved):
+    _, _, folder = saved
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="the folder holds adapters beside its weights"):
+        open_vision(str(folder))
+
+
+@pytest.mark.parametrize("saved", ["resnet"], indirect=True)
 def test_named_weights_are_found_again_or_refused(saved, tmp_path):
     _, model, folder = saved
     description = open_vision(str(folder), named=True).description

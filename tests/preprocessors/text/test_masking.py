@@ -148,6 +148,9 @@ def test_blanks_that_are_longer_than_words_stay_within_the_source(telling, monke
     masker = make_masker(telling, mask_rate=1.0, max_source_length=frame + 7)
     source = masker.mask("one two three four", "romantic", random.Random(0))
     assert len(source) == 2 + frame + 6  # two of the four words, a blank each
+    hiding = make_masker(telling, mask_rate=1.0, mask_style_rate=1.0, max_source_length=frame + 7)
+    source = hiding.mask("one two three four", "romantic", random.Random(0))
+    assert len(source) == 2 + frame + 3 + 2  # one word, and the style's blank is two tokens longer than its name
     with pytest.raises(ValueError, match=f"takes {frame} tokens and a source has {frame + 2}, so there is no room"):
         make_masker(telling, max_source_length=frame + 2)
 
