@@ -148,11 +148,13 @@ class Adapters:
         if self._merged is not None:
             return
         self._merged = {name: tensor.detach().cpu().clone() for name, tensor in self.state().items()}
+        if self._quantized is None:
+            self._tuner.merge_and_unload()
+            return
         layers: dict[str, Any] = {name: self.module.get_submodule(name) for name in self.layers}
         learnt = {name: layer.get_delta_weight(NAME).detach() for name, layer in layers.items()}
         self._tuner.merge_and_unload()
-        if self._quantized is not None:  # in few bits, what is added to a weight would mostly be lost
-            self._quantized.restore(learnt)
+        self._quantized.restore(learnt)  # in few bits, what is added to a weight would mostly be lost
 
 
 def refuse_adapters_alone(folder: Path) -> None:
