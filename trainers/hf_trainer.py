@@ -1,8 +1,8 @@
 """The one door to transformers' trainer, which is imported here without peft.
 
 Its modules import peft wherever that is installed, to know peft's wrappers: 3 seconds of processor time at every start
-(peft 0.21, measured). Nothing here is ever wrapped: adapters are put into the model itself. Whoever trains peft's wrappers
-with the library's own trainer in the same process imports that first.
+(peft 0.21, measured). Nothing here is ever wrapped: adapters are put into the model itself. Whoever trains peft's
+wrappers with the library's own trainer in the same process imports that first.
 """
 
 from __future__ import annotations
