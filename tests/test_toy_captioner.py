@@ -119,7 +119,7 @@ def test_toy_resumed_equals_an_uninterrupted_run(document, tmp_path):
 
 def test_open_captioner_of_an_unknown_kind_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    known = "ofa, blip, florence2, smolvlm, idefics3, toy"
+    known = "ofa, blip, florence2, smolvlm, idefics3, paligemma, toy"
     with pytest.raises(ValueError, match=rf"config\.json is of a 'bert' model; captioners that can be opened: {known}"):
         open_captioner(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": ["ofa"]}')

@@ -13,7 +13,7 @@ from preprocessors.pictures.images import MAX_PIXELS, limit_pixels
 from preprocessors.workers import worker_init
 
 PROGRAM = r"""
-import os, sys, time
+import os, signal, sys, time
 from torch.utils.data import DataLoader, Dataset
 from preprocessors.workers import worker_init
 
@@ -27,6 +27,7 @@ class Slow(Dataset):
         return row
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which tests that run in the background hand down ignored
     for row in DataLoader(Slow(), batch_size=1, num_workers=2, worker_init_fn=worker_init(),
                           multiprocessing_context=sys.argv[1]):
         os.write(1, b"row %d\n" % int(row))

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 
-from trainers.hf_trainer import TrainerCallback
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from configuration.loading import RunConfig, load_config
 from pipeline.prepare import prepare
 from pipeline.training import build_trainer, training_arguments
+from trainers.hf_trainer import TrainerCallback
 from trainers.processes import ending_with_the_others
 
 LOGGED = (
