@@ -192,7 +192,11 @@ def test_run_waits_for_room_and_goes_on_exactly(warm, scenes, whole, tmp_path, t
 
 
 @pytest.mark.parametrize(
-    ("how", "workers", "told"), [("kill", 2, "that loads data has died"), ("hang", 2, "no batch came for 2 s")]
+    ("how", "workers", "told"),
+    [
+        ("kill", 2, "that loads data has died"),
+        pytest.param("hang", 2, "no batch came for 2 s", marks=pytest.mark.slow),
+    ],
 )
 def test_data_worker_that_dies_or_hangs_ends_the_run_which_goes_on_exactly(
     warm, scenes, whole, tmp_path, tally, how, workers, told

@@ -119,7 +119,7 @@ def test_run_with_crashes_goes_on_and_says_so(sweep, tmp_path):
     }
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_run_that_is_stopped_leaves_no_process_and_goes_on_later(sweep, tmp_path, how):
     folder = tmp_path / "a sweep"
     command = [sys.executable, str(STAND_IN), *sweep]

@@ -238,6 +238,7 @@ def test_running_meteor_one_of_several_processes_that_hangs_ends_all(hanging_jav
 
 
 @pytest.mark.java
+@pytest.mark.slow
 def test_running_meteor_real_java_gives_its_scores_and_stays_in_step():
     examples = [
         (
