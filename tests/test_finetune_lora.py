@@ -146,7 +146,8 @@ def test_every_family_learns_captions_and_masked_captions_and_goes_on_exactly(
     run = _run(document, tmp_path, "whole")
     for name in ("train/cross_entropy", "train/masked_lm"):
         numbers = [row[name] for _, row in read_jsonl(run.metrics) if name in row]
-        assert numbers[-1] < numbers[0]
+        middle = len(numbers) // 2  # a single step's batch says little
+        assert sum(numbers[middle:]) < sum(numbers[:middle])
     kill_at(7)
     with pytest.raises(Killed):
         _run(document, tmp_path, "killed")
