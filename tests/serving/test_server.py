@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -166,6 +167,22 @@ def test_connection_without_a_request_is_closed(ask, monkeypatch):
             running.handle_exit(signal.SIGTERM, None)
             thread.join(20)
     assert not thread.is_alive()
+
+
+def test_answers_on_a_bound_socket_do_not_wait_for_acknowledgements():
+    async def nodelay_of_an_accepted_connection() -> int:
+        told = asyncio.get_running_loop().create_future()
+        with bind("127.0.0.1", 0) as bound:
+            server = await asyncio.start_server(lambda _, writer: told.set_result(writer), sock=bound)
+            _, client = await asyncio.open_connection(*bound.getsockname())
+            writer = await told
+            found = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for stream in (writer, client):
+                stream.close()
+            server.close()
+        return found
+
+    assert asyncio.run(nodelay_of_an_accepted_connection()) == 1
 
 
 def test_bind_refuses_a_port_that_is_taken():
