@@ -23,6 +23,7 @@ from models.inputs import INPUTS, make_preprocessor
 from models.rules import CaptionRules, Fused, ScoreWatch, generate_arguments
 from models.sampling import draw_captions
 from models.settings import CaptionerSettings, Decoding
+from models.style_rows import start_style_rows
 from models.vision.transformers_networks import describe
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
@@ -269,10 +270,7 @@ class TransformersCaptioner:
         model: PreTrainedModel = self.family.text_model(self.module)
         if len(self.tokenizer) > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
-        # A projection of its own too: the library's first values for its new rows are random, and adapters keep them.
-        for table in (module.get_parameter("weight").data for module in self.parts()["embeddings"]):
-            for token, name in names.items():
-                table[self.tokenizer.id_of(token)] = table[self.tokenizer.encode_text(f" {name.lower()}")].mean(0)
+        start_style_rows(self, names)
 
     def preprocessor(
         self,

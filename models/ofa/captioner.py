@@ -24,6 +24,7 @@ from models.ofa.steps import OFASteps
 from models.ofa.tokenization_ofa import OFATokenizer
 from models.rules import Fused, ScoreWatch, generate_arguments
 from models.settings import CaptionerSettings, Decoding
+from models.style_rows import start_style_rows
 from preprocessors.collator import IGNORE_INDEX
 from preprocessors.ofa import OFAStylePreprocessor
 from preprocessors.pictures.images import MEAN_STD, Normalisation
@@ -241,11 +242,7 @@ class OFACaptioner:
         self.tokenizer.add_style_tokens([*names])
         if len(self.tokenizer) > self.module.config.vocab_size:
             self.module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
-        # A projection of its own too: the library's first values for its new rows are random, and adapters keep them.
-        for table in (module.get_parameter("weight").data for module in self.parts()["embeddings"]):
-            for token, name in names.items():
-                sub_words = self.tokenizer.encode_text(f" {name.lower()}")
-                table[self.tokenizer.convert_tokens_to_ids(token)] = table[sub_words].mean(0)
+        start_style_rows(self, names)
 
     def preprocessor(
         self,
