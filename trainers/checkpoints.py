@@ -105,8 +105,7 @@ class CheckpointStore:
         """
         saved = read_checkpoint(self.run.checkpoint(step))
         with waiting():
-            while fault := self._try(lambda: self._keep_books(saved) if is_first() else None):
-                self._give_up_or_wait(str(self.run.checkpoints), fault)
+            self._once_there_is_room(str(self.run.checkpoints), lambda: self._keep_books(saved))
 
     def keep_model(self, folder: Path, write: Callable[[], None]) -> None:
         """Write the final model on the first process; a full disk is waited for.
@@ -120,8 +119,7 @@ class CheckpointStore:
             Stopped: If a signal ends a wait for room.
         """
         with waiting():
-            while fault := self._try(lambda: write() if is_first() else None):
-                self._give_up_or_wait(str(folder), fault)
+            self._once_there_is_room(str(folder), write)
             if agree(stop_requested()):
                 raise Stopped(f"stopped by {requested_by()} after training; the same command evaluates {folder}")
 
@@ -216,6 +214,11 @@ class CheckpointStore:
         if not agree(fault is not None):
             return None
         return SaveFault(fault.reason if fault else "another process could not write", agree(_is_no_room(fault)))
+
+    def _once_there_is_room(self, what: str, write: Callable[[], None]) -> None:
+        """Write something on the first process, again and again where the disk is full."""
+        while fault := self._try(lambda: write() if is_first() else None):
+            self._give_up_or_wait(what, fault)
 
     def _give_up_or_wait(self, what: str, fault: SaveFault) -> None:
         if not fault.is_no_room:
