@@ -11,7 +11,7 @@ from pipeline.documents import EncodedSplit, documents_root, encode_split, open_
 from pipeline.vocabulary import Vocabulary
 from preprocessors.documents.table import CAPTIONS
 from preprocessors.readers import SplitName
-from utils.memory import peak_bytes
+from utils.peak_memory import peak_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from preprocessors.pictures.record import FILE_NAME
 from trainers.base import BaseTrainer
 from trainers.callbacks import StepClock
 from trainers.hf_trainer import TrainingArguments
-from utils.memory import peak_bytes
+from utils.peak_memory import peak_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -33,12 +32,6 @@ def free() -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-
-
-def peak_bytes(who: int = resource.RUSAGE_SELF) -> int:
-    """Most resident memory so far, bytes, of this process or of the largest that it waited for (RUSAGE_CHILDREN)."""
-    # Kilobytes of 1,024 bytes, but on macOS, where it is bytes: getrusage(2).
-    return resource.getrusage(who).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Halving:
