@@ -140,19 +140,14 @@ class RopeFields(TypedDict, total=False):
     rope_theta: Theta
 
 
-@with_config(STRICT)
-class LlamaFields(TypedDict, total=False):
-    """``text_config`` of a SmolVLM or Idefics3 model."""
+class _RotaryFields(TypedDict, total=False):
+    """What language models have whose positions are turned."""
 
-    model_type: Required[Literal["llama"]]
     vocab_size: Vocabulary
     hidden_size: Width
     intermediate_size: InnerWidth
     num_hidden_layers: Layers
     num_attention_heads: Heads
-    num_key_value_heads: Heads | None
-    head_dim: Annotated[int, Field(ge=1, le=1024)] | None
-    hidden_act: Word
     max_position_embeddings: Annotated[int, Field(ge=1, le=1_000_000)]
     """They are turned, and no table is made of them."""
     initializer_range: Spread
@@ -160,10 +155,20 @@ class LlamaFields(TypedDict, total=False):
     rope_theta: Theta
     rope_parameters: RopeFields
     attention_bias: bool
-    mlp_bias: bool
     attention_dropout: Rate
     pad_token_id: TokenId
     bos_token_id: TokenId
+
+
+@with_config(STRICT)
+class LlamaFields(_RotaryFields, total=False):
+    """``text_config`` of a SmolVLM or Idefics3 model."""
+
+    model_type: Required[Literal["llama"]]
+    num_key_value_heads: Heads | None
+    head_dim: Annotated[int, Field(ge=1, le=1024)] | None
+    hidden_act: Word
+    mlp_bias: bool
 
 
 @with_config(STRICT)
@@ -200,25 +205,11 @@ class PaliGemmaVisionFields(SiglipFields):
     model_type: Required[Literal["siglip_vision_model"]]
 
 
-class _GemmaFields(TypedDict, total=False):
+class _GemmaFields(_RotaryFields, total=False):
     """What both versions of Gemma have."""
 
-    vocab_size: Vocabulary
-    hidden_size: Width
-    intermediate_size: InnerWidth
-    num_hidden_layers: Layers
-    num_attention_heads: Heads
     num_key_value_heads: Heads
     head_dim: Annotated[int, Field(ge=1, le=1024)]
-    max_position_embeddings: Annotated[int, Field(ge=1, le=1_000_000)]
-    initializer_range: Spread
-    rms_norm_eps: Epsilon
-    rope_theta: Theta
-    rope_parameters: RopeFields
-    attention_bias: bool
-    attention_dropout: Rate
-    pad_token_id: TokenId
-    bos_token_id: TokenId
     eos_token_id: TokenId
 
 
